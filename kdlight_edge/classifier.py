@@ -1,0 +1,96 @@
+"""A bundle at work: pictures in, predictions out, proved on its golden pictures before the first answer."""
+
+import os
+import time
+from collections.abc import Iterable
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from kdlight_edge.bundle import Bundle, open_bundle
+from kdlight_edge.decide import Prediction, Settings, decide
+from kdlight_edge.engines import Engine, Outputs, open_engine
+from kdlight_edge.errors import ParityError
+from kdlight_edge.frame import Frame
+from kdlight_edge.prepare import prepare
+from kdlight_edge.testing import golden_picture
+
+
+class Classifier:
+    """An opened bundle with its engine. Thread-safe where the engine is (`Engine.concurrent`)."""
+
+    def __init__(self, bundle: Bundle, engine: Engine, settings: Settings) -> None:
+        self.bundle = bundle
+        self.engine = engine
+        self.settings = settings
+        manifest, artifact = bundle.manifest, engine.artifact
+        self.origin: dict[str, Any] = {
+            "engine": engine.name,
+            "precision": artifact.precision,
+            "bundle": {"name": manifest.name, "version": manifest.version, "digest": manifest.digest[:16]},
+            "throttled": None,
+        }
+        """What is the same for every line of a run, for `decide.to_record`."""
+
+    def classify(self, frame: Frame) -> Prediction:
+        """Classify one frame, with the time of each stage."""
+        started = time.perf_counter()
+        batch = prepare(frame.image, self.bundle.manifest)[np.newaxis]
+        prepared = time.perf_counter()
+        outputs = self.engine.run(batch)
+        finished = time.perf_counter()
+        stages = {"prepare": (prepared - started) * 1000, "infer": (finished - prepared) * 1000}
+        if "decode_ms" in frame.meta:
+            stages = {"decode": frame.meta["decode_ms"], **stages}
+        manifest = self.bundle.manifest
+        row = outputs.logits[0], float(outputs.outlier[0])
+        return decide(frame, *row, manifest, self.engine.artifact, self.settings, stages)
+
+    def outputs(self, images: Iterable[npt.NDArray[np.uint8]], *, cam: bool = False) -> Outputs:
+        """Run decoded pictures, uint8 [h, w, 3] RGB of any size, as one batch."""
+        batch = np.stack([prepare(image, self.bundle.manifest) for image in images])
+        return self.engine.run(batch, cam=cam)
+
+    def verify(self) -> float:
+        """Replay the golden pictures on this engine.
+
+        Returns:
+            The largest |Δlogit| seen.
+
+        Raises:
+            ParityError: it is above the manifest's tolerance: this engine must not serve.
+        """
+        golden, artifact = self.bundle.manifest.golden, self.engine.artifact
+        seen = self.outputs(golden_picture(seed) for seed in golden.seeds).logits
+        difference = float(np.abs(seen - np.asarray(golden.logits[artifact.file], np.float32)).max())
+        if not difference <= golden.tolerance:
+            raise ParityError(
+                f"{self.engine.name} answers the golden pictures of {artifact.file} with logits off by "
+                f"{difference:.3g} (allowed {golden.tolerance:g}); do not use it here, export the bundle again"
+            )
+        return difference
+
+    def __enter__(self) -> "Classifier":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.engine.__exit__(kind, error, trace)
+
+
+def open_classifier(
+    path: str | os.PathLike[str], *, engine: str = "auto", threads: int = 0, settings: Settings | None = None
+) -> Classifier:
+    """Open a bundle, load its engine and replay the golden pictures on it.
+
+    Raises:
+        BundleError: see `open_bundle` and `open_engine`.
+        ParityError: the engine answers differently from the student.
+    """
+    bundle = open_bundle(path)
+    classifier = Classifier(bundle, open_engine(bundle, engine=engine, threads=threads), settings or Settings())
+    classifier.verify()
+    return classifier

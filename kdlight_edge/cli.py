@@ -1,0 +1,99 @@
+"""The front door: finds the verb, and turns every error into one line and an exit code."""
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from kdlight_edge import __version__
+from kdlight_edge.errors import KDLightError, UsageError, missing_package
+
+COMMANDS = {
+    "train": ("kdlight_train.command", "distil a student from a folder of pictures"),
+    "data": ("kdlight_train.data_command", "check a folder of pictures before training"),
+    "export": ("kdlight_export.command", "compile a student to a bundle, proved equal"),
+    "infer": ("kdlight_edge.commands.infer", "classify a camera, a folder or a stream"),
+    "eval": ("kdlight_edge.commands.eval", "measure a bundle's accuracy on labelled pictures"),
+    "bench": ("kdlight_edge.commands.bench", "measure a bundle's speed, memory and size"),
+    "verify": ("kdlight_edge.commands.verify", "replay a bundle's golden pictures on its engine"),
+    "doctor": ("kdlight_edge.commands.doctor", "tell what works on this machine and what is missing"),
+    "demo": ("kdlight_edge.commands.demo", "run the main job on generated surfaces"),
+}
+"""Verb to its module and one line of help. The module gives ``add_arguments(parser)`` and ``run(args) -> int``."""
+
+ALIASES = {"predict": "infer", "val": "eval", "benchmark": "bench"}
+"""Verbs of the best-known peer that mean the same."""
+
+
+def build_parser(verb: str | None = None) -> argparse.ArgumentParser:
+    """Return the parser; only the module of ``verb`` is imported, so that help is fast."""
+    parser = argparse.ArgumentParser(
+        prog="kdlight-edge",
+        description="Distil a tiny image classifier from a MobileNet teacher and run it on a small board.",
+        epilog="kdlight-edge VERB --help tells about one verb.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"kdlight-edge {__version__}")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    for name, (module, line) in COMMANDS.items():
+        child = verbs.add_parser(name, help=line, description=f"{line[0].upper()}{line[1:]}.", allow_abbrev=False)
+        if name == verb:
+            importlib.import_module(module).add_arguments(child)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line and return its exit code (see `kdlight_edge.errors`; 130 after Ctrl-C)."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    verb = next((word for word in arguments if not word.startswith("-")), None)
+    if verb in ALIASES:
+        arguments[arguments.index(verb)] = verb = ALIASES[verb]
+    debug = os.environ.get("KDLIGHT_DEBUG") == "1"
+    try:
+        parser = build_parser(verb)
+        args = parser.parse_args(arguments)
+        code: int = importlib.import_module(COMMANDS[args.verb][0]).run(args)
+        sys.stdout.flush()
+    except KDLightError as error:
+        return _report(error, debug=debug)
+    except ModuleNotFoundError as error:
+        missing = missing_package(error)
+        if missing is None or debug:
+            raise
+        return _report(missing, debug=debug)
+    except BrokenPipeError:
+        # The reader of our lines (head, less) went away: not an error, and nothing more can be written.
+        _let_go_of_stdout()
+        return 0
+    except OSError as error:
+        # What no part of the program could foresee: a full disk, a file that may not be written.
+        if debug:
+            raise
+        _let_go_of_stdout()
+        place = f": {error.filename}" if error.filename else ""
+        return _report(KDLightError(f"{error.strerror or error}{place}"), debug=False)
+    except KeyboardInterrupt:
+        return 130
+    return code
+
+
+def _let_go_of_stdout() -> None:
+    """Write what stdout still holds, or give it up, so that Python does not complain about it at exit."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _report(error: KDLightError, *, debug: bool) -> int:
+    if debug:
+        raise error
+    hint = "; --help shows the flags" if isinstance(error, UsageError) and "--help" not in str(error) else ""
+    line = " ".join(f"{error}{hint}".splitlines())  # a file's name may hold a line break
+    print(f"kdlight-edge: {line}", file=sys.stderr)  # noqa: T201 - the one place where errors are printed
+    return error.exit_code
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,147 @@
+"""Logits to a decision that a person can act on: calibrated probability, abstention, outlier, staleness."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from kdlight_edge.frame import Frame, Moment, Unreadable
+from kdlight_edge.manifest import Artifact, Manifest
+
+SCHEMA = "kdlight-edge/prediction/1"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the user may set about decisions."""
+
+    conf: float | None = None
+    """Smallest probability that is accepted; None takes the artifact's own threshold."""
+    topk: int = 1
+    """How many labels to report."""
+    max_age: float | None = None
+    """Seconds after which a live result is ``stale``; None for files."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """The answer for one frame: one JSON line."""
+
+    source: str
+    index: int
+    captured: Moment
+    decided: Moment
+    decision: str
+    """accepted | abstained | outlier | stale | error"""
+    reason: str
+    """Why it is not accepted, for people; empty when it is."""
+    label: str | None = None
+    probability: float | None = None
+    top: tuple[tuple[str, float], ...] = ()
+    outlier: float | None = None
+    dropped: int = 0
+    milliseconds: Mapping[str, float] | None = None
+    """Time of each stage (decode, prepare, infer)."""
+
+
+def softmax(logits: npt.NDArray[np.float32], temperature: float) -> npt.NDArray[np.float64]:
+    """Return calibrated probabilities, float64 [..., C], of logits float32 [..., C]."""
+    scaled = logits.astype(np.float64) / temperature
+    scaled -= scaled.max(axis=-1, keepdims=True)
+    exponent = np.exp(scaled)
+    result: npt.NDArray[np.float64] = exponent / exponent.sum(axis=-1, keepdims=True)
+    return result
+
+
+def decide(
+    frame: Frame,
+    logits: npt.NDArray[np.float32],
+    outlier: float,
+    manifest: Manifest,
+    artifact: Artifact,
+    settings: Settings,
+    milliseconds: Mapping[str, float] | None = None,
+) -> Prediction:
+    """Turn one row of an engine's outputs into a prediction.
+
+    Args:
+        frame: the picture that was classified.
+        logits: float32 [C].
+        outlier: distance of its feature from the training set.
+        manifest: names of the labels.
+        artifact: temperature and thresholds of the file that answered.
+        settings: the user's.
+        milliseconds: time of each stage, passed on.
+    """
+    if not (np.isfinite(logits).all() and np.isfinite(outlier)):
+        # Every comparison with NaN is false, so it would pass the thresholds below as accepted.
+        reason = "the engine answered with numbers that are not finite; kdlight-edge verify tells more"
+        return Prediction(
+            frame.source, frame.index, frame.captured, Moment.now(), "error", reason,
+            dropped=frame.dropped, milliseconds=milliseconds,
+        )  # fmt: skip
+    probability = softmax(logits, artifact.temperature)
+    order = np.argsort(-probability, kind="stable")[: max(1, settings.topk)]
+    top = tuple((manifest.labels[i].id, round(float(probability[i]), 6)) for i in order)
+    decided = Moment.now()
+    decision, reason = _judge(frame, decided, top[0][1], outlier, artifact, settings)
+    return Prediction(
+        frame.source, frame.index, frame.captured, decided, decision, reason, top[0][0], top[0][1], top,
+        round(outlier, 4), frame.dropped, milliseconds,
+    )  # fmt: skip
+
+
+def _judge(
+    frame: Frame, decided: Moment, probability: float, outlier: float, artifact: Artifact, settings: Settings
+) -> tuple[str, str]:
+    age = decided.monotonic - frame.captured.monotonic
+    if settings.max_age is not None and age > settings.max_age:
+        return "stale", f"the frame is {age:.2f} s old, more than {settings.max_age:g} s"
+    limit = artifact.thresholds.outlier
+    if limit is not None and outlier > limit:
+        return "outlier", f"unlike the training pictures: distance {outlier:.3g} is above {limit:.3g}"
+    accept = artifact.thresholds.accept if settings.conf is None else settings.conf
+    if probability < accept:
+        return "abstained", f"probability {probability:.3f} is below {accept:.3f}"
+    return "accepted", ""
+
+
+def failed(bad: Unreadable) -> Prediction:
+    """Return the prediction that stands for a picture that could not be read."""
+    return Prediction(bad.source, bad.index, bad.captured, Moment.now(), "error", bad.reason)
+
+
+def to_record(prediction: Prediction, origin: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the prediction as one JSON object.
+
+    Args:
+        prediction: the answer.
+        origin: what is the same for every line of a run: engine, precision and the bundle's name, version and digest.
+    """
+    age = (prediction.decided.monotonic - prediction.captured.monotonic) * 1000
+    return {
+        "schema": SCHEMA,
+        "captured": utc(prediction.captured),
+        "decided": utc(prediction.decided),
+        "age_ms": round(age, 2),
+        "source": prediction.source,
+        "index": prediction.index,
+        "dropped": prediction.dropped,
+        "label": prediction.label,
+        "probability": prediction.probability,
+        "top": [{"label": label, "probability": value} for label, value in prediction.top],
+        "decision": prediction.decision,
+        "reason": prediction.reason,
+        "outlier": prediction.outlier,
+        "milliseconds": {stage: round(value, 3) for stage, value in (prediction.milliseconds or {}).items()},
+        **origin,
+    }
+
+
+def utc(moment: Moment) -> str:
+    """Return the wall-clock time in ISO 8601, UTC, milliseconds."""
+    text = datetime.fromtimestamp(moment.utc, tz=timezone.utc).isoformat(timespec="milliseconds")
+    return text.replace("+00:00", "Z")

@@ -1,0 +1,83 @@
+"""What runs a network: one contract, one file an engine, each imported only when chosen."""
+
+import importlib
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from kdlight_edge.errors import BundleError, UsageError, missing_package
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from kdlight_edge.bundle import Bundle
+    from kdlight_edge.manifest import Artifact
+
+ENGINES = {
+    "onnxruntime": ("kdlight_edge.engines.onnxruntime", "onnx"),
+}
+"""Engine name to the module that owns it and the artifact format it runs, in order of preference."""
+
+
+class Outputs(NamedTuple):
+    """What every engine answers for a batch of N pictures and C labels."""
+
+    logits: "npt.NDArray[np.float32]"
+    """float32 [N, C], never softmax."""
+    cam: "npt.NDArray[np.float32] | None"
+    """float32 [N, C, h, w], class activation map, whose mean over h and w is the logit; None if not asked."""
+    outlier: "npt.NDArray[np.float32]"
+    """float32 [N], distance of the feature from the training set."""
+
+
+class Engine(Protocol):
+    """A loaded network. `run` may be called from several threads when `concurrent` is true."""
+
+    name: str
+    artifact: "Artifact"
+    concurrent: bool
+
+    def run(self, batch: "npt.NDArray[np.uint8]", *, cam: bool = False) -> Outputs:
+        """Answer a batch, uint8 [N, H, W, 3] RGB, as `prepare` makes it."""
+        ...
+
+    def __enter__(self) -> "Engine": ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+def open_engine(bundle: "Bundle", *, engine: str = "auto", threads: int = 0) -> Engine:
+    """Load a bundle's network.
+
+    Args:
+        bundle: an opened bundle.
+        engine: a name of `ENGINES`, or ``auto`` for the first whose artifact the bundle has.
+        threads: threads inside one `Engine.run`; 0 takes every core this process may use.
+
+    Raises:
+        UsageError: no such engine.
+        BundleError: the bundle has no artifact for it.
+        MissingPackage: the engine's package is not installed.
+    """
+    if engine != "auto" and engine not in ENGINES:
+        raise UsageError(f"--engine {engine} is unknown; choose auto, {', '.join(ENGINES)}")
+    for name in ENGINES if engine == "auto" else [engine]:
+        module, kind = ENGINES[name]
+        for artifact in bundle.manifest.artifacts:
+            if artifact.format == kind:
+                opened: Engine = _import(module).load(bundle, artifact, threads=threads)
+                return opened
+    formats = ", ".join(artifact.format for artifact in bundle.manifest.artifacts)
+    raise BundleError(f"{bundle.path} holds {formats} and nothing that --engine {engine} runs; export it again")
+
+
+def _import(module: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        missing = missing_package(error)
+        if missing is None:
+            raise
+        raise missing from error

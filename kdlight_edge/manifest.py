@@ -1,0 +1,189 @@
+"""What a bundle says about itself: the schema of manifest.json as frozen dataclasses, read strictly."""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from kdlight_edge.errors import BundleError
+from kdlight_edge.strict import Reader
+
+SCHEMA_VERSION = 1
+
+READER = Reader("manifest", BundleError, "export the bundle again")
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """One class the network can answer with; its place in the list is its index in the logits."""
+
+    id: str
+    """Machine name: the name of the class's folder."""
+    text: str
+    """Name for people."""
+    positive: bool = False
+    """Whether this is the class that matters (a crack, a disease)."""
+    sensitivity_floor: float | None = None
+    """Smallest recall of this class that an artifact may have, 0 to 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """How a picture becomes the network's input; the whole truth for ``prepare``."""
+
+    width: int
+    height: int
+    colour: Literal["rgb", "grey"] = "rgb"
+    """``grey`` removes colour (BT.601 luma) and repeats it over the three channels."""
+    resize: Literal["squash", "fit", "crop"] = "squash"
+    interpolation: Literal["reduce", "linear", "area"] = "reduce"
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """Where a probability becomes a decision; fitted per artifact on validation pictures."""
+
+    accept: float
+    """Smallest calibrated probability of the first label that is accepted; below it the decision is ``abstained``."""
+    outlier: float | None = None
+    """Largest ``outlier`` output of a picture like the training set; None where none was fitted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """One file that an engine runs, with what was measured about it."""
+
+    file: str
+    format: Literal["onnx", "openvino", "tensorrt"]
+    precision: Literal["fp32", "fp16", "int8"]
+    sha256: str
+    bytes: int
+    temperature: float
+    """Divides the logits before the softmax (Guo et al., ICML 2017); fitted on validation pictures."""
+    thresholds: Thresholds
+    accuracy: float | None = None
+    """On the pictures named in ``provenance.metrics``, 0 to 1."""
+    agreement: float | None = None
+    """Share of held-out pictures with the same first label as the torch student, from encoded bytes on."""
+    max_logit_difference: float | None = None
+    """Largest |Δlogit| against the torch student over those pictures."""
+
+
+@dataclass(frozen=True, slots=True)
+class Golden:
+    """Procedural pictures and the logits each artifact gave for them: nothing private is stored."""
+
+    seeds: tuple[int, ...]
+    tolerance: float
+    """Largest |Δlogit| that still counts as the same answer."""
+    logits: Mapping[str, tuple[tuple[float, ...], ...]]
+    """Artifact file to logits [len(seeds)][labels]."""
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Where the weights come from."""
+
+    teacher: str
+    method: str
+    recipe: Mapping[str, Any]
+    data: Mapping[str, Any]
+    """Fingerprint and counts of the pictures; never their names."""
+    metrics: Mapping[str, Any]
+    """Figures of the test, with their intervals and the split they were measured on."""
+    made: str
+    """UTC date, ISO 8601."""
+    versions: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """What a person must know before using the bundle."""
+
+    intended_use: str
+    not_for: str
+    data_terms: str
+    notes: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What a board allows a bundle to cost."""
+
+    p50_ms: float
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """The whole of manifest.json."""
+
+    schema_version: int
+    name: str
+    version: str
+    student: str
+    """Member of the student family, for people (for instance ``small``)."""
+    parameters: int
+    macs: int
+    """Multiply-adds of one picture at the stated input size."""
+    labels: tuple[Label, ...]
+    input: Input
+    artifacts: tuple[Artifact, ...]
+    golden: Golden
+    provenance: Provenance
+    card: Card
+    budgets: Mapping[str, Budget] = field(default_factory=dict)
+    digest: str = ""
+    """SHA-256 over the canonical JSON of all other keys; catches an edited manifest."""
+
+
+def digest_of(record: Mapping[str, Any]) -> str:
+    """Return the SHA-256 (hex) of a manifest's canonical JSON, its own ``digest`` left out."""
+    rest = {key: value for key, value in record.items() if key != "digest"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def to_json(manifest: Manifest) -> dict[str, Any]:
+    """Return the manifest as plain JSON types, sealed with its digest."""
+    record: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(manifest), allow_nan=False))
+    record["digest"] = digest_of(record)
+    return record
+
+
+def from_json(record: Any) -> Manifest:
+    """Read a manifest strictly: an unknown, missing or wrongly typed key is a `BundleError` that names the key."""
+    if not isinstance(record, dict):
+        raise BundleError(f"manifest.json holds {type(record).__name__} where an object should be; export it again")
+    version = record.get("schema_version")
+    if version != SCHEMA_VERSION:
+        raise BundleError(
+            f"manifest schema_version is {version!r}, this program reads {SCHEMA_VERSION}; "
+            "export the bundle again or install the matching kdlight-edge"
+        )
+    manifest = READER.record(Manifest, record)
+    if manifest.digest != digest_of(record):
+        raise BundleError("manifest.json was changed after export (its digest differs); copy the bundle again")
+    _check_meaning(manifest)
+    return manifest
+
+
+def _check_meaning(manifest: Manifest) -> None:
+    """Refuse what is well-formed and cannot be true."""
+    ids = [label.id for label in manifest.labels]
+    if len(ids) < 2 or len(set(ids)) != len(ids):  # noqa: PLR2004 - a classifier has two classes or more
+        raise BundleError(f"manifest key 'labels' needs two or more different ids, got {ids}")
+    if not manifest.artifacts:
+        raise BundleError("manifest key 'artifacts' is empty; export the bundle again")
+    if not (1 <= manifest.input.width <= 4096 and 1 <= manifest.input.height <= 4096):  # noqa: PLR2004 - bound of any student
+        raise BundleError(f"manifest key 'input' has size {manifest.input.width}x{manifest.input.height}")
+    seeds = manifest.golden.seeds
+    if not seeds or min(seeds) < 0:
+        raise BundleError(f"manifest key 'golden.seeds' needs one or more whole numbers from 0 on, got {list(seeds)}")
+    for artifact in manifest.artifacts:
+        if not artifact.temperature > 0:
+            raise BundleError(f"manifest key 'temperature' of {artifact.file} is {artifact.temperature}, not above 0")
+        rows = manifest.golden.logits.get(artifact.file)
+        if rows is None or len(rows) != len(seeds) or any(len(row) != len(ids) for row in rows):
+            raise BundleError(f"manifest key 'golden.logits' does not cover {artifact.file}; export the bundle again")
