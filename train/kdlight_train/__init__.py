@@ -1,0 +1,1 @@
+"""The workshop: teachers, students and the distillation between them; the only floor with torch."""

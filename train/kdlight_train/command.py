@@ -1,0 +1,94 @@
+"""`kdlight-edge train`: pictures in, a student and its report out."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from kdlight_edge.errors import UsageError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags; nothing heavy is imported here."""
+    parser.add_argument(
+        "--data", type=Path, nargs="+", required=True, metavar="DIR",
+        help="train/CLASS/* (val/ and test/ beside it if you have them), plain CLASS/*, or a MedMNIST .npz; "
+        "several are pooled by class name",
+    )  # fmt: skip
+    parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="folder for checkpoints and the report")
+    parser.add_argument("--recipe", metavar="FILE", help="TOML file or the name of a built-in recipe")
+    parser.add_argument("--teacher", metavar="NAME", help="torchvision classifier (mobilenet_v2)")
+    parser.add_argument("--teacher-weights", type=Path, metavar="FILE", help="ImageNet weights; else downloaded")
+    parser.add_argument("--student", choices=["nano", "small", "base", "paper"], help="member of the family (small)")
+    parser.add_argument("--imgsz", type=int, metavar="N", help="side of the input in pixels, a multiple of 32 (128)")
+    parser.add_argument("--epochs", type=int, metavar="N", help="epochs of the student")
+    parser.add_argument("--teacher-epochs", type=int, metavar="N", help="epochs of the teacher")
+    parser.add_argument("--batch", type=int, metavar="N", help="pictures a step, over all processes")
+    parser.add_argument("--lr", type=float, metavar="X", help="peak learning rate of the student")
+    parser.add_argument("--method", choices=["none", "kl", "standardised", "dist"], help="distillation loss (kl)")
+    parser.add_argument("--seed", type=int, metavar="N", help="of everything that is random (0)")
+    parser.add_argument("--groups", type=Path, nargs="+", default=[], metavar="CSV",
+                        help="columns file,group: pictures of one group (patient, wall) stay together")  # fmt: skip
+    parser.add_argument("--group-regex", metavar="RE", help="as --groups, by the first capture group in the file name")
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
+    parser.add_argument("--cache", type=Path, metavar="DIR", help="where fine-tuned teachers are kept for re-use")
+    parser.add_argument("--resume", action="store_true", help="go on with the training in RUN")
+    parser.epilog = "Several processes: torchrun --nproc-per-node 2 -m kdlight_edge.cli train ..."
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train, and return the exit code."""
+    from kdlight_train.place import choose_place, leave
+    from kdlight_train.recipe import read_recipe
+    from kdlight_train.training import train
+
+    recipe = read_recipe(args.recipe, _changes(args))
+    place = choose_place(args.device)
+    say = _say if place.first else _hush
+    try:
+        train(
+            args.data, args.out, recipe, place, say,
+            teacher_weights=args.teacher_weights, cache=args.cache or default_cache(), groups=args.groups,
+            group_regex=args.group_regex, resume=args.resume,
+        )  # fmt: skip
+    finally:
+        leave()
+    if place.first:
+        print(args.out / "report.json")
+    return 0
+
+
+def default_cache() -> Path:
+    """Return the folder for re-usable work: KDLIGHT_CACHE, or kdlight-edge under the user's cache folder."""
+    own = os.environ.get("KDLIGHT_CACHE")
+    if own:
+        return Path(own)
+    try:
+        home = Path.home()
+    except RuntimeError as error:
+        raise UsageError("no home folder is known; give --cache DIR") from error
+    return Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache") / "kdlight-edge"
+
+
+def _changes(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the flags as dotted recipe keys; the teacher's picture is never smaller than the student's."""
+    return {
+        "teacher.name": args.teacher,
+        "teacher.epochs": args.teacher_epochs,
+        "student.name": args.student,
+        "student.epochs": args.epochs,
+        "student.batch": args.batch,
+        "student.lr": args.lr,
+        "distil.method": args.method,
+        "input.imgsz": args.imgsz,
+        "seed": args.seed,
+    }
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _hush(_line: str) -> None:
+    """Say nothing: another process does."""

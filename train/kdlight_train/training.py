@@ -1,0 +1,217 @@
+"""`train` as a function: audit, teacher, student, calibration, report; each part is kept as soon as it is done."""
+
+import csv
+import json
+import time
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from kdlight_devices.fingerprint import fingerprint
+from kdlight_edge.decide import softmax
+from kdlight_edge.errors import DataError, UsageError
+from kdlight_edge.metrics import ece, figures
+from kdlight_train import finished
+from kdlight_train.audit import audit
+from kdlight_train.calibrate import OUTLIER_QUANTILE, fit_acceptance, fit_outlier, fit_temperature
+from kdlight_train.data import Data, open_data
+from kdlight_train.place import Place
+from kdlight_train.recipe import Recipe, to_json
+from kdlight_train.report import ModelResult, Report, worst_mistakes, write_report
+from kdlight_train.student import multiply_adds, parameters
+from kdlight_train.workshop import Say, Shelf, Taught, features_of, input_of, teach_student, teach_teacher
+
+HELD_OUT = 256
+"""About how many validation pictures the export compares on."""
+
+
+def train(
+    paths: Sequence[Path],
+    run: Path,
+    recipe: Recipe,
+    place: Place,
+    say: Say,
+    *,
+    teacher_weights: Path | None,
+    cache: Path,
+    groups: Sequence[Path] = (),
+    group_regex: str | None = None,
+    resume: bool = False,
+) -> None:
+    """Train a student and write RUN/student.pt, RUN/report.json and RUN/report.html.
+
+    Args:
+        paths: folders of labelled pictures.
+        run: folder of this training.
+        recipe: everything that decides how the student is made.
+        place: device and rank.
+        say: tells people, a line at a time.
+        teacher_weights: ImageNet weights of the teacher, None to let torchvision download them.
+        cache: where fine-tuned teachers are kept.
+        groups: see `open_data`.
+        group_regex: see `open_data`.
+        resume: go on with what RUN holds.
+
+    Raises:
+        DataError: pictures that cannot be used, a loss that is not finite, a disk that is full.
+        UsageError: RUN holds another training.
+    """
+    started = time.perf_counter()
+    torch.manual_seed(recipe.seed)
+    data = open_data(
+        paths, groups=groups, group_regex=group_regex,
+        val_share=recipe.val_share, test_share=recipe.test_share, seed=recipe.seed,
+    )  # fmt: skip
+    _claim(run, recipe, data, resume=resume, first=place.first)
+    found = audit(data)
+    for line in (*data.notes, *found.lines()):
+        say(line)
+    shelf = Shelf(data, recipe, place, say)
+    teacher = teach_teacher(shelf, teacher_weights, cache, say)
+    student = teach_student(shelf, teacher.network, run)
+    if not place.first:
+        return
+    results = {"teacher": _result(recipe.teacher.name, teacher, shelf, recipe.teacher.imgsz)}
+    results["student"] = _result(recipe.student.name, student, shelf, recipe.input.imgsz)
+    made = datetime.now(tz=timezone.utc).isoformat(timespec="seconds")
+    provenance = {
+        "teacher": recipe.teacher.name,
+        "method": recipe.distil.method,
+        "recipe": to_json(recipe),
+        "data": {"fingerprint": data.fingerprint, "counts": data.counts()},
+        "metrics": {name: {"val": result.val, "test": result.test} for name, result in results.items()},
+        "made": made,
+        "versions": {name: metadata.version(name) for name in ("kdlight-edge", "torch", "torchvision", "numpy")},
+    }
+    _finish(run, student, shelf, results["student"].temperature, provenance)
+    _keep_held_out(run, data)
+    report = _report(run, shelf, student, results, made, found.to_json(), time.perf_counter() - started)
+    write_report(run, report)
+    for name, result in results.items():
+        say(_headline(name, result))
+
+
+def _claim(run: Path, recipe: Recipe, data: Data, *, resume: bool, first: bool) -> None:
+    """Make RUN ours, or see that what it holds is this very training."""
+    file = run / "run.json"
+    record = {"recipe": to_json(recipe), "fingerprint": data.fingerprint}
+    text = json.dumps(record, indent=1)
+    if file.is_file():
+        if not resume:
+            raise UsageError(f"--out {run} holds a training already; add --resume to go on, or choose another folder")
+        try:
+            held = json.loads(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise DataError(f"{file} cannot be read ({error}); choose another --out") from error
+        difference = _difference(held, json.loads(text))
+        if difference:
+            raise UsageError(f"--resume: {run} was started with {difference}; use the same, or another --out")
+    elif first:
+        try:
+            run.mkdir(parents=True, exist_ok=True)
+            file.write_text(text + "\n", encoding="utf-8")
+        except OSError as error:
+            raise DataError(f"--out {run} cannot be written: {error.strerror}") from error
+
+
+def _difference(held: Any, wanted: Any, where: str = "") -> str | None:
+    """Name the first key that differs, with the value that the older training had."""
+    if isinstance(held, dict) and isinstance(wanted, dict):
+        for key in sorted({*held, *wanted}):
+            found = _difference(held.get(key), wanted.get(key), f"{where}{key}.")
+            if found:
+                return found
+        return None
+    if held == wanted:
+        return None
+    key = where.rstrip(".").removeprefix("recipe.")
+    return "other pictures" if key == "fingerprint" else f"{key} = {held}"
+
+
+def _result(name: str, taught: Taught, shelf: Shelf, side: int) -> ModelResult:
+    """Judge a network on validation and test, calibrated on validation."""
+    labels = shelf.data.labels
+    val_truth = shelf.split("val", side).truth.numpy()
+    temperature = fit_temperature(taught.logits["val"], val_truth)
+    judged: dict[str, dict[str, Any]] = {}
+    before = after = 0.0
+    for split, logits in taught.logits.items():
+        truth = shelf.split(split, side).truth.numpy()
+        judged[split] = figures(softmax(logits, temperature), truth, labels)
+        before, after = ece(softmax(logits, 1.0), truth), judged[split]["ece"]
+    size = parameters(taught.network)
+    macs = multiply_adds(taught.network, side, side)
+    return ModelResult(name, size, macs, 4 * size, temperature, before, after, judged["val"], judged.get("test"))
+
+
+def _finish(run: Path, student: Taught, shelf: Shelf, temperature: float, provenance: dict[str, Any]) -> None:
+    """Fit the thresholds on validation and write RUN/student.pt."""
+    recipe, side = shelf.recipe, shelf.recipe.input.imgsz
+    val = shelf.split("val", side)
+    train = shelf.split("train", side)
+    model = fit_outlier(
+        features_of(student.network, train.pictures, shelf.place), train.truth.numpy(), len(shelf.data.labels)
+    )
+    distances = model.distance(features_of(student.network, val.pictures, shelf.place))
+    probabilities = softmax(student.logits["val"], temperature)
+    finished.save(
+        run,
+        finished.Finished(
+            recipe.student.name, shelf.data.labels, input_of(recipe),
+            {key: value.cpu() for key, value in student.network.state_dict().items()},
+            model, temperature, fit_acceptance(probabilities, val.truth.numpy()),
+            float(np.quantile(distances, OUTLIER_QUANTILE)), provenance,
+        ),
+    )  # fmt: skip
+
+
+def _keep_held_out(run: Path, data: Data) -> None:
+    """List validation pictures for the export's proofs in RUN/held_out.csv; names stay here and out of bundles."""
+    pictures = data.val.pictures[:: max(1, len(data.val) // HELD_OUT)]
+    with (run / "held_out.csv").open("w", encoding="utf-8", newline="") as stream:
+        table = csv.writer(stream)
+        table.writerow(["file", "label"])
+        table.writerows([picture.path.resolve(), data.labels[picture.label]] for picture in pictures if picture.path)
+
+
+def _report(
+    run: Path,
+    shelf: Shelf,
+    student: Taught,
+    results: dict[str, ModelResult],
+    made: str,
+    audited: dict[str, Any],
+    seconds: float,
+) -> Report:
+    data, side = shelf.data, shelf.recipe.input.imgsz
+    split = "test" if "test" in student.logits else "val"
+    pool = shelf.split(split, side)
+    probabilities = softmax(student.logits[split], results["student"].temperature)
+    images = pool.pictures.permute(0, 2, 3, 1).numpy()
+    return Report(
+        name=run.resolve().name,
+        made=made,
+        labels=data.labels,
+        data={"counts": data.counts(), "fingerprint": data.fingerprint, "audit": audited, "notes": list(data.notes)},
+        recipe=to_json(shelf.recipe),
+        history=tuple(student.history),
+        student=results["student"],
+        teacher=results["teacher"],
+        mistakes=worst_mistakes(probabilities, pool.truth.numpy(), images, data.labels),
+        environment={**fingerprint(), "torch": torch.__version__, "device": str(shelf.place.device)},
+        seconds=round(seconds, 1),
+    )
+
+
+def _headline(name: str, result: ModelResult) -> str:
+    split, judged = ("test", result.test) if result.test else ("val", result.val)
+    low, high = judged["ci95"]
+    return (
+        f"{name} {result.name}: {split} accuracy {judged['accuracy']:.2%} ({low:.2%} to {high:.2%}), "
+        f"balanced {judged['balanced_accuracy']:.2%}, ECE {judged['ece']:.3f}, {result.parameters:,} parameters"
+    )

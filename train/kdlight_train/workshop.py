@@ -1,0 +1,183 @@
+"""One training from pictures to a proved student: the order of the work, and what is written into RUN/."""
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from kdlight_edge.errors import DataError
+from kdlight_edge.manifest import Input
+from kdlight_edge.progress import Progress
+from kdlight_train import checkpoint
+from kdlight_train.data import Data, load
+from kdlight_train.distill import answer, student_objective, teacher_objective
+from kdlight_train.fit import Objective, Pool, Schedule, fit
+from kdlight_train.place import Place
+from kdlight_train.recipe import Recipe
+from kdlight_train.student import make_student
+from kdlight_train.teacher import make_teacher
+
+Say = Callable[[str], None]
+
+TEACHER_EMA = 0.99
+
+
+@dataclass(frozen=True, slots=True)
+class Taught:
+    """A trained network with its answers to the pictures kept apart."""
+
+    network: nn.Module
+    history: list[dict[str, Any]]
+    logits: dict[str, npt.NDArray[np.float32]]
+    """Split (``val``, ``test``) to float32 [n, C]; filled in the first process only."""
+    seconds: float
+
+
+class Shelf:
+    """The pictures of every split at the sizes that the networks want, decoded once."""
+
+    def __init__(self, data: Data, recipe: Recipe, place: Place, say: Say) -> None:
+        self.data, self.recipe, self.place = data, recipe, place
+        self._say = say
+        self._decoded: dict[tuple[str, int], Pool] = {}
+        train = self.split("train", recipe.teacher.imgsz)
+        self.pool = Pool(train.pictures.to(place.device), train.truth.to(place.device))
+
+    def split(self, name: str, side: int) -> Pool:
+        """Return a split decoded at a side in pixels; what turns out unreadable is said and left out."""
+        key = (name, side)
+        if key not in self._decoded:
+            split = self.data.splits[name]
+            loaded = load(split, input_of(self.recipe, side), workers=len(os.sched_getaffinity(0)))
+            for bad in loaded.unreadable:
+                self._say(f"left out, unreadable: {bad.name}: {bad.reason}")
+            pictures = torch.from_numpy(loaded.images).permute(0, 3, 1, 2)  # channels last in memory already
+            self._decoded[key] = Pool(pictures, torch.from_numpy(split.truth[loaded.kept]))
+        return self._decoded[key]
+
+
+def input_of(recipe: Recipe, side: int | None = None) -> Input:
+    """Return the recipe's input for the student, or the same rules at another side."""
+    side = side or recipe.input.imgsz
+    return Input(side, side, recipe.input.colour, recipe.input.resize, recipe.input.interpolation)
+
+
+def teach_teacher(shelf: Shelf, weights: Path | None, cache: Path, say: Say) -> Taught:
+    """Fine-tune the teacher, or take it from the cache when this very one was made before."""
+    recipe, data = shelf.recipe, shelf.data
+    settings = recipe.teacher
+    folder = cache / "teachers" / _teacher_key(data, recipe, weights)
+    folder.mkdir(parents=True, exist_ok=True)
+    teacher = make_teacher(settings.name, len(data.labels), weights, seed=recipe.seed)
+    schedule = Schedule(
+        settings.epochs, settings.batch, settings.lr, settings.weight_decay, 1, TEACHER_EMA, recipe.seed, recipe.balance
+    )
+    objective = teacher_objective(shelf.pool, len(data.labels), recipe, shelf.place)
+    if (folder / "teacher.ckpt").exists():
+        say(f"teacher {settings.name}: going on from {folder}")
+    started = time.perf_counter()
+    work = Work(f"teacher {settings.name}", settings.imgsz, folder / "teacher.ckpt", large=True)
+    network, history = _fit(teacher, objective, schedule, shelf, work)
+    return _taught(network, history, shelf, work, started)
+
+
+def teach_student(shelf: Shelf, teacher: nn.Module, run: Path) -> Taught:
+    """Distil the student; the checkpoint stands in RUN/student.ckpt."""
+    recipe, classes = shelf.recipe, len(shelf.data.labels)
+    settings = recipe.student
+    torch.manual_seed(recipe.seed)
+    student = make_student(settings.name, classes)
+    schedule = Schedule(
+        settings.epochs, settings.batch, settings.lr, settings.weight_decay, settings.warmup, settings.ema,
+        recipe.seed, recipe.balance, recipe.distil.views,
+    )  # fmt: skip
+    objective = student_objective(shelf.pool, classes, recipe, shelf.place, teacher)
+    started = time.perf_counter()
+    work = Work(f"student {settings.name}", recipe.input.imgsz, run / "student.ckpt", large=False)
+    network, history = _fit(student, objective, schedule, shelf, work)
+    return _taught(network, history, shelf, work, started)
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What is being fitted."""
+
+    name: str
+    side: int
+    """Side of the pictures the network sees, in pixels."""
+    file: Path
+    """Its checkpoint."""
+    large: bool
+    """Whether it is large enough to gain by bfloat16."""
+
+
+def _fit(
+    network: nn.Module, objective: Objective, schedule: Schedule, shelf: Shelf, work: Work
+) -> tuple[nn.Module, list[dict[str, Any]]]:
+    """Fit with a progress bar and a look at the validation pictures after each epoch."""
+    val = shelf.split("val", work.side)
+    state = checkpoint.load(work.file)
+    done = len(state["history"]) if state else 0
+    size = len(shelf.pool.truth)
+    bar = Progress((schedule.epochs - done) * size, "images", label=work.name, quiet=not shelf.place.first)
+    shown: dict[str, Any] = {"epoch": f"{done + 1}/{schedule.epochs}"}
+
+    def watch(averaged: nn.Module, entry: dict[str, Any]) -> dict[str, Any]:
+        if shelf.place.first:
+            logits = answer(averaged, val.pictures, shelf.place, large=work.large)
+            entry["val_accuracy"] = float((logits.argmax(dim=1) == val.truth).double().mean())
+            shown["val"] = f"{entry['val_accuracy']:.4f}"
+        shown["epoch"] = f"{min(entry['epoch'] + 1, schedule.epochs)}/{schedule.epochs}"
+        return entry
+
+    def step_done(count: int, loss: float) -> None:
+        bar.update(count, **shown, loss=f"{loss:.3f}")
+
+    try:
+        return fit(
+            network, shelf.pool, objective, schedule, shelf.place, file=work.file, watch=watch, step_done=step_done
+        )
+    finally:
+        bar.close()
+
+
+def _taught(network: nn.Module, history: list[dict[str, Any]], shelf: Shelf, work: Work, started: float) -> Taught:
+    logits: dict[str, npt.NDArray[np.float32]] = {}
+    for name in ("val", "test"):
+        if name in shelf.data.splits and shelf.place.first:
+            pictures = shelf.split(name, work.side).pictures
+            logits[name] = answer(network, pictures, shelf.place, large=work.large).numpy()
+    return Taught(network, history, logits, time.perf_counter() - started)
+
+
+@torch.inference_mode()
+def features_of(network: Any, pictures: Tensor, place: Place, batch: int = 128) -> npt.NDArray[np.float32]:
+    """Return the features before the last layer, float32 [n, D], of pictures uint8 [n, 3, h, w]."""
+    rows = []
+    for part in pictures.split(batch):  # type: ignore[no-untyped-call]
+        views = part.to(place.device).float().mul_(1 / 255).contiguous(memory_format=torch.channels_last)
+        rows.append(network.features(views).mean(dim=(2, 3)).cpu())
+    return torch.cat(rows).numpy()
+
+
+def _teacher_key(data: Data, recipe: Recipe, weights: Path | None) -> str:
+    """Name everything the teacher depends on, so that a cached one is the very one that would be made."""
+    try:
+        origin = "torchvision" if weights is None else hashlib.sha256(weights.read_bytes()).hexdigest()
+    except OSError as error:
+        raise DataError(f"--teacher-weights {weights} cannot be opened: {error.strerror}") from error
+    parts = asdict(recipe)
+    student_size = parts["input"].pop("imgsz")
+    del student_size
+    facts = {key: parts[key] for key in ("teacher", "augment", "input", "seed", "balance")}
+    text = json.dumps([data.fingerprint, origin, facts], sort_keys=True)
+    return f"{recipe.teacher.name}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
