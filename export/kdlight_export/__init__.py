@@ -1,0 +1,1 @@
+"""The forge: a student becomes files that engines run, each proved equal to it."""

@@ -1,0 +1,75 @@
+"""What a person writes about a bundle, in TOML: names of the labels, use, limits and the terms of the data."""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from kdlight_edge.errors import UsageError
+from kdlight_edge.manifest import Card, Label
+from kdlight_edge.strict import Reader
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+READER = Reader("card", UsageError, "add it")
+
+
+@dataclass(frozen=True, slots=True)
+class LabelCard:
+    """What is said about one class."""
+
+    text: str = ""
+    positive: bool = False
+    sensitivity_floor: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CardFile:
+    """The whole file."""
+
+    name: str = ""
+    version: str = "0.1.0"
+    intended_use: str = "not stated"
+    not_for: str = "decisions about people or safety: nobody has said what this bundle may be used for"
+    data_terms: str = "not stated"
+    notes: str = ""
+    labels: Mapping[str, LabelCard] = field(default_factory=dict)
+
+    @property
+    def card(self) -> Card:
+        """The part that goes into the manifest as it is."""
+        return Card(self.intended_use, self.not_for, self.data_terms, self.notes)
+
+
+def read_card(file: Path | None) -> CardFile:
+    """Read a card; None gives one that states nothing.
+
+    Raises:
+        UsageError: the file cannot be read, is not TOML, or has an unknown key.
+    """
+    if file is None:
+        return CardFile()
+    try:
+        document = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UsageError(f"--card {file} cannot be read as TOML: {error}") from error
+    return READER.record(CardFile, document)
+
+
+def labels_of(ids: tuple[str, ...], card: CardFile) -> tuple[Label, ...]:
+    """Return the manifest's labels, in the order of the logits.
+
+    Raises:
+        UsageError: the card names a class that the student does not know.
+    """
+    for name in card.labels:
+        if name not in ids:
+            raise UsageError(f"the card names the label {name}; the student knows {', '.join(ids)}")
+    stated = {name: card.labels.get(name, LabelCard()) for name in ids}
+    return tuple(
+        Label(name, entry.text or name.replace("_", " "), entry.positive, entry.sensitivity_floor)
+        for name, entry in stated.items()
+    )
