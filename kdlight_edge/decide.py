@@ -85,12 +85,12 @@ def decide(
         )  # fmt: skip
     probability = softmax(logits, artifact.temperature)
     order = np.argsort(-probability, kind="stable")[: max(1, settings.topk)]
-    top = tuple((manifest.labels[i].id, round(float(probability[i]), 6)) for i in order)
+    top = tuple((manifest.labels[i].id, float(probability[i])) for i in order)
     decided = Moment.now()
     decision, reason = _judge(frame, decided, top[0][1], outlier, artifact, settings)
     return Prediction(
         frame.source, frame.index, frame.captured, decided, decision, reason, top[0][0], top[0][1], top,
-        round(outlier, 4), frame.dropped, milliseconds,
+        outlier, frame.dropped, milliseconds,
     )  # fmt: skip
 
 
@@ -131,14 +131,19 @@ def to_record(prediction: Prediction, origin: Mapping[str, Any]) -> dict[str, An
         "index": prediction.index,
         "dropped": prediction.dropped,
         "label": prediction.label,
-        "probability": prediction.probability,
-        "top": [{"label": label, "probability": value} for label, value in prediction.top],
+        "probability": rounded(prediction.probability, 6),
+        "top": [{"label": label, "probability": rounded(value, 6)} for label, value in prediction.top],
         "decision": prediction.decision,
         "reason": prediction.reason,
-        "outlier": prediction.outlier,
+        "outlier": rounded(prediction.outlier, 4),
         "milliseconds": {stage: round(value, 3) for stage, value in (prediction.milliseconds or {}).items()},
         **origin,
     }
+
+
+def rounded(value: float | None, digits: int) -> float | None:
+    """Round for a line that is read by people too; None stays None."""
+    return None if value is None else round(value, digits)
 
 
 def utc(moment: Moment) -> str:

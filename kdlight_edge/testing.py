@@ -24,28 +24,32 @@ def golden_picture(seed: int) -> npt.NDArray[np.uint8]:
     """
     bits = np.random.PCG64(seed)
     height, width = GOLDEN_SIDE, GOLDEN_SIDE * 4 // 3
-    canvas: npt.NDArray[Any] = np.zeros((height, width, 3), np.int64)
-    for cells, weight in ((4, 1), (16, 2), (64, 4)):
-        rows, columns = height // cells, width // cells
-        grid = (bits.random_raw((rows + 2) * (columns + 2) * 3) >> np.uint64(56)).astype(np.int64)
-        canvas += weight * _smooth(grid.reshape(rows + 2, columns + 2, 3), cells, height, width)
-    canvas //= 7
+    canvas: npt.NDArray[Any] = np.zeros((height, width * 3), np.int32)
+    for power, weight in ((2, 1), (4, 2), (6, 4)):
+        rows, columns = (height >> power) + 2, (width >> power) + 2
+        grid = (bits.random_raw(rows * columns * 3) >> np.uint64(56)).astype(np.int32)
+        canvas += weight * _smooth(grid.reshape(rows, columns, 3), power)[:height, : width * 3]
+    picture: npt.NDArray[np.uint8] = (canvas // 7).astype(np.uint8).reshape(height, width, 3)
     strokes = (bits.random_raw(16) >> np.uint64(48)).astype(np.int64).reshape(4, 4)
-    y, x = np.arange(height)[:, None], np.arange(width)[None, :]
+    y, x = np.arange(height, dtype=np.int32)[:, None], np.arange(width, dtype=np.int32)[None, :]
     for a, b, c, shade in strokes.tolist():
         distance = np.abs((a % 129 - 64) * (x - b % width) + (c % 129 - 64) * (y - c % height))
-        canvas[distance < 96 + shade % 128] //= 2 + shade % 3
-    return canvas.astype(np.uint8)
+        picture[distance < 96 + shade % 128] //= np.uint8(2 + shade % 3)
+    return picture
 
 
-def _smooth(grid: npt.NDArray[np.int64], cells: int, height: int, width: int) -> npt.NDArray[np.int64]:
-    """Interpolate int64 [rows + 2, columns + 2, 3] linearly to [height, width, 3], in whole numbers."""
-    y, x = np.arange(height), np.arange(width)
-    row, column = y // cells, x // cells
-    fy, fx = (y % cells)[:, None, None], (x % cells)[None, :, None]
-    top = grid[row][:, column] * (cells - fx) + grid[row][:, column + 1] * fx
-    low = grid[row + 1][:, column] * (cells - fx) + grid[row + 1][:, column + 1] * fx
-    result: npt.NDArray[Any] = (top * (cells - fy) + low * fy) // (cells * cells)
+def _smooth(grid: npt.NDArray[Any], power: int) -> npt.NDArray[Any]:
+    """Interpolate int32 [rows, columns, 3] linearly to 2 ** power times the size, [h, w * 3], in whole numbers.
+
+    Along the few rows of the grid first and then downwards: every start of the runtime draws these pictures.
+    """
+    cells = 1 << power
+    part = np.arange(cells, dtype=np.int32)
+    left, right = (side.repeat(cells, axis=1).reshape(len(grid), -1) for side in (grid[:, :-1], grid[:, 1:]))
+    share = np.tile(part.repeat(3), grid.shape[1] - 1)
+    wide = left * (cells - share) + right * share
+    tall: npt.NDArray[Any] = wide[:-1, None] * (cells - part)[:, None] + wide[1:, None] * part[:, None]
+    result: npt.NDArray[Any] = tall.reshape(-1, wide.shape[1]) >> (2 * power)
     return result
 
 

@@ -64,20 +64,22 @@ def open_engine(bundle: "Bundle", *, engine: str = "auto", threads: int = 0) -> 
     if engine != "auto" and engine not in ENGINES:
         raise UsageError(f"--engine {engine} is unknown; choose auto, {', '.join(ENGINES)}")
     for name in ENGINES if engine == "auto" else [engine]:
-        module, kind = ENGINES[name]
+        kind = ENGINES[name][1]
         for artifact in bundle.manifest.artifacts:
             if artifact.format == kind:
-                opened: Engine = _import(module).load(bundle, artifact, threads=threads)
-                return opened
+                return load(bundle, artifact, engine=name, threads=threads)
     formats = ", ".join(artifact.format for artifact in bundle.manifest.artifacts)
     raise BundleError(f"{bundle.path} holds {formats} and nothing that --engine {engine} runs; export it again")
 
 
-def _import(module: str) -> Any:
+def load(bundle: "Bundle", artifact: "Artifact", *, engine: str, threads: int = 0) -> Engine:
+    """Load one file of a bundle on the engine of that name; raises as `open_engine` does."""
     try:
-        return importlib.import_module(module)
+        module: Any = importlib.import_module(ENGINES[engine][0])
     except ModuleNotFoundError as error:
         missing = missing_package(error)
         if missing is None:
             raise
         raise missing from error
+    opened: Engine = module.load(bundle, artifact, threads=threads)
+    return opened

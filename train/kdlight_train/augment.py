@@ -4,6 +4,7 @@ One affine resampling does crop, stretch, rotation and flips; what follows is ar
 numbers come from one CPU generator, so that a seed gives the same picture on every device.
 """
 
+import functools
 import math
 
 import torch
@@ -14,6 +15,9 @@ from kdlight_train.recipe import AugmentRecipe
 
 LUMA = (0.299, 0.587, 0.114)
 """ITU-R BT.601 weights of red, green and blue."""
+
+NOISE = 1 << 22
+"""Length of half the noise bank: more values than the largest picture of a recipe has."""
 
 
 def augment(
@@ -32,7 +36,7 @@ def augment(
         float32 [N, 3, size, size] in 0..1 and float [N, C], mixed alike.
     """
     device = pictures.device
-    views = pictures.float().mul_(1 / 255).contiguous(memory_format=torch.channels_last)
+    views = pictures.float().mul_(1 / 255)
     grid = F.affine_grid(_affine(len(pictures), settings, generator).to(device), [len(pictures), 3, size, size], False)  # noqa: FBT003
     views = F.grid_sample(views, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
     views = _soften(views, settings, generator)
@@ -74,32 +78,40 @@ def _soften(views: Tensor, settings: AugmentRecipe, generator: Generator) -> Ten
     """Take resolution from some pictures (to between a half and all of it) and add noise."""
     if settings.blur > 0:
         factor = float(_uniform(1, 0.5, 1.0, generator))
-        chosen = (torch.rand(len(views), generator=generator) < settings.blur).to(views.device)
-        if chosen.any():
+        chosen = torch.nonzero(torch.rand(len(views), generator=generator) < settings.blur).flatten().to(views.device)
+        if len(chosen):
             small = F.interpolate(views[chosen], scale_factor=factor, mode="bilinear", antialias=True)
-            views = views.clone()
             views[chosen] = F.interpolate(small, size=views.shape[2:], mode="bilinear")
     if settings.noise > 0:
         deviation = _uniform(len(views), 0, settings.noise, generator).to(views.device)
-        # A generator of its own: the number of values depends on the size, and what follows must not.
-        own = Generator().manual_seed(int(torch.randint(2**31, (1,), generator=generator)))
-        noise = torch.randn(views.shape, generator=own).to(views.device)
-        views = views + noise * deviation[:, None, None, None]
+        start = int(torch.randint(NOISE, (1,), generator=generator))
+        bank = _noise_bank(views.device)[start : start + views[0].numel()].view_as(views[0])
+        # One stretch of the bank for the whole batch, turned a little further for each picture: drawing numbers for
+        # every pixel would take longer than all the rest of this file.
+        shifts = torch.randint(views.shape[-1], (len(views),), generator=generator).tolist()
+        for view, shift, level in zip(views, shifts, deviation, strict=True):
+            view.add_(bank.roll(shift, dims=2) * level)
     return views
 
 
+@functools.cache
+def _noise_bank(device: torch.device) -> Tensor:
+    """Return standard normal noise, float32, the same in every process."""
+    return torch.randn(2 * NOISE, generator=Generator().manual_seed(0)).to(device)
+
+
 def _light(views: Tensor, settings: AugmentRecipe, generator: Generator) -> Tensor:
-    """Change brightness and contrast about each picture's mean, and saturation about its luma."""
-    count = len(views)
-    shape = (count, 1, 1, 1)
-    gain = _uniform(count, 1 - settings.brightness, 1 + settings.brightness, generator).view(shape).to(views.device)
-    contrast = _uniform(count, 1 - settings.contrast, 1 + settings.contrast, generator).view(shape).to(views.device)
+    """Change brightness and contrast about each picture's mean, and saturation about its luma, in place."""
+    shape = (len(views), 1, 1, 1)
+    gain = _uniform(len(views), 1 - settings.brightness, 1 + settings.brightness, generator).view(shape)
+    contrast = _uniform(len(views), 1 - settings.contrast, 1 + settings.contrast, generator).view(shape)
+    gain, contrast = gain.to(views.device), contrast.to(views.device)
     mean = views.mean(dim=(1, 2, 3), keepdim=True)
-    views = ((views - mean) * contrast + mean) * gain
+    views.mul_(contrast * gain).add_(mean * (1 - contrast) * gain)
     if settings.saturation > 0:
-        saturation = _uniform(count, 1 - settings.saturation, 1 + settings.saturation, generator).view(shape)
-        luma = (views * torch.tensor(LUMA, device=views.device).view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
-        views = luma + (views - luma) * saturation.to(views.device)
+        saturation = _uniform(len(views), 1 - settings.saturation, 1 + settings.saturation, generator).view(shape)
+        luma = torch.tensordot(torch.tensor(LUMA, device=views.device), views, dims=([0], [1])).unsqueeze(1)
+        views = torch.lerp(luma, views, saturation.to(views.device))
     return views.clamp_(0, 1)
 
 
@@ -130,5 +142,5 @@ def _mix(views: Tensor, target: Tensor, alpha: float, generator: Generator) -> t
         open_ &= ~drawn
     share = torch.maximum(share, 1 - share).to(views.device)
     other = torch.randperm(len(views), generator=generator).to(views.device)
-    weight = share[:, None, None, None]
-    return views * weight + views[other] * (1 - weight), target * share[:, None] + target[other] * (1 - share[:, None])
+    mixed = torch.lerp(views[other], views, share[:, None, None, None])
+    return mixed, torch.lerp(target[other], target, share[:, None])

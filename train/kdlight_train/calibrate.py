@@ -59,9 +59,12 @@ def fit_acceptance(probabilities: Floats, truth: npt.NDArray[np.int64]) -> float
     wrong = probabilities.argmax(axis=1) != truth
     order = np.argsort(-best, kind="stable")
     mistakes = np.cumsum(wrong[order])
+    ranked = best[order]
     for accepted in range(len(order), math.ceil(len(order) * LEAST_COVERAGE), -1):
+        if accepted < len(order) and ranked[accepted - 1] == ranked[accepted]:
+            continue  # a threshold cannot part equal probabilities
         if upper_bound(int(mistakes[accepted - 1]), accepted) <= RISK:
-            return 0.0 if accepted == len(order) else float(best[order[accepted - 1]])
+            return 0.0 if accepted == len(order) else float(ranked[accepted - 1])
     return 0.0
 
 

@@ -1,6 +1,7 @@
 """A training that can be killed at any moment: its whole state in one file, replaced in one step."""
 
 import os
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,6 @@ def load(file: Path) -> dict[str, Any] | None:
         return None
     try:
         state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
         raise DataError(f"{file} is damaged; remove it to start this part again") from error
     return state

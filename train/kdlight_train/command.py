@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--lr", type=float, metavar="X", help="peak learning rate of the student")
     parser.add_argument("--method", choices=["none", "kl", "standardised", "dist"], help="distillation loss (kl)")
     parser.add_argument("--seed", type=int, metavar="N", help="of everything that is random (0)")
-    parser.add_argument("--groups", type=Path, nargs="+", default=[], metavar="CSV",
+    parser.add_argument("--groups", type=Path, nargs="+", action="extend", default=[], metavar="CSV",
                         help="columns file,group: pictures of one group (patient, wall) stay together")  # fmt: skip
     parser.add_argument("--group-regex", metavar="RE", help="as --groups, by the first capture group in the file name")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")

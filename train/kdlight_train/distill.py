@@ -1,14 +1,22 @@
 """Teacher to student: what each of them is taught with."""
 
+import os
+from collections.abc import Iterator
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own documentation calls it F
 from torch import Generator, Tensor, nn
 
 from kdlight_train.augment import augment
-from kdlight_train.fit import Batch, Objective, Pool, move
+from kdlight_train.fit import Batch, Objective, Pool
 from kdlight_train.loss import cross_entropy, method
-from kdlight_train.place import Place
+from kdlight_train.place import Place, move
 from kdlight_train.recipe import Recipe
+from kdlight_train.teacher import for_answers
+
+KEEP_SHARE = 1 / 3
+"""Part of the free memory that may hold augmented pictures; what does not fit is made again, with the same result."""
 
 
 def teacher_objective(pool: Pool, classes: int, recipe: Recipe, place: Place) -> Objective:
@@ -17,7 +25,7 @@ def teacher_objective(pool: Pool, classes: int, recipe: Recipe, place: Place) ->
     def objective(network: nn.Module, batch: Batch) -> Tensor:
         views, target = _views(pool, batch, classes, recipe.teacher.imgsz, recipe)
         with place.autocast(large=True):
-            logits = network(views)
+            logits = network(_real(views))
         return cross_entropy(logits.float(), target, recipe.teacher.label_smoothing)
 
     return objective
@@ -26,66 +34,90 @@ def teacher_objective(pool: Pool, classes: int, recipe: Recipe, place: Place) ->
 def student_objective(pool: Pool, classes: int, recipe: Recipe, place: Place, teacher: nn.Module) -> Objective:
     """Return the student's loss: the teacher's answer to the same augmented picture, and the labels."""
     distil, smoothing = recipe.distil, recipe.student.label_smoothing
-    if distil.method == "none":
-        return _labels_only(pool, classes, recipe, place)
-    compare = method(distil.method, classes)
-    answers = Answers(pool, classes, recipe, place, teacher)
+    compare = None if distil.method == "none" else method(distil.method, classes)
+    lessons = Lessons(pool, classes, recipe, place, None if compare is None else teacher)
 
     def objective(network: nn.Module, batch: Batch) -> Tensor:
-        views, target = _views(pool, batch, classes, recipe.input.imgsz, recipe)
+        lesson = lessons(batch)
         with place.autocast(large=False):
-            logits = network(views).float()
-        taught = compare(logits, answers(batch), distil.temperature)
-        return distil.weight * taught + (1 - distil.weight) * cross_entropy(logits, target, smoothing)
+            logits = network(_real(lesson.views)).float()
+        labels = cross_entropy(logits, lesson.target, smoothing)
+        if compare is None or lesson.answers is None:
+            return labels
+        taught = compare(logits, lesson.answers, distil.temperature)
+        return distil.weight * taught + (1 - distil.weight) * labels
 
     return objective
 
 
-class Answers:
-    """The teacher's logits, computed once for each batch of each view and kept."""
+class Lesson(NamedTuple):
+    """One batch as the student gets it."""
 
-    def __init__(self, pool: Pool, classes: int, recipe: Recipe, place: Place, teacher: nn.Module) -> None:
+    views: Tensor
+    """uint8 [N, 3, h, w]."""
+    target: Tensor
+    """float [N, C]."""
+    answers: Tensor | None
+    """float [N, C], the teacher's logits; None where there is no teacher."""
+
+
+class Lessons:
+    """Augmented batches with the teacher's answers; each is made once and kept while there is room."""
+
+    def __init__(self, pool: Pool, classes: int, recipe: Recipe, place: Place, teacher: nn.Module | None) -> None:
         self._pool, self._classes, self._recipe, self._place = pool, classes, recipe, place
-        self._teacher = move(teacher, place).eval()
-        self._kept: dict[int, Tensor] = {}
+        self._teacher = None if teacher is None else for_answers(teacher, place)
+        self._kept: dict[int, Lesson] = {}
+        self._answers: dict[int, Tensor] = {}
+        self._room = int(KEEP_SHARE * os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+
+    def __call__(self, batch: Batch) -> Lesson:
+        """Return the lesson of a batch."""
+        if batch.seed in self._kept:
+            return self._kept[batch.seed]
+        views, target = _views(self._pool, batch, self._classes, self._recipe.input.imgsz, self._recipe)
+        lesson = Lesson(views, target, self._answer(batch))
+        self._room -= views.numel()
+        if self._room > 0:
+            self._kept[batch.seed] = lesson
+        return lesson
 
     @torch.no_grad()
-    def __call__(self, batch: Batch) -> Tensor:
-        """Return float [N, C] for a batch."""
-        if batch.seed not in self._kept:
+    def _answer(self, batch: Batch) -> Tensor | None:
+        if self._teacher is None:
+            return None
+        if batch.seed not in self._answers:
             views, _ = _views(self._pool, batch, self._classes, self._recipe.teacher.imgsz, self._recipe)
             with self._place.autocast(large=True):
-                self._kept[batch.seed] = self._teacher(views).float()
-        return self._kept[batch.seed]
-
-
-def _labels_only(pool: Pool, classes: int, recipe: Recipe, place: Place) -> Objective:
-    """Return the loss of a student without a teacher, for comparison."""
-
-    def objective(network: nn.Module, batch: Batch) -> Tensor:
-        views, target = _views(pool, batch, classes, recipe.input.imgsz, recipe)
-        with place.autocast(large=False):
-            logits = network(views).float()
-        return cross_entropy(logits, target, recipe.student.label_smoothing)
-
-    return objective
+                self._answers[batch.seed] = self._teacher(_real(views)).float()
+        return self._answers[batch.seed]
 
 
 def _views(pool: Pool, batch: Batch, classes: int, size: int, recipe: Recipe) -> tuple[Tensor, Tensor]:
-    """Augment a batch; the same batch gives the same crop at every size."""
+    """Augment a batch to uint8 [N, 3, size, size], as a camera would give it; the crop is the same at every size."""
     index = batch.index.to(pool.truth.device)
     target = F.one_hot(pool.truth[index], classes).float()
-    generator = Generator().manual_seed(batch.seed)
-    return augment(pool.pictures[index], target, size, recipe.augment, generator)
+    views, target = augment(pool.pictures[index], target, size, recipe.augment, Generator().manual_seed(batch.seed))
+    return views.mul_(255).round_().to(torch.uint8), target
+
+
+def _real(pictures: Tensor) -> Tensor:
+    """Return float [N, 3, h, w] in 0..1, channels last, of uint8 pictures."""
+    return pictures.to(torch.float32, memory_format=torch.channels_last).mul_(1 / 255)
 
 
 @torch.inference_mode()
-def answer(network: nn.Module, pictures: Tensor, place: Place, *, large: bool, batch: int = 128) -> Tensor:
+def answer(network: nn.Module, pictures: Tensor, place: Place, *, large: bool) -> Tensor:
     """Return logits, float32 [n, C] on the CPU, of prepared pictures, uint8 [n, 3, h, w]."""
     network = move(network, place).eval()
     rows = []
-    for part in pictures.split(batch):  # type: ignore[no-untyped-call]
-        views = part.to(place.device).float().mul_(1 / 255).contiguous(memory_format=torch.channels_last)
+    for views in real_batches(pictures, place):
         with place.autocast(large=large):
             rows.append(network(views).float().cpu())
     return torch.cat(rows)
+
+
+def real_batches(pictures: Tensor, place: Place, batch: int = 128) -> Iterator[Tensor]:
+    """Yield pictures, uint8 [n, 3, h, w], as float batches in 0..1 on the device."""
+    for part in pictures.split(batch):  # type: ignore[no-untyped-call]
+        yield _real(part.to(place.device))

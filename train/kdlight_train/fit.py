@@ -18,7 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from kdlight_edge.errors import DataError
 from kdlight_train import checkpoint
-from kdlight_train.place import Place
+from kdlight_train.place import Place, move
 
 GRADIENT_LIMIT = 5.0
 """Norm above which a gradient is shortened: one odd batch must not undo an epoch."""
@@ -195,11 +195,6 @@ def _optimizer(network: nn.Module, schedule: Schedule) -> torch.optim.Optimizer:
     others = [parameter for parameter in network.parameters() if parameter.ndim <= 1]
     groups = [{"params": weights, "weight_decay": schedule.weight_decay}, {"params": others, "weight_decay": 0.0}]
     return torch.optim.AdamW(groups, lr=schedule.lr)
-
-
-def move(network: nn.Module, place: Place) -> nn.Module:
-    """Bring a network to the device in the memory layout that is 2 to 6 times faster there (measured)."""
-    return network.to(place.device).to(memory_format=torch.channels_last)
 
 
 def _copy(network: nn.Module) -> nn.Module:

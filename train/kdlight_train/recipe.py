@@ -50,7 +50,7 @@ class StudentRecipe:
     """Which student, and how long it learns."""
 
     name: Literal["nano", "small", "base", "paper"] = "small"
-    epochs: int = 60
+    epochs: int = 120
     batch: int = 64
     lr: float = 3e-3
     weight_decay: float = 0.03
@@ -69,7 +69,7 @@ class DistilRecipe:
     temperature: float = 2.0
     weight: float = 0.9
     """Share of the distillation loss, 0 to 1; the rest is cross-entropy with the labels."""
-    views: int = 20
+    views: int = 30
     """Different seeded augmentations of the training set: the teacher answers each once, later epochs repeat them."""
 
 

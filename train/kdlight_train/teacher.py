@@ -1,12 +1,17 @@
 """The teacher: a torchvision classifier with ImageNet weights and a new last layer."""
 
+import copy
+import pickle
 from pathlib import Path
 
 import torch
 import torchvision
 from torch import Tensor, nn
+from torch.fx.experimental.optimization import fuse
+from torch.fx.proxy import TraceError
 
 from kdlight_edge.errors import DataError, UsageError
+from kdlight_train.place import Place, move
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -61,6 +66,34 @@ def make_teacher(name: str, classes: int, weights: Path | None, *, seed: int = 0
     return Teacher(network)
 
 
+def for_answers(teacher: nn.Module, place: Place) -> nn.Module:
+    """Return a copy that only answers, as fast as the place allows.
+
+    On a CPU with bfloat16 its batch norms are folded and its weights converted once, which doubles the speed of
+    running it under autocast; elsewhere the copy is the teacher itself, moved.
+    """
+    if not place.bf16 or place.device.type != "cpu" or not isinstance(teacher, Teacher):
+        return move(teacher, place).eval()
+    try:
+        network = fuse(copy.deepcopy(teacher.network).eval())
+    except TraceError:
+        return move(teacher, place).eval()  # a network with branches on values cannot be folded this way
+    return move(_Answering(teacher, network.to(torch.bfloat16)), place).eval()
+
+
+class _Answering(Teacher):
+    """A teacher whose network is bfloat16: pictures are converted behind the normalisation."""
+
+    def __init__(self, teacher: Teacher, network: nn.Module) -> None:
+        super().__init__(network)
+        self.mean, self.std = teacher.mean.cpu(), teacher.std.cpu()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits, bfloat16 [N, classes], of float [N, 3, h, w] in 0..1."""
+        y: Tensor = self.network(((x - self.mean) / self.std).to(torch.bfloat16))
+        return y
+
+
 def _state(name: str, weights: Path | None, network: nn.Module) -> dict[str, Tensor]:
     """Read the ImageNet weights from a file, or through torchvision's own download."""
     if weights is None:
@@ -75,11 +108,7 @@ def _state(name: str, weights: Path | None, network: nn.Module) -> dict[str, Ten
         state = torch.load(weights, map_location="cpu", weights_only=True)
         missing = set(network.state_dict()) - set(state)
         wrong = [key for key, value in network.state_dict().items() if key in state and state[key].shape != value.shape]
-    except (OSError, RuntimeError, ValueError, AttributeError, EOFError, KeyError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(f"--teacher-weights {weights} cannot be read as PyTorch weights: {reason}") from error
-    except Exception as error:
-        # Unpickling a foreign file can raise anything; pickle.UnpicklingError is the usual one.
+    except (OSError, RuntimeError, ValueError, AttributeError, EOFError, KeyError, pickle.UnpicklingError) as error:
         raise DataError(f"--teacher-weights {weights} is not a PyTorch file of weights only") from error
     if missing or wrong:
         example = min(missing or wrong)

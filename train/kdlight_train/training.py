@@ -24,7 +24,7 @@ from kdlight_train.place import Place
 from kdlight_train.recipe import Recipe, to_json
 from kdlight_train.report import ModelResult, Report, worst_mistakes, write_report
 from kdlight_train.student import multiply_adds, parameters
-from kdlight_train.workshop import Say, Shelf, Taught, features_of, input_of, teach_student, teach_teacher
+from kdlight_train.workshop import Say, Shelf, Taught, features_of, input_of, maps_of, teach_student, teach_teacher
 
 HELD_OUT = 256
 """About how many validation pictures the export compares on."""
@@ -69,7 +69,7 @@ def train(
     )  # fmt: skip
     _claim(run, recipe, data, resume=resume, first=place.first)
     found = audit(data)
-    for line in (*data.notes, *found.lines()):
+    for line in found.lines():
         say(line)
     shelf = Shelf(data, recipe, place, say)
     teacher = teach_teacher(shelf, teacher_weights, cache, say)
@@ -193,6 +193,8 @@ def _report(
     pool = shelf.split(split, side)
     probabilities = softmax(student.logits[split], results["student"].temperature)
     images = pool.pictures.permute(0, 2, 3, 1).numpy()
+    names = [Path(picture.name).name for picture in data.splits[split].pictures]
+    cams = maps_of(student.network, pool.pictures, shelf.place)
     return Report(
         name=run.resolve().name,
         made=made,
@@ -202,7 +204,7 @@ def _report(
         history=tuple(student.history),
         student=results["student"],
         teacher=results["teacher"],
-        mistakes=worst_mistakes(probabilities, pool.truth.numpy(), images, data.labels),
+        mistakes=worst_mistakes(probabilities, pool.truth.numpy(), images, data.labels, cams=cams, names=names),
         environment={**fingerprint(), "torch": torch.__version__, "device": str(shelf.place.device)},
         seconds=round(seconds, 1),
     )

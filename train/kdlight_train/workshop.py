@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own documentation calls it F
 from torch import Tensor, nn
 
 from kdlight_edge.errors import DataError
@@ -19,7 +20,7 @@ from kdlight_edge.manifest import Input
 from kdlight_edge.progress import Progress
 from kdlight_train import checkpoint
 from kdlight_train.data import Data, load
-from kdlight_train.distill import answer, student_objective, teacher_objective
+from kdlight_train.distill import answer, real_batches, student_objective, teacher_objective
 from kdlight_train.fit import Objective, Pool, Schedule, fit
 from kdlight_train.place import Place
 from kdlight_train.recipe import Recipe
@@ -160,12 +161,17 @@ def _taught(network: nn.Module, history: list[dict[str, Any]], shelf: Shelf, wor
 
 
 @torch.inference_mode()
-def features_of(network: Any, pictures: Tensor, place: Place, batch: int = 128) -> npt.NDArray[np.float32]:
+def features_of(network: Any, pictures: Tensor, place: Place) -> npt.NDArray[np.float32]:
     """Return the features before the last layer, float32 [n, D], of pictures uint8 [n, 3, h, w]."""
-    rows = []
-    for part in pictures.split(batch):  # type: ignore[no-untyped-call]
-        views = part.to(place.device).float().mul_(1 / 255).contiguous(memory_format=torch.channels_last)
-        rows.append(network.features(views).mean(dim=(2, 3)).cpu())
+    rows = [network.features(views).mean(dim=(2, 3)).cpu() for views in real_batches(pictures, place)]
+    return torch.cat(rows).numpy()
+
+
+@torch.inference_mode()
+def maps_of(network: Any, pictures: Tensor, place: Place) -> npt.NDArray[np.float32]:
+    """Return the class activation maps, float32 [n, C, h / 32, w / 32], of pictures uint8 [n, 3, h, w]."""
+    weight, bias = network.head.weight[:, :, None, None], network.head.bias
+    rows = [F.conv2d(network.features(views), weight, bias).cpu() for views in real_batches(pictures, place)]
     return torch.cat(rows).numpy()
 
 

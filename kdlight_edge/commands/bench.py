@@ -1,0 +1,239 @@
+"""``kdlight-edge bench``: measure a bundle's speed, memory and size on this machine, and against a board's budget."""
+
+import argparse
+import json
+import shlex
+import statistics
+import sys
+from typing import TYPE_CHECKING, Any
+
+from kdlight_edge.errors import BudgetExceeded, UsageError
+
+if TYPE_CHECKING:
+    from kdlight_devices.board import Board
+    from kdlight_edge.bundle import Bundle
+    from kdlight_edge.manifest import Manifest
+    from kdlight_edge.scenarios import Effort
+
+SCHEMA = "kdlight-edge/bench/1"
+
+FOLDER_FILES = 256
+"""Files of the folder whose run is weighed: enough for memory to have settled."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags."""
+    parser.add_argument("model", metavar="NAME.kdl", help="the bundle")
+    parser.add_argument("--engine", default="auto", metavar="NAME", help="engine to measure (default: auto)")
+    parser.add_argument(
+        "--threads", type=int, default=1, metavar="N",
+        help="threads inside one run of the network; 0 is every core (default: 1, as infer)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--seconds", type=float, default=10.0, metavar="S", help="least time of each scenario (default 10)"
+    )
+    parser.add_argument("--quick", action="store_true", help="a second each and 64 samples: no p99, and less certain")
+    parser.add_argument("--board", metavar="NAME", help="compare with the budget of this board; auto detects it")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure and print.
+
+    Raises:
+        BudgetExceeded: slower or larger than the board of ``--board`` allows.
+    """
+    if args.threads < 0:
+        raise UsageError(f"--threads {args.threads} is below 0; 0 takes every core")
+    if not 0 < args.seconds <= 86_400:  # noqa: PLR2004 - a day
+        raise UsageError(f"--seconds {args.seconds:g} is not between 0 and 86400")
+    board = _board(args.board)
+    record = _measure(args)
+    if board is not None:
+        record["budget"] = _budget(board, record)
+    print(json.dumps(record, indent=1) if args.json else "\n".join(_lines(record)))
+    missed = [row for row in record.get("budget", {"rows": []})["rows"] if not row["met"]]
+    if missed:
+        told = "; ".join(f"{row['what']} is {row['measured']:g}, allowed {row['allowed']:g}" for row in missed)
+        raise BudgetExceeded(f"{record['bundle']['name']} misses the budget of {record['budget']['board']}: {told}")
+    return 0
+
+
+def _board(name: str | None) -> "Board | None":
+    from kdlight_devices.detect import detect, find
+
+    if name is None:
+        return None
+    try:
+        found = (detect(),) if name == "auto" else find(name)
+    except LookupError as error:
+        raise UsageError(f"--board: {error.args[0]}") from error
+    if len(found) > 1:
+        raise UsageError(f"--board {name} is a family; choose one of {', '.join(board.name for board in found)}")
+    if found[0].budget is None:
+        raise UsageError(f"--board {found[0].name} is {found[0].text}, so there is no budget; name a board")
+    return found[0]
+
+
+def _measure(args: argparse.Namespace) -> dict[str, Any]:
+    """Run every scenario, one after the other, so that none takes another's core."""
+    from kdlight_edge import fresh, scenarios
+    from kdlight_edge.classifier import open_classifier
+
+    effort = _effort(args)
+    with open_classifier(args.model, engine=args.engine, threads=args.threads) as classifier:
+        name = classifier.engine.name
+        pictures = {f"{w}x{h}": scenarios.encoded_pictures(w, h, effort.pictures) for w, h in scenarios.SIZES}
+        record = _head(args, classifier.bundle, name, classifier.engine.artifact.file)
+        _tell("the network alone")
+        record["model"] = scenarios.model_only(classifier, effort)
+        _tell("bytes to result")
+        record["bytes_to_result"] = {
+            size: scenarios.bytes_to_result(classifier, files, effort) for size, files in pictures.items()
+        }
+    with open_classifier(args.model, engine=args.engine, threads=1) as classifier:
+        _tell("all cores")
+        record["throughput"] = {
+            size: scenarios.throughput(classifier, files, effort) for size, files in pictures.items()
+        }
+    _tell("fresh processes")
+    files = [*pictures.values()]
+    starts = fresh.cold_start_ms(args.model, files[0][0], engine=name, repeats=3 if args.quick else 7)
+    record["cold_start_ms"] = {
+        "median": statistics.median(starts), "min": min(starts), "max": max(starts), "runs": len(starts),
+    }  # fmt: skip
+    both = [picture for pair in zip(*files, strict=True) for picture in pair]
+    record["peak_rss_bytes"] = fresh.folder_peak_rss(args.model, both, engine=name, count=FOLDER_FILES)
+    return record
+
+
+def _effort(args: argparse.Namespace) -> "Effort":
+    from kdlight_edge.scenarios import Effort
+
+    if args.quick:
+        return Effort(seconds=min(args.seconds, 1.0), samples=64, warm_limit=1.0, pictures=16)
+    return Effort(seconds=args.seconds, samples=662, warm_limit=30.0, pictures=64)
+
+
+def _head(args: argparse.Namespace, bundle: "Bundle", engine: str, file: str) -> dict[str, Any]:
+    """Return what every figure needs beside it: the machine, the versions, the date, the command and the bundle."""
+    import os
+    from datetime import datetime, timezone
+
+    from kdlight_devices.fingerprint import fingerprint, versions
+
+    manifest: Manifest = bundle.manifest
+    artifact = next(artifact for artifact in manifest.artifacts if artifact.file == file)
+    return {
+        "schema": SCHEMA,
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "command": shlex.join(["kdlight-edge", *sys.argv[1:]]),
+        "machine": fingerprint(),
+        "versions": versions(),
+        "load_before": [round(value, 2) for value in os.getloadavg()],
+        "bundle": {
+            "name": manifest.name,
+            "version": manifest.version,
+            "digest": manifest.digest,
+            "bytes": bundle.bytes,
+            "artifact_bytes": artifact.bytes,
+            "student": manifest.student,
+            "parameters": manifest.parameters,
+            "macs": manifest.macs,
+            "input": [manifest.input.width, manifest.input.height],
+        },
+        "engine": engine,
+        "precision": artifact.precision,
+        "threads": args.threads or len(os.sched_getaffinity(0)),
+        "quick": args.quick,
+    }
+
+
+def _budget(board: "Board", record: dict[str, Any]) -> dict[str, Any]:
+    budget = board.budget
+    if budget is None:
+        raise UsageError(f"--board {board.name} has no budget")
+    measured = record["model"]["p50"], record["bundle"]["bytes"], record["peak_rss_bytes"]
+    allowed = budget.p50_ms(*record["bundle"]["input"]), budget.bundle_bytes, budget.rss_bytes
+    names = "network p50, ms", "bundle, bytes", "peak memory, bytes"
+    rows = [
+        {"what": what, "measured": is_, "allowed": may_be, "met": is_ <= may_be}
+        for what, is_, may_be in zip(names, measured, allowed, strict=True)
+    ]
+    return {"board": board.name, "measured_on": record["machine"]["board"], "source": budget.source, "rows": rows}
+
+
+def _tell(what: str) -> None:
+    """Say what is being measured, on a terminal."""
+    if sys.stderr.isatty():
+        print(f"kdlight-edge bench: {what} ...", file=sys.stderr)
+
+
+def _lines(record: dict[str, Any]) -> list[str]:
+    """Lay the figures out for people."""
+    series = {"network alone": record["model"]}
+    series |= {f"bytes to result, {size}": found for size, found in record["bytes_to_result"].items()}
+    lines = [
+        *_heading(record),
+        f"  {'milliseconds':<28}{'n':>8}{'p50':>9}{'p90':>9}{'p99':>9}{'mean':>9}{'max':>9}{'cv':>8}",
+        *(_series(name, found) for name, found in series.items()),
+        *_totals(record),
+    ]
+    shaky = [name for name, found in series.items() if found["unstable"]]
+    if shaky:
+        lines.append(f"UNSTABLE (cv above 2.5 %): {'; '.join(shaky)}")
+    return lines + _verdict(record.get("budget"))
+
+
+def _heading(record: dict[str, Any]) -> list[str]:
+    from kdlight_devices.fingerprint import describe
+
+    bundle, engine = record["bundle"], record["engine"]
+    width, height = bundle["input"]
+    threads = f"{record['threads']} thread{'s' * (record['threads'] > 1)} a run"
+    name = f"{bundle['name']} {bundle['version']} ({bundle['digest'][:16]}): {bundle['student']}, {width}x{height}"
+    return [
+        f"{name}, {bundle['parameters']:,} parameters, {bundle['macs'] / 1e6:.1f} M multiply-adds",
+        f"{describe(record['machine'])}, {record['date']}",
+        f"{engine} {record['versions'].get(engine, '')}, {record['precision']}, {threads}",
+    ]
+
+
+def _series(name: str, found: dict[str, Any]) -> str:
+    times = "".join(
+        f"{'-' if found[key] is None else format(found[key], '.3f'):>9}" for key in ("p50", "p90", "p99", "mean", "max")
+    )
+    return f"  {name:<28}{found['n']:>8}{times}{found['cv']:>8.1%}"
+
+
+def _totals(record: dict[str, Any]) -> list[str]:
+    rows = [("arithmetic at the median", f"{record['model']['gmacs_per_second']:.1f} GMAC/s")]
+    for size, found in record["throughput"].items():
+        workers = f"{found['workers']} worker{'s' * (found['workers'] > 1)}"
+        spread = f"{found['min']:.0f} to {found['max']:.0f} in {len(found['runs'])} runs"
+        rows.append((f"bytes to result, {size}", f"{found['images_per_second']:.0f} images/s, {workers} ({spread})"))
+    cold = record["cold_start_ms"]
+    spread = f"{cold['min']:.0f} to {cold['max']:.0f} in {cold['runs']} runs"
+    rows.append(("cold start to first result", f"{cold['median']:.0f} ms ({spread})"))
+    rows.append(("peak memory of a folder run", f"{record['peak_rss_bytes'] / 1e6:.1f} MB"))
+    bundle = record["bundle"]
+    rows.append(("files", f"{bundle['bytes'] / 1e6:.2f} MB, the network {bundle['artifact_bytes'] / 1e6:.2f} MB of it"))
+    return [f"  {name:<28} {text}" for name, text in rows]
+
+
+def _verdict(budget: dict[str, Any] | None) -> list[str]:
+    if budget is None:
+        return []
+    elsewhere = "" if budget["measured_on"] == budget["board"] else f", but measured on {budget['measured_on']}"
+    return [
+        f"budget of {budget['board']}{elsewhere} ({budget['source']})",
+        *(
+            f"  {'met' if row['met'] else 'MISSED':<7}{row['what']:<30}{_number(row['measured']):>14}"
+            f" of {_number(row['allowed']):>14}"
+            for row in budget["rows"]
+        ),
+    ]
+
+
+def _number(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:.3f}"

@@ -1,0 +1,174 @@
+"""``kdlight-edge infer``: classify a camera, a folder or a stream."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kdlight_edge.errors import KDLightError, UsageError
+
+if TYPE_CHECKING:
+    from kdlight_edge.classifier import Classifier
+    from kdlight_edge.sinks import Sink
+    from kdlight_edge.sources import Source
+    from kdlight_edge.tally import Summary
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the flags."""
+    parser.epilog = (
+        "Exit code: 0 all pictures answered, 1 some could not be read (the run goes on), 2 usage, 4 parity failed, "
+        "5 bundle refused, 6 source unavailable, 130 a folder stopped before its end."
+    )
+    where = parser.add_mutually_exclusive_group(required=True)
+    where.add_argument(
+        "--camera", nargs="?", const="0", metavar="URI", help="0, /dev/video0, rtsp://..., http://..., scene:crack"
+    )
+    where.add_argument("--folder", metavar="DIR", help="every picture in it and in the folders below")
+    where.add_argument("--source", metavar="URI", help="any of them, or a picture or video file")
+    parser.add_argument("--model", metavar="NAME.kdl", help="the bundle")
+    parser.add_argument("--json", action="store_true", help="JSON lines on stdout, in place of lines for people")
+    parser.add_argument("--csv", metavar="FILE", help="also write a table")
+    parser.add_argument("--sheet", metavar="FILE.png", help="also draw a contact sheet (.png, .jpg or .webp)")
+    parser.add_argument(
+        "--save", metavar="DIR", help="also write annotated copies, predictions.jsonl and predictions.csv"
+    )
+    parser.add_argument("--conf", type=float, metavar="P", help="smallest probability accepted (default: the bundle's)")
+    parser.add_argument("--topk", type=int, default=1, metavar="K", help="how many labels to report (default 1)")
+    parser.add_argument("--frames", type=int, default=0, metavar="N", help="end after N pictures")
+    parser.add_argument("--engine", default="auto", metavar="NAME", help="onnxruntime, or auto (default)")
+    parser.add_argument(
+        "--threads",
+        type=int,
+        default=0,
+        metavar="N",
+        help="workers for a folder (default: all cores), else threads for an answer (default 1)",
+    )
+    parser.add_argument("--max-age", type=float, metavar="S", help="older results of a camera are marked stale")
+    parser.add_argument(
+        "--stall-timeout", type=float, default=5.0, metavar="S", help="silence that is a loss (default 5)"
+    )
+    parser.add_argument("--retries", type=int, metavar="N", help="attempts to reopen a lost camera (default: for ever)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Classify until the source ends or a signal comes; see `add_arguments` for the exit code."""
+    from kdlight_edge.classifier import open_classifier
+    from kdlight_edge.decide import Settings
+    from kdlight_edge.progress import Progress
+    from kdlight_edge.sources import Album, Patience, open_source
+    from kdlight_edge.stream import run as stream
+    from kdlight_edge.stream import stopped_by_signals
+
+    _check(args)
+    model = _model(args.model)
+    patience = Patience(args.stall_timeout, args.retries)
+    with stopped_by_signals() as stop:
+        source = open_source(args.source or args.camera, patience) if args.folder is None else _folder(args.folder)
+        album = isinstance(source, Album)
+        try:
+            settings = Settings(args.conf, args.topk, args.max_age if source.live else None)
+            # One thread an answer: a network this small gains nothing by more, and a folder's workers take the cores.
+            threads = 1 if album else args.threads or 1
+            classifier = open_classifier(model, engine=args.engine, threads=threads, settings=settings)
+        except BaseException:
+            source.close()
+            raise
+        with classifier:
+            total = min(len(source), args.frames or len(source)) if isinstance(source, Album) else args.frames
+            # Lines that scroll over a terminal are progress enough.
+            bar = Progress(total, "pictures", quiet=source.live or sys.stdout.isatty())
+            sinks = _sinks(args, classifier, source)
+            try:
+                summary = stream(
+                    source, classifier, sinks, stop=stop, workers=args.threads, limit=args.frames, progress=bar
+                )
+            finally:
+                bar.close()
+        print(describe(summary, live=source.live), file=sys.stderr)
+        if album and summary.frames < total:
+            print(f"kdlight-edge: stopped after {summary.frames:,} of {total:,} pictures", file=sys.stderr)
+            return 130
+    return 1 if summary.errors else 0
+
+
+def describe(summary: "Summary", *, live: bool) -> str:
+    """Return a finished run in one line for people."""
+    said = [f"{label} {count:,}" for label, count in summary.by_label.items()]
+    counts = {
+        "abstained": summary.abstained, "outliers": summary.outliers, "stale": summary.stale,
+        "unreadable": summary.errors, "dropped": summary.dropped,
+    }  # fmt: skip
+    said += [f"{count:,} {name}" for name, count in counts.items() if count]
+    text = f"{summary.frames:,} pictures in {summary.seconds:.1f} s ({summary.images_per_second:,.0f}/s)"
+    text += f": {', '.join(said)}" if said else ""
+    if summary.judged:
+        text += f"; {summary.right:,} of {summary.judged:,} as {'the source says' if live else 'their folders say'}"
+    if live and summary.age_ms:
+        text += "; age " + ", ".join(f"{name} {value:.1f} ms" for name, value in summary.age_ms.items())
+    return text
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Refuse flags whose values cannot be."""
+    if "" in {args.source, args.camera, args.folder}:
+        raise UsageError("the source is empty; give a camera, a folder or a file")
+    if args.conf is not None and not 0 <= args.conf <= 1:
+        raise UsageError(f"--conf {args.conf:g} is not a probability; give 0 to 1")
+    for flag, value, least in (("--topk", args.topk, 1), ("--frames", args.frames, 0), ("--threads", args.threads, 0)):
+        if value < least:
+            raise UsageError(f"{flag} {value} is too small; give {least} or more")
+    if args.retries is not None and args.retries < 0:
+        raise UsageError(f"--retries {args.retries} is too small; give 0 or more")
+    for flag, seconds in (("--max-age", args.max_age), ("--stall-timeout", args.stall_timeout)):
+        if seconds is not None and not seconds > 0:
+            raise UsageError(f"{flag} {seconds:g} is not a time; give seconds above 0")
+
+
+def _model(given: str | None) -> str:
+    from kdlight_edge.zoo import bundled
+
+    if given is not None:
+        return given
+    names = ", ".join(str(path) for path in bundled())
+    raise UsageError("--model is missing; " + (f"there are {names}" if names else "kdlight-edge export makes a bundle"))
+
+
+def _folder(path: str) -> "Source":
+    from kdlight_edge.sources.folder import Folder
+
+    return Folder(path)
+
+
+def _sinks(args: argparse.Namespace, classifier: "Classifier", source: "Source") -> "list[Sink]":
+    """Open what the flags ask for; stdout is last, so that its broken pipe finds the files written."""
+    from kdlight_edge.sinks.csv import Csv
+    from kdlight_edge.sinks.jsonl import JsonLines
+    from kdlight_edge.sinks.lines import open_lines, stdout_lines
+    from kdlight_edge.sinks.text import Text
+    from kdlight_edge.sources import Album
+
+    live = source.live
+    sinks: list[Sink] = []
+    if args.save:
+        from kdlight_edge.sinks.annotated import Annotated
+
+        folder = Path(args.save)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise KDLightError(f"{folder} cannot be made: {error.strerror}; choose another --save") from error
+        sinks += [
+            Annotated(folder, classifier.bundle.manifest),
+            JsonLines(open_lines(folder / "predictions.jsonl", at_once=live), classifier.origin),
+            Csv(open_lines(folder / "predictions.csv", at_once=live)),
+        ]
+    if args.csv:
+        sinks.append(Csv(open_lines(args.csv, at_once=live)))
+    if args.sheet:
+        from kdlight_edge.sinks.sheet import Sheet
+
+        sinks.append(Sheet(args.sheet, classifier))
+    out = stdout_lines(at_once=live or sys.stdout.isatty())
+    sinks.append(JsonLines(out, classifier.origin) if args.json else Text(out, numbered=not isinstance(source, Album)))
+    return sinks

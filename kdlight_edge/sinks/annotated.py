@@ -1,0 +1,100 @@
+"""Copies of the pictures with the answer written on them, as JPEG files in a folder."""
+
+import contextlib
+import os
+from pathlib import Path, PurePath
+
+import cv2
+import numpy as np
+
+from kdlight_edge.decide import Prediction
+from kdlight_edge.errors import KDLightError
+from kdlight_edge.frame import Frame
+from kdlight_edge.manifest import Manifest
+from kdlight_edge.sinks import ink
+
+SMALLEST, LARGEST = 256, 4096
+"""Sides in pixels: a picture is enlarged until words fit on it, and a copy is never larger than this."""
+
+QUALITY = 92
+"""Of the JPEG."""
+
+
+class Annotated:
+    """Writes one copy for each picture: below the folder as in the source, or numbered for a camera or video."""
+
+    wants_frames = True
+
+    def __init__(self, folder: str | os.PathLike[str], manifest: Manifest) -> None:
+        """Take where to write and the names of the labels."""
+        self._folder = Path(folder)
+        self._texts = {label.id: label.text for label in manifest.labels}
+        self._positive = {label.id for label in manifest.labels if label.positive}
+        self._made: set[Path] = set()
+
+    def write(self, prediction: Prediction, frame: Frame | None) -> None:
+        """Write the copy of one picture; there is none of an unreadable one.
+
+        Raises:
+            KDLightError: it cannot be written; no half of a file is left.
+        """
+        if frame is None:
+            return
+        path = self._folder / copy_name(frame)
+        _, content = cv2.imencode(
+            ".jpg",
+            cv2.cvtColor(self.draw(prediction, frame.image), cv2.COLOR_RGB2BGR),
+            [cv2.IMWRITE_JPEG_QUALITY, QUALITY],
+        )
+        try:
+            if path.parent not in self._made:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                self._made.add(path.parent)
+            path.write_bytes(content.tobytes())
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                path.unlink()
+            raise KDLightError(
+                f"{path} cannot be written: {error.strerror}; make room or choose another --save"
+            ) from error
+
+    def draw(self, prediction: Prediction, image: ink.Picture) -> ink.Picture:
+        """Return a copy of a picture, uint8 [h, w, 3] RGB, with label, probability and decision in its corner."""
+        copy = _sized(image)
+        height, width = copy.shape[:2]
+        size = max(14, min(height, width) // 22)
+        words = f"{self._texts.get(prediction.label or '', prediction.label)}  {prediction.probability:.1%}"
+        if prediction.decision != "accepted":
+            words += f"  ·  {prediction.decision}"
+        colour = ink.DECISIONS.get(
+            prediction.decision, ink.POSITIVE if prediction.label in self._positive else ink.NEGATIVE
+        )
+        edge, chip = size // 2, (ink.width_of(words, size) + 3 * size, 2 * size)
+        left, top = edge, max(0, height - chip[1] - edge)
+        ink.rounded(copy, (left, top, min(chip[0], width - 2 * edge), chip[1]), size // 2, ink.PAPER)
+        ink.dot(copy, (left + size, top + size), size * 0.32, colour)
+        ink.text(copy, words, (left + size * 2 - size // 4, top + round(size * 1.36)), size, ink.WHITE)
+        return copy
+
+    def close(self) -> None:
+        """Nothing is held back."""
+
+
+def copy_name(frame: Frame) -> str:
+    """Return where the copy of a frame lies below the folder; never outside of it."""
+    if "below" not in frame.meta:
+        return f"frame-{frame.index:08}.jpg"
+    below = PurePath(frame.meta["below"])
+    return str(below if below.suffix.lower() in {".jpg", ".jpeg"} else below.with_name(below.name + ".jpg"))
+
+
+def _sized(image: ink.Picture) -> ink.Picture:
+    """Return a copy that words can be read on and that a viewer opens."""
+    height, width = image.shape[:2]
+    scale = max(1.0, SMALLEST / min(height, width))
+    scale = min(scale, LARGEST / max(height, width)) if max(height, width) * scale > LARGEST else scale
+    if scale == 1:
+        return image.copy()
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    resized = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_NEAREST)
+    return np.ascontiguousarray(resized)

@@ -1,0 +1,45 @@
+"""A table of predictions for a spreadsheet: one row each, a header first (RFC 4180 with plain line ends)."""
+
+import csv
+import io
+
+from kdlight_edge.decide import Prediction, rounded, utc
+from kdlight_edge.frame import Frame
+from kdlight_edge.sinks.lines import Lines
+
+COLUMNS = (
+    "source", "index", "captured", "label", "probability", "decision", "reason", "outlier", "age_ms", "dropped",
+)  # fmt: skip
+
+
+class Csv:
+    """Writes the first label of each prediction."""
+
+    wants_frames = False
+
+    def __init__(self, lines: Lines) -> None:
+        """Take where to write; the header is written at once."""
+        self._lines = lines
+        self._row = io.StringIO()
+        self._writer = csv.writer(self._row, lineterminator="")
+        self._put(COLUMNS)
+
+    def write(self, prediction: Prediction, frame: Frame | None) -> None:
+        """Write one row."""
+        del frame
+        age = (prediction.decided.monotonic - prediction.captured.monotonic) * 1000
+        self._put((
+            prediction.source, prediction.index, utc(prediction.captured), prediction.label,
+            rounded(prediction.probability, 6), prediction.decision, prediction.reason, rounded(prediction.outlier, 4),
+            round(age, 2), prediction.dropped,
+        ))  # fmt: skip
+
+    def _put(self, row: tuple[object, ...]) -> None:
+        self._writer.writerow(row)
+        self._lines.write(self._row.getvalue())
+        self._row.seek(0)
+        self._row.truncate()
+
+    def close(self) -> None:
+        """Write what is held back."""
+        self._lines.close()

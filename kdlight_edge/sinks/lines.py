@@ -1,0 +1,103 @@
+"""Whole lines into a file or a pipe: what is there after a full disk or a kill is made of whole lines."""
+
+import contextlib
+import os
+import stat
+import sys
+import time
+
+from kdlight_edge.errors import KDLightError
+
+HELD_BYTES = 32 << 10
+"""Bytes held back at most where lines are not written one by one."""
+
+HELD_SECONDS = 0.5
+"""How long a line is held back at most while others follow."""
+
+
+class Lines:
+    """Takes text line by line and writes it with as few system calls as the reader's patience allows."""
+
+    def __init__(self, descriptor: int, name: str, *, at_once: bool, owned: bool) -> None:
+        """Take an open file.
+
+        Args:
+            descriptor: of the file, pipe or terminal.
+            name: for errors.
+            at_once: write each line as it comes (a camera); else hold lines back for a moment (a folder).
+            owned: whether it is ours: closed by `close`, and a torn last line is cut off after an error.
+        """
+        self._descriptor = descriptor
+        self._name = name
+        self._at_once = at_once
+        self._owned = owned
+        self._held = bytearray()
+        self._written = time.monotonic()
+
+    def write(self, line: str) -> None:
+        """Take a line without its end.
+
+        Raises:
+            KDLightError: it cannot be written.
+            BrokenPipeError: the reader of stdout went away.
+        """
+        self._held += line.encode("utf-8", "backslashreplace")
+        self._held += b"\n"
+        now = time.monotonic()
+        if self._at_once or len(self._held) >= HELD_BYTES or now - self._written >= HELD_SECONDS:
+            self.flush()
+            self._written = now
+
+    def flush(self) -> None:
+        """Write what is held back; raises as `write`."""
+        content, self._held = bytes(self._held), bytearray()
+        done = 0
+        try:
+            while done < len(content):
+                done += os.write(self._descriptor, content[done:])
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            self._cut(content[:done])
+            raise KDLightError(
+                f"{self._name} cannot be written: {error.strerror}; what is there is whole, make room and run it again"
+            ) from error
+
+    def _cut(self, done: bytes) -> None:
+        """Take back the beginning of a line whose end could not be written."""
+        torn = len(done) - (done.rfind(b"\n") + 1)
+        if torn and self._owned and stat.S_ISREG(os.fstat(self._descriptor).st_mode):
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._descriptor, os.lseek(self._descriptor, 0, os.SEEK_CUR) - torn)
+
+    def close(self) -> None:
+        """Write what is held back and let go; raises as `write`."""
+        if self._descriptor < 0:
+            return
+        try:
+            self.flush()
+        finally:
+            if self._owned:
+                os.close(self._descriptor)
+            self._descriptor = -1
+
+
+def open_lines(path: str | os.PathLike[str], *, at_once: bool) -> Lines:
+    """Begin a file, replacing an older one.
+
+    Raises:
+        KDLightError: it cannot be opened.
+    """
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise KDLightError(
+            f"{os.fspath(path)} cannot be written: {error.strerror}; name a file in a folder that is there"
+        ) from error
+    return Lines(descriptor, os.fspath(path), at_once=at_once, owned=True)
+
+
+def stdout_lines(*, at_once: bool) -> Lines:
+    """Take over stdout, past Python's own buffer, which would keep what a full disk refused and fail again at exit."""
+    sys.stdout.flush()
+    return Lines(sys.stdout.fileno(), "stdout", at_once=at_once, owned=False)

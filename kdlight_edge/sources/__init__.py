@@ -1,0 +1,124 @@
+"""Where frames come from: one contract, one file a kind of source, chosen by URI and imported only then."""
+
+import importlib
+import os
+import re
+import stat
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple, Protocol, runtime_checkable
+
+from kdlight_edge.errors import SourceError, UsageError
+from kdlight_edge.frame import Frame, Unreadable
+
+
+class Source(Protocol):
+    """An iterator of frames that can be closed from another thread; closing ends the iteration."""
+
+    live: bool
+    """True where frames come whether or not they are taken: only the newest is held, the others are counted."""
+
+    def __iter__(self) -> Iterator[Frame | Unreadable]: ...
+
+    def close(self) -> None:
+        """Let go of the device, file or stream; safe to call twice."""
+        ...
+
+
+@runtime_checkable
+class Album(Protocol):
+    """A source whose pictures can be read in any order and by several threads at once (a folder)."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Frame | Unreadable: ...
+
+
+class Kind(NamedTuple):
+    """One row of `SOURCES`."""
+
+    module: str
+    """Its ``load(uri, patience, report) -> Source``."""
+    forms: str
+    """How a URI of this kind looks, for people."""
+    pattern: str
+    """A URI of this kind matches it from its start to its end; a path on the disk is told by what lies there."""
+
+
+SOURCES = {
+    "camera": Kind("kdlight_edge.sources.opencv", "0, /dev/video0, /dev/v4l/by-id/NAME", r"\d+|/dev/(video|v4l/).+"),
+    "mjpeg": Kind("kdlight_edge.sources.mjpeg", "http://HOST/PATH", r"https?://.+"),
+    "stream": Kind("kdlight_edge.sources.opencv", "rtsp://HOST/PATH", r"rtsps?://.+"),
+    "scene": Kind("kdlight_edge.sources.scene", "scene:crack (generated, no hardware)", r"scene:.*"),
+    "folder": Kind("kdlight_edge.sources.folder", "pictures/, picture.jpg", ""),
+    "video": Kind("kdlight_edge.sources.opencv", "clip.mp4", ""),
+}
+"""What a source can be, tried in this order."""
+
+VIDEOS = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mjpeg", ".mjpg", ".mpg", ".mpeg", ".ts"})
+"""File names that are videos, in lower case."""
+
+_FOREIGN = re.compile(r"[a-z][a-z0-9+.-]+:.*", re.IGNORECASE)
+"""``word:``, the look of a URI of a kind that is not in `SOURCES`; a Windows drive has one letter and is not one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a live source is waited for, and how often it is opened again."""
+
+    stall_timeout: float = 5.0
+    """Seconds without a frame after which a live source counts as lost."""
+    retries: int | None = None
+    """Failed attempts in a row to open a lost source again before giving up; None tries for ever."""
+    first_wait: float = 1.0
+    """Seconds before the first attempt; doubled for each further one."""
+    longest_wait: float = 30.0
+    """Seconds at most between two attempts."""
+
+
+def tell(line: str) -> None:
+    """Report a line for people where the program runs: on stderr."""
+    print(f"kdlight-edge: {line}", file=sys.stderr, flush=True)  # noqa: T201 - the default reporter of live sources
+
+
+def kind_of(uri: str) -> str:
+    """Return the key of `SOURCES` that ``uri`` names, looking at the disk where it is a path.
+
+    Raises:
+        UsageError: no kind looks like that.
+        SourceError: a path where nothing is, or that may not be looked at.
+    """
+    for name, kind in SOURCES.items():
+        if kind.pattern and re.fullmatch(kind.pattern, uri):
+            return name
+    suffix = Path(uri).suffix.lower()
+    if (_FOREIGN.fullmatch(uri) and not os.path.lexists(uri)) or suffix == ".dcm":
+        raise UsageError(f"no source looks like {uri!r}; these do: {_forms()}")
+    try:
+        is_folder = stat.S_ISDIR(Path(uri).stat().st_mode)
+    except OSError as error:
+        raise SourceError(f"{uri} cannot be read: {error.strerror}; a source is one of: {_forms()}") from error
+    return "video" if suffix in VIDEOS and not is_folder else "folder"
+
+
+def open_source(uri: str, patience: Patience | None = None, report: Callable[[str], None] = tell) -> Source:
+    """Open the source that a URI names.
+
+    Args:
+        uri: one of the forms in `SOURCES`.
+        patience: of a live source with a camera that is lost.
+        report: takes one line for people when a live source is lost and when it is back.
+
+    Raises:
+        UsageError: the form or an option in it is unknown.
+        SourceError: nothing is there, or it cannot be read.
+    """
+    module = importlib.import_module(SOURCES[kind_of(uri)].module)
+    source: Source = module.load(uri, patience or Patience(), report)
+    return source
+
+
+def _forms() -> str:
+    return "; ".join(kind.forms for kind in SOURCES.values())

@@ -1,0 +1,101 @@
+"""A folder of pictures, with all folders in it, or a single picture file."""
+
+import os
+import stat
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from kdlight_edge.errors import DataError, SourceError
+from kdlight_edge.frame import Frame, Moment, Unreadable
+from kdlight_edge.picture import EXTENSIONS, read_picture
+from kdlight_edge.sources import Patience
+
+
+class Folder:
+    """Every picture once, sorted by path; an `Album` and a `Source`."""
+
+    live = False
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        """List the pictures.
+
+        Raises:
+            SourceError: no such folder, no permission, or no picture in it.
+        """
+        self.root = os.fspath(path)
+        self._entries: list[tuple[str, str]] = []
+        """Path below the root, and the reason why it cannot be read ("" where that is not known yet)."""
+        self._closed = False
+        try:
+            if os.path.isdir(self.root):  # noqa: PTH112 - strings all the way: a folder may hold a million names
+                self._list("", {_identity(self.root)})
+            else:
+                regular = stat.S_ISREG(Path(self.root).stat().st_mode)
+                self._entries.append(("", "" if regular else "not a file: it cannot be read like one"))
+        except OSError as error:
+            raise SourceError(f"{self.root} cannot be read: {error.strerror}") from error
+        if not self._entries:
+            kinds = ", ".join(sorted(EXTENSIONS))
+            raise SourceError(f"{self.root} holds no pictures ({kinds}), nor do the folders in it")
+
+    def _list(self, below: str, seen: set[tuple[int, int]]) -> None:
+        """Collect the pictures of one folder and of those in it; ``seen`` ends a ring of links."""
+        with os.scandir(os.path.join(self.root, below)) as entries:  # noqa: PTH118 - as above
+            found = sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
+        for entry in found:
+            name = f"{below}{entry.name}"
+            if entry.is_dir():
+                self._descend(name + "/", seen)
+            elif os.path.splitext(entry.name)[1].lower() in EXTENSIONS:  # noqa: PTH122 - as above
+                regular = entry.is_file() or entry.is_symlink()
+                self._entries.append((name, "" if regular else "not a file: it cannot be read like one"))
+
+    def _descend(self, below: str, seen: set[tuple[int, int]]) -> None:
+        try:
+            identity = _identity(os.path.join(self.root, below))  # noqa: PTH118 - as above
+            if identity not in seen:
+                seen.add(identity)
+                self._list(below, seen)
+        except OSError as error:
+            self._entries.append((below, f"this folder cannot be listed: {error.strerror}"))
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __getitem__(self, index: int) -> Frame | Unreadable:
+        """Read and decode one picture; may be called from several threads."""
+        below, reason = self._entries[index]
+        path = os.path.join(self.root, below) if below else self.root  # noqa: PTH118 - as above
+        meta: dict[str, object] = {"below": below or os.path.basename(path)}  # noqa: PTH119 - as above
+        started, captured = time.perf_counter(), Moment.now()
+        if not reason:
+            try:
+                image = read_picture(path)
+            except DataError as error:
+                reason = str(error)
+        if reason:
+            return Unreadable(reason, captured, path, index, meta)
+        meta["decode_ms"] = (time.perf_counter() - started) * 1000
+        return Frame(image, captured, path, index, 0, meta)
+
+    def __iter__(self) -> Iterator[Frame | Unreadable]:
+        for index in range(len(self)):
+            if self._closed:
+                return
+            yield self[index]
+
+    def close(self) -> None:
+        """End the iteration."""
+        self._closed = True
+
+
+def load(uri: str, patience: Patience, report: Callable[[str], None]) -> Folder:
+    """Open a folder or a picture file; it is not live, so nothing is waited for and nothing reported."""
+    del patience, report
+    return Folder(uri)
+
+
+def _identity(path: str) -> tuple[int, int]:
+    status = Path(path).stat()
+    return status.st_dev, status.st_ino

@@ -1,0 +1,105 @@
+"""The newest frame of a camera and no other: one slot between the thread that captures and the one that asks."""
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from kdlight_edge.errors import SourceError
+from kdlight_edge.frame import NO_META, Frame, Moment, Unreadable
+
+
+class Slot:
+    """Holds one frame; a newer one replaces it and the loss is counted; each is handed out once."""
+
+    def __init__(self, source: str) -> None:
+        self.source = source
+        self.closed = threading.Event()
+        """Set once nobody will take frames any more, so that whoever captures can end."""
+        self._changed = threading.Condition()
+        self._frame: Frame | Unreadable | None = None
+        self._count = 0
+        self._dropped = 0
+        self._ended = False
+
+    def put(self, image: npt.NDArray[np.uint8] | str, captured: Moment, meta: Mapping[str, Any] = NO_META) -> None:
+        """Lay in a frame, uint8 [h, w, 3] RGB, not written to afterwards, or the reason why it could not be decoded."""
+        with self._changed:
+            if self._frame is not None:
+                self._dropped += 1
+            if isinstance(image, str):
+                self._frame = Unreadable(image, captured, self.source, self._count, meta)
+            else:
+                self._frame = Frame(image, captured, self.source, self._count, self._dropped, meta)
+            self._count += 1
+            self._changed.notify()
+
+    def take(self) -> Frame | Unreadable | None:
+        """Wait for a frame that was not handed out yet; None once the slot is closed or its end was reached."""
+        with self._changed:
+            while self._frame is None and not self._ended and not self.closed.is_set():
+                self._changed.wait()
+            if self.closed.is_set():
+                return None
+            frame, self._frame = self._frame, None
+            if isinstance(frame, Frame):
+                self._dropped = 0
+            return frame
+
+    def end(self) -> None:
+        """Tell that no frame will follow; one that is still there is handed out."""
+        with self._changed:
+            self._ended = True
+            self._changed.notify()
+
+    def close(self) -> None:
+        """Tell that nobody takes frames any more."""
+        self.closed.set()
+        with self._changed:
+            self._changed.notify()
+
+
+class Latest:
+    """A live source: a thread captures into a slot, iterating takes out of it."""
+
+    live = True
+
+    def __init__(self, uri: str, capture: Callable[[Slot], None]) -> None:
+        """Take what is run in the thread.
+
+        Args:
+            uri: name of the source in every frame.
+            capture: puts frames until ``slot.closed`` is set or its camera has ended; what it raises is raised by the
+                iteration.
+        """
+        self._capture = capture
+        self._slot = Slot(uri)
+        self._error: BaseException | None = None
+        # A read that hangs inside a driver cannot be woken: as a daemon it does not hold up the end of the program.
+        self._thread = threading.Thread(target=self._run, name=f"capture {uri}", daemon=True)
+
+    def _run(self) -> None:
+        try:
+            self._capture(self._slot)
+        except BaseException as error:  # noqa: BLE001 - carried to the thread that iterates, which raises it
+            self._error = error
+        self._slot.end()
+
+    def __iter__(self) -> Iterator[Frame | Unreadable]:
+        if self._thread.ident is not None:
+            raise SourceError(f"{self._slot.source} is being read already; open it a second time")
+        self._thread.start()
+        while (frame := self._slot.take()) is not None:
+            yield frame
+        if self._error is not None and not self._slot.closed.is_set():
+            raise self._error
+
+    def close(self) -> None:
+        """End the iteration and the thread; a thread that hangs in a driver is left behind after half a second."""
+        self._slot.close()
+        if self._thread.ident is None:
+            self._run()  # never iterated: the capture sees the closed slot and lets go of its camera
+        elif self._thread is not threading.current_thread():
+            self._thread.join(0.5)

@@ -1,0 +1,158 @@
+"""A network camera that sends JPEG after JPEG over HTTP (multipart/x-mixed-replace).
+
+Read here and not by FFmpeg, which shows the half of a picture that came before the cable was pulled, filled up with
+old pixels, as if it were whole.
+"""
+
+import re
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable
+from http import HTTPStatus
+from http.client import HTTPException, HTTPResponse
+from typing import cast
+
+import numpy as np
+import numpy.typing as npt
+
+from kdlight_edge.errors import DataError, SourceError
+from kdlight_edge.frame import Moment
+from kdlight_edge.picture import decode
+from kdlight_edge.sources import Patience, Source, opencv
+from kdlight_edge.sources.reconnect import keep_reading, without_password
+
+MAX_PART = 64 << 20
+"""Bytes of one picture above which the stream is refused."""
+
+MAX_HEAD = 16 << 10
+"""Bytes of a part's header above which this is no MJPEG stream."""
+
+_END_OF_HEAD = re.compile(rb"\r\n\r\n")
+_LONGEST_MARK = 128
+"""A delimiter has 70 characters at most (RFC 2046), and a few around it."""
+
+
+class Mjpeg:
+    """An open HTTP answer made of parts: one `Feed`."""
+
+    def __init__(self, answer: HTTPResponse, stall_timeout: float) -> None:
+        self._answer = answer
+        self._stall_timeout = stall_timeout
+        self._buffer = bytearray()
+        self._deadline = 0.0
+        self._delimiter: re.Pattern[bytes] | None = None
+        """The line between parts, as the first one is written: what headers say of it differs from camera to camera."""
+
+    def read(self) -> tuple[npt.NDArray[np.uint8] | str, Moment]:
+        """Wait for the next whole picture; see `Feed.read`."""
+        self._deadline = time.monotonic() + self._stall_timeout
+        content, captured = self._part(), Moment.now()
+        try:
+            return decode(content), captured
+        except DataError as error:
+            return str(error), captured
+
+    def _part(self) -> bytes:
+        """Return the body of the next part (RFC 2046, section 5.1), by its length or else up to the next boundary."""
+        end = self._find(_END_OF_HEAD, MAX_HEAD)
+        head = bytes(self._buffer[:end]).lstrip()
+        del self._buffer[: end + 4]
+        if self._delimiter is None:
+            self._delimiter = re.compile(rb"\r\n" + re.escape(head.split(b"\r\n", 1)[0]))
+        length = _content_length(head)
+        if length is None:
+            length = self._find(self._delimiter, MAX_PART)
+        elif length > MAX_PART:
+            raise SourceError(f"a part of {length:,} bytes, more than {MAX_PART:,}: not a picture")
+        while len(self._buffer) < length:
+            self._more()
+        content = bytes(self._buffer[:length])
+        del self._buffer[:length]
+        return content
+
+    def _find(self, mark: re.Pattern[bytes], limit: int) -> int:
+        """Return where a mark begins in the buffer, reading on until it is there."""
+        start = 0
+        while (found := mark.search(self._buffer, start)) is None:
+            if len(self._buffer) > limit:
+                raise SourceError(f"no end of a part within {limit:,} bytes: not an MJPEG stream")
+            start = max(0, len(self._buffer) - _LONGEST_MARK)
+            self._more()
+        return found.start()
+
+    def _more(self) -> None:
+        if time.monotonic() > self._deadline:
+            raise SourceError(f"no whole frame for {self._stall_timeout:g} s")
+        try:
+            content = self._answer.read1(1 << 16)
+        except TimeoutError as error:
+            raise SourceError(f"no frame for {self._stall_timeout:g} s") from error
+        except (OSError, HTTPException) as error:
+            raise SourceError(f"the connection broke: {error}") from error
+        if not content:
+            raise SourceError("the camera closed the connection")
+        self._buffer += content
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._answer.close()
+
+
+def load(uri: str, patience: Patience, report: Callable[[str], None]) -> Source:
+    """Open an HTTP stream; one that is not MJPEG (a video file, HLS) is left to OpenCV.
+
+    Raises:
+        SourceError: nobody answers, or with an error.
+    """
+    name = without_password(uri)
+    answer = _get(uri, name, patience)
+    if not _is_mjpeg(answer, name):
+        answer.close()
+        return opencv.load(uri, patience, report)
+    waiting = [answer]  # the answer just seen is the first feed: some cameras serve one connection only
+
+    def connect() -> Mjpeg:
+        return Mjpeg(waiting.pop() if waiting else _get(uri, name, patience), patience.stall_timeout)
+
+    return keep_reading(name, connect, patience, report)
+
+
+def _is_mjpeg(answer: HTTPResponse, name: str) -> bool:
+    """Tell by the header, or where that is silent by the first bytes: parts begin with two dashes."""
+    if answer.headers.get_content_maintype() == "multipart":
+        return True
+    try:
+        return answer.peek(8).lstrip().startswith(b"--")
+    except (OSError, HTTPException) as error:
+        answer.close()
+        raise SourceError(f"{name} answers and sends nothing ({error}); see what the camera is set to") from error
+
+
+def _get(uri: str, name: str, patience: Patience) -> HTTPResponse:
+    """Ask for a stream, with the URI's user and password where the camera wants them."""
+    passwords = urllib.request.HTTPPasswordMgrWithDefaultRealm()
+    parts = urllib.parse.urlsplit(uri)
+    if parts.username is not None:
+        unquote = urllib.parse.unquote
+        passwords.add_password(None, name, unquote(parts.username), unquote(parts.password or ""))
+    opener = urllib.request.build_opener(
+        urllib.request.HTTPBasicAuthHandler(passwords),
+        urllib.request.HTTPDigestAuthHandler(passwords),
+        urllib.request.ProxyHandler({}),  # a camera stands in the local network
+    )
+    try:
+        return cast("HTTPResponse", opener.open(name, timeout=patience.stall_timeout))
+    except urllib.error.HTTPError as error:
+        error.close()
+        advice = "write USER:PASSWORD@ before the host" if error.code == HTTPStatus.UNAUTHORIZED else "see its path"
+        raise SourceError(f"{name} answers {error.code} {error.reason}; {advice}") from error
+    except (OSError, HTTPException, ValueError) as error:
+        reason = getattr(error, "reason", error)
+        raise SourceError(f"no stream at {name} ({reason}); see that it is on and reachable from here") from error
+
+
+def _content_length(head: bytes) -> int | None:
+    found = re.search(rb"^content-length:\s*(\d{1,12})\s*$", head, re.IGNORECASE | re.MULTILINE)
+    return int(found[1]) if found else None

@@ -1,0 +1,125 @@
+"""Video files, USB cameras and RTSP streams through OpenCV's own readers."""
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from kdlight_edge.errors import SourceError
+from kdlight_edge.frame import Frame, Moment
+from kdlight_edge.sources import Patience, Source
+from kdlight_edge.sources.reconnect import keep_reading, without_password
+
+# A lost camera is reported once, by us; this keeps OpenCV (4 has the switch at one place, 5 at another) and its FFmpeg
+# from telling it too.
+_set_log_level: Any = getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel
+_set_log_level(0)
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+
+
+class Video:
+    """Every frame of a video file, in order."""
+
+    live = False
+
+    def __init__(self, path: str) -> None:
+        """Open the file.
+
+        Raises:
+            SourceError: OpenCV cannot read it as a video.
+        """
+        self._path = path
+        self._capture = cv2.VideoCapture(path, cv2.CAP_FFMPEG)
+        self._guard = threading.Lock()
+        """OpenCV crashes when a capture is released while another thread reads it."""
+        if not self._capture.isOpened():
+            raise SourceError(f"{path} cannot be read as a video; ffprobe {path} tells what it holds")
+
+    def __iter__(self) -> Iterator[Frame]:
+        index = 0
+        while True:
+            started = time.perf_counter()
+            with self._guard:
+                if not self._capture.grab():
+                    return
+                captured = Moment.now()
+                there, image = self._capture.retrieve()
+            if not there:
+                return
+            rgb = _rgb(image)
+            yield Frame(rgb, captured, self._path, index, 0, {"decode_ms": (time.perf_counter() - started) * 1000})
+            index += 1
+
+    def close(self) -> None:
+        """Close the file; the iteration ends."""
+        with self._guard:
+            self._capture.release()
+
+
+class Camera:
+    """An open camera or network stream: one `Feed`."""
+
+    def __init__(self, capture: cv2.VideoCapture) -> None:
+        self._capture = capture
+
+    def read(self) -> tuple[npt.NDArray[np.uint8] | str, Moment]:
+        """Wait for the next frame; see `Feed.read`."""
+        started = time.monotonic()
+        if not self._capture.grab():
+            raise SourceError(f"no frame for {time.monotonic() - started:.1f} s")
+        captured = Moment.now()
+        there, image = self._capture.retrieve()
+        return (_rgb(image) if there else "the camera's frame cannot be decoded"), captured
+
+    def close(self) -> None:
+        """Let go of the camera."""
+        self._capture.release()
+
+
+def load(uri: str, patience: Patience, report: Callable[[str], None]) -> Source:
+    """Open a video file, a USB camera or a network stream.
+
+    Raises:
+        SourceError: it is not there, not allowed or not a video.
+    """
+    if "://" in uri:
+        return keep_reading(without_password(uri), lambda: _stream(uri, patience), patience, report)
+    if uri.isdecimal() or uri.startswith("/dev/"):
+        device = f"/dev/video{uri}" if uri.isdecimal() else uri
+        return keep_reading(uri, lambda: _usb(device), patience, report)
+    return Video(uri)
+
+
+def _stream(uri: str, patience: Patience) -> Camera:
+    timeout = int(patience.stall_timeout * 1000)
+    limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, timeout, cv2.CAP_PROP_READ_TIMEOUT_MSEC, timeout]
+    capture = cv2.VideoCapture(uri, cv2.CAP_FFMPEG, limits)
+    if not capture.isOpened():
+        name = without_password(uri)
+        raise SourceError(f"no stream at {name}; see that it is on, and that ffplay {name} shows it from here")
+    return Camera(capture)
+
+
+def _usb(device: str) -> Camera:
+    """Open a V4L2 device; a name below /dev/v4l is looked up each time, as a replugged camera is renumbered."""
+    path = Path(device).resolve()
+    if not path.exists():
+        raise SourceError(f"there is no camera at {device}; plug it in, ls /dev/v4l/by-id lists those that are there")
+    if not os.access(path, os.R_OK | os.W_OK):
+        raise SourceError(f"{device} may not be opened; sudo usermod -aG video $USER, then log in again")
+    capture = cv2.VideoCapture(str(path), cv2.CAP_V4L2)
+    if not capture.isOpened():
+        raise SourceError(f"{device} gives no pictures: not a camera, or another program holds it (fuser -v {device})")
+    return Camera(capture)
+
+
+def _rgb(image: Any) -> npt.NDArray[np.uint8]:
+    """Turn cv2's BGR into RGB, once."""
+    rgb: Any = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    return rgb  # type: ignore[no-any-return]

@@ -1,0 +1,83 @@
+"""A camera that dies and comes back: read until it is lost, then open it again, ever more patiently."""
+
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from kdlight_edge.errors import SourceError
+from kdlight_edge.frame import Moment
+from kdlight_edge.sources import Patience
+from kdlight_edge.sources.latest import Latest, Slot
+
+
+class Feed(Protocol):
+    """An open connection to a camera."""
+
+    def read(self) -> tuple[npt.NDArray[np.uint8] | str, Moment]:
+        """Wait for the next frame.
+
+        Returns:
+            uint8 [h, w, 3] RGB, or the reason why this one frame cannot be decoded; and when it was captured.
+
+        Raises:
+            SourceError: the camera is lost (gone, ended, or silent for the stall timeout).
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of the camera."""
+        ...
+
+
+def keep_reading(name: str, connect: Callable[[], Feed], patience: Patience, report: Callable[[str], None]) -> Latest:
+    """Open a camera and return the live source that reads it and reconnects when it is lost.
+
+    Args:
+        name: of the source, for people and in every frame.
+        connect: opens the camera; called now and after each loss.
+        patience: with a lost camera.
+        report: takes one line when the camera is lost and one when it is back.
+
+    Raises:
+        SourceError: the camera cannot be opened now. (Later, from the iteration: it stayed away too long.)
+    """
+    first = connect()
+
+    def capture(slot: Slot) -> None:
+        feed: Feed | None = first
+        lost, wait, failures = 0.0, patience.first_wait, 0
+        while not slot.closed.is_set():
+            try:
+                feed = feed or connect()
+                image, captured = feed.read()
+            except SourceError as error:
+                if feed is not None:
+                    feed.close()
+                feed = None
+                if not lost:
+                    lost, wait, failures = time.monotonic(), patience.first_wait, 0
+                    report(f"{name} lost: {error}; trying to open it again")
+                else:
+                    wait, failures = min(wait * 2, patience.longest_wait), failures + 1
+                if patience.retries is not None and failures >= patience.retries:
+                    raise SourceError(f"{name} stayed away, given up after {failures} attempts: {error}") from error
+                slot.closed.wait(wait)
+                continue
+            if lost:
+                report(f"{name} is back after {time.monotonic() - lost:.1f} s")
+                lost = 0.0
+            slot.put(image, captured)
+        if feed is not None:
+            feed.close()
+
+    return Latest(name, capture)
+
+
+def without_password(uri: str) -> str:
+    """Return a URI as it may be shown and logged: the user and password before the host are left out."""
+    scheme, _, rest = uri.partition("://")
+    host, slash, path = rest.partition("/")
+    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"

@@ -1,0 +1,230 @@
+"""From a source to the sinks: every picture of a folder in order on all cores, the newest frame of a camera at once."""
+
+import contextlib
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from types import FrameType
+from typing import NamedTuple, cast
+
+from kdlight_edge.classifier import Classifier
+from kdlight_edge.decide import Prediction, failed
+from kdlight_edge.errors import KDLightError
+from kdlight_edge.frame import Frame, Unreadable
+from kdlight_edge.progress import Progress
+from kdlight_edge.sinks import Sink
+from kdlight_edge.sources import Album, Source
+from kdlight_edge.tally import Summary, Tally, truth_of
+
+AHEAD = 4
+"""Pictures per worker that may be decided before an earlier one is: bounds memory when one picture takes long."""
+
+
+class Result(NamedTuple):
+    """One picture on its way from a worker to the sinks."""
+
+    prediction: Prediction
+    frame: Frame | None
+    """Kept only where a sink draws it."""
+    truth: str | None
+
+
+def run(
+    source: Source,
+    classifier: Classifier,
+    sinks: Sequence[Sink],
+    *,
+    stop: threading.Event | None = None,
+    workers: int = 0,
+    limit: int = 0,
+    progress: Progress | None = None,
+) -> Summary:
+    """Classify what a source gives until it ends, and close it and the sinks.
+
+    Args:
+        source: an `Album` is read and classified by several threads, any other source in this one.
+        classifier: for an album its engine is best opened with one thread, as the workers take the cores.
+        sinks: each is given every prediction, in the order of the source, by this thread.
+        stop: once set, what was begun is finished and delivered, and no more is begun.
+        workers: threads for an album; 0 is one for each core that this process may use.
+        limit: how many pictures to take at most; 0 for all.
+        progress: is told of every picture.
+
+    Raises:
+        SourceError: a live source stayed away too long.
+        KDLightError: a sink cannot write.
+    """
+    stop = stop or threading.Event()
+    keep = any(sink.wants_frames for sink in sinks)
+    labels = frozenset(label.id for label in classifier.bundle.manifest.labels)
+    if isinstance(source, Album):
+        threads = (workers or len(os.sched_getaffinity(0))) if classifier.engine.concurrent else 1
+        results = _Crew(source, classifier, labels, limit=limit, ahead=threads * AHEAD, keep=keep).results(
+            threads, stop
+        )
+    else:
+        results = _one_by_one(source, classifier, labels, limit, stop)
+    tally = Tally()
+    started = time.perf_counter()
+    with _closing(source, sinks):
+        for prediction, frame, truth in results:
+            for sink in sinks:
+                sink.write(prediction, frame)
+            tally.add(prediction, truth)
+            if progress is not None:
+                errors = tally.decisions["error"]
+                progress.update(1, failed=errors) if errors else progress.update(1)
+        elapsed = time.perf_counter() - started
+    return tally.summary(elapsed)
+
+
+def _classify(item: Frame | Unreadable, classifier: Classifier, labels: frozenset[str]) -> Result:
+    if isinstance(item, Unreadable):
+        return Result(failed(item), None, None)
+    return Result(classifier.classify(item), item, truth_of(item.meta, labels))
+
+
+def _one_by_one(
+    source: Source, classifier: Classifier, labels: frozenset[str], limit: int, stop: threading.Event
+) -> Iterator[Result]:
+    """Classify in the calling thread; another one waits for ``stop``, as this one may be waiting for a frame."""
+    finished = threading.Event()
+
+    def close_on_stop() -> None:
+        while not finished.is_set():
+            if stop.wait(0.1):
+                source.close()
+                return
+
+    watcher = threading.Thread(target=close_on_stop, name="stop", daemon=True)
+    watcher.start()
+    try:
+        for count, item in enumerate(source, 1):
+            yield _classify(item, classifier, labels)
+            if count == limit or stop.is_set():
+                return
+    finally:
+        finished.set()
+        watcher.join()
+
+
+class _Crew:
+    """Threads that each read and classify the next picture of an album, and the order in which results leave."""
+
+    def __init__(
+        self, album: Album, classifier: Classifier, labels: frozenset[str], *, limit: int, ahead: int, keep: bool
+    ) -> None:
+        self._album = album
+        self._classifier = classifier
+        self._labels = labels
+        self._count = min(limit, len(album)) if limit else len(album)
+        self._ahead = ahead
+        self._keep = keep
+        self._changed = threading.Condition()
+        self._begun = 0
+        self._delivered = 0
+        self._ready: dict[int, Result] = {}
+        self._error: BaseException | None = None
+        self._over = False
+
+    def results(self, threads: int, stop: threading.Event) -> Iterator[Result]:
+        """Yield the results in order; after ``stop`` those that were begun."""
+        crew = [
+            threading.Thread(target=self._work, args=(stop,), name=f"worker {n}", daemon=True) for n in range(threads)
+        ]
+        for thread in crew:
+            thread.start()
+        try:
+            while ready := self._next():
+                yield from ready
+        finally:
+            with self._changed:
+                self._over = True
+                self._changed.notify_all()
+        for thread in crew:
+            thread.join()
+
+    def _next(self) -> list[Result]:
+        """Wait for the results that are next in order; none at the end."""
+        with self._changed:
+            while self._delivered not in self._ready:
+                if self._error is not None:
+                    raise self._error
+                if self._delivered == self._count or (self._over and self._delivered == self._begun):
+                    return []
+                self._changed.wait()
+            ready = []
+            while (result := self._ready.pop(self._delivered, None)) is not None:
+                ready.append(result)
+                self._delivered += 1
+            self._changed.notify_all()
+            return ready
+
+    def _work(self, stop: threading.Event) -> None:
+        try:
+            while (index := self._begin(stop)) is not None:
+                result = _classify(self._album[index], self._classifier, self._labels)
+                if not self._keep:
+                    result = result._replace(frame=None)
+                with self._changed:
+                    self._ready[index] = result
+                    if index == self._delivered:
+                        self._changed.notify_all()
+        except BaseException as error:  # noqa: BLE001 - carried to the thread that delivers, which raises it
+            with self._changed:
+                self._error = error
+                self._changed.notify_all()
+
+    def _begin(self, stop: threading.Event) -> int | None:
+        """Return the next picture to work on once there is room for its result; None at the end."""
+        with self._changed:
+            while self._begun - self._delivered >= self._ahead and not self._over:
+                self._changed.wait()
+            if stop.is_set() and not self._over:
+                self._over = True
+                self._changed.notify_all()
+            if self._over or self._begun == self._count:
+                return None
+            self._begun += 1
+            return self._begun - 1
+
+
+@contextlib.contextmanager
+def _closing(source: Source, sinks: Sequence[Sink]) -> Iterator[None]:
+    """Close everything at the end, also after an error; the first error is the one that is raised."""
+    first: BaseException | None = None
+    try:
+        yield
+    except BaseException as error:  # noqa: BLE001 - raised below, once everything is closed
+        first = error
+    for close in (source.close, *(sink.close for sink in sinks)):
+        try:
+            close()
+        except (KDLightError, OSError) as error:  # noqa: PERF203 - one that fails must not keep the rest open
+            first = first or error
+    if first is not None:
+        raise first
+
+
+@contextlib.contextmanager
+def stopped_by_signals() -> Iterator[threading.Event]:
+    """Give an event that SIGINT and SIGTERM set; a second signal raises KeyboardInterrupt at once."""
+    stop = threading.Event()
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        del number, frame
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield stop  # Python lets only the main thread set handlers
+        return
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, cast("signal.Handlers", handler))

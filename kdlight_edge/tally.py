@@ -1,0 +1,111 @@
+"""What a run adds up to: counts, speed, and how long pictures took and how old results were."""
+
+from collections import Counter, deque
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from kdlight_edge.decide import Prediction
+from kdlight_edge.meter import percentile_of
+
+KEPT = 65_536
+"""How many of the latest durations the percentiles are taken from: half an hour of a camera, and a bound on memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """A finished run."""
+
+    frames: int
+    """Pictures taken from the source, unreadable ones included."""
+    errors: int
+    accepted: int
+    abstained: int
+    outliers: int
+    stale: int
+    dropped: int
+    """Frames of a live source that were replaced by newer ones."""
+    seconds: float
+    by_label: Mapping[str, int]
+    """Accepted pictures by their label."""
+    stages: Mapping[str, float]
+    """Mean milliseconds of each stage."""
+    picture_ms: Mapping[str, float]
+    """Milliseconds from encoded bytes to result: ``p50``, ``p90``, ``p99`` where there are samples enough, ``max``."""
+    age_ms: Mapping[str, float]
+    """Milliseconds from capture to decision, in the same way."""
+    judged: int
+    """Pictures whose truth the source knows."""
+    right: int
+    """Those of them whose first label is the truth, whatever was decided."""
+
+    @property
+    def images_per_second(self) -> float:
+        """Pictures by time, from the first asked for to the last delivered."""
+        return self.frames / self.seconds if self.seconds > 0 else 0.0
+
+
+class Tally:
+    """Adds predictions up as they come, in bounded memory."""
+
+    def __init__(self) -> None:
+        self.decisions: Counter[str] = Counter()
+        self._labels: Counter[str] = Counter()
+        self._stages: Counter[str] = Counter()
+        self._timed = 0
+        self._dropped = 0
+        self._judged = 0
+        self._right = 0
+        self._picture_ms: deque[float] = deque(maxlen=KEPT)
+        self._age_ms: deque[float] = deque(maxlen=KEPT)
+
+    def add(self, prediction: Prediction, truth: str | None = None) -> None:
+        """Count one prediction; ``truth`` is the id of the label it should have, None where nobody knows."""
+        self.decisions[prediction.decision] += 1
+        self._dropped += prediction.dropped
+        if prediction.label is None:
+            return
+        if prediction.decision == "accepted":
+            self._labels[prediction.label] += 1
+        if truth is not None:
+            self._judged += 1
+            self._right += prediction.label == truth
+        self._age_ms.append((prediction.decided.monotonic - prediction.captured.monotonic) * 1000)
+        if prediction.milliseconds:
+            self._timed += 1
+            self._stages.update(prediction.milliseconds)
+            self._picture_ms.append(sum(prediction.milliseconds.values()))
+
+    def summary(self, seconds: float) -> Summary:
+        """Return the whole of it; ``seconds`` is how long it took."""
+        count = self.decisions
+        return Summary(
+            frames=count.total(),
+            errors=count["error"],
+            accepted=count["accepted"],
+            abstained=count["abstained"],
+            outliers=count["outlier"],
+            stale=count["stale"],
+            dropped=self._dropped,
+            seconds=seconds,
+            by_label=dict(self._labels.most_common()),
+            stages={stage: total / self._timed for stage, total in self._stages.items()},
+            picture_ms=spread(self._picture_ms),
+            age_ms=spread(self._age_ms),
+            judged=self._judged,
+            right=self._right,
+        )
+
+
+def spread(samples: Iterable[float]) -> dict[str, float]:
+    """Return ``p50``, ``p90`` and ``p99``, each only where the samples prove it, and ``max``; empty without samples."""
+    ordered = sorted(samples)
+    proved = {f"p{share}": percentile_of(ordered, share / 100) for share in (50, 90, 99)}
+    found = {name: value for name, value in proved.items() if value is not None}
+    return {**found, "max": ordered[-1]} if ordered else {}
+
+
+def truth_of(meta: Mapping[str, Any], labels: Collection[str]) -> str | None:
+    """Return the label id a picture should have: what its source says, or its folder's name where that is a label."""
+    truth: Any = meta["truth"] if "truth" in meta else meta.get("below", "").rpartition("/")[0].rpartition("/")[2]
+    return truth if truth in labels else None

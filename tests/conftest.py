@@ -1,0 +1,105 @@
+"""What several tests need: a real bundle with a network of a few numbers, made in a moment."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kdlight_edge.bundle import sha256_of, write_bundle
+from kdlight_edge.classifier import Classifier
+from kdlight_edge.decide import Settings
+from kdlight_edge.engines import open_engine
+from kdlight_edge.manifest import Artifact, Card, Golden, Input, Label, Manifest, Provenance, Thresholds
+from kdlight_edge.testing import golden_picture
+
+COLOURS = ((1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 1, 0), (0, 1, 1), (1, 0, 1))
+"""The colour (RGB) that each label of a tiny bundle looks for: the first label red, the second green, ..."""
+
+GAIN = 12.0
+"""Logit of a picture that is wholly of a label's colour, against 0 for black."""
+
+
+@pytest.fixture
+def tiny_bundle(tmp_path: Path) -> Callable[..., Path]:
+    """Return ``make(labels, *, size, name, accept, outlier, folder) -> Path``, which writes NAME.kdl.
+
+    Its network answers by colour: a red picture is the first label (the positive one), a green one the second. Its
+    ``outlier`` output is the mean brightness, 0 to 1.
+    """
+
+    def make(
+        labels: Sequence[str] = ("crack", "no_crack"),
+        *,
+        size: int = 32,
+        name: str = "tiny",
+        accept: float = 0.6,
+        outlier: float | None = None,
+        folder: Path | None = None,
+    ) -> Path:
+        content = tiny_onnx(len(labels), size)
+        manifest = _manifest(labels, size, name, content, Thresholds(accept, outlier))
+        target = (folder or tmp_path) / f"{name}.kdl"
+        # The golden logits come from the engine itself, which needs the bundle on disk: write it twice.
+        bundle = write_bundle(target, manifest, {"model.onnx": content})
+        with Classifier(bundle, open_engine(bundle, threads=1), Settings()) as classifier:
+            logits = classifier.outputs(golden_picture(seed) for seed in manifest.golden.seeds).logits
+        golden = dataclasses.replace(manifest.golden, logits={"model.onnx": tuple(map(tuple, logits.tolist()))})
+        write_bundle(target, dataclasses.replace(manifest, golden=golden), {"model.onnx": content})
+        return target
+
+    return make
+
+
+def tiny_onnx(labels: int, size: int) -> bytes:
+    """Return a network with the real graph's inputs and outputs: one 1x1 convolution and a bias."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    weight = np.array([COLOURS[c % len(COLOURS)] for c in range(labels)], np.float32) * GAIN / 255
+    weight /= np.maximum(1, (weight > 0).sum(axis=1, keepdims=True))
+    initializers = [
+        numpy_helper.from_array(weight.reshape(labels, 3, 1, 1), "weight"),
+        numpy_helper.from_array(np.zeros(labels, np.float32), "bias"),
+        numpy_helper.from_array(np.array(255, np.float32), "white"),
+    ]
+    nodes = [
+        helper.make_node("Cast", ["image"], ["real"], to=TensorProto.FLOAT),
+        helper.make_node("Transpose", ["real"], ["planes"], perm=[0, 3, 1, 2]),
+        helper.make_node("Conv", ["planes", "weight"], ["cam"]),
+        helper.make_node("GlobalAveragePool", ["cam"], ["pooled"]),
+        helper.make_node("Flatten", ["pooled"], ["flat"], axis=1),
+        helper.make_node("Add", ["flat", "bias"], ["logits"]),
+        helper.make_node("ReduceMean", ["planes"], ["mean"], axes=[1, 2, 3], keepdims=0),
+        helper.make_node("Div", ["mean", "white"], ["outlier"]),
+    ]
+    inputs = [helper.make_tensor_value_info("image", TensorProto.UINT8, ["N", size, size, 3])]
+    outputs = [
+        helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", labels]),
+        helper.make_tensor_value_info("cam", TensorProto.FLOAT, ["N", labels, size, size]),
+        helper.make_tensor_value_info("outlier", TensorProto.FLOAT, ["N"]),
+    ]
+    graph = helper.make_graph(nodes, "tiny", inputs, outputs, initializers)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    model.ir_version = 8  # older than onnx's newest, so that every supported ONNX Runtime reads it
+    content: bytes = model.SerializeToString()
+    return content
+
+
+def _manifest(labels: Sequence[str], size: int, name: str, content: bytes, thresholds: Thresholds) -> Manifest:
+    seeds = (1, 2)
+    logits = tuple((0.0,) * len(labels) for _ in seeds)
+    return Manifest(
+        schema_version=1,
+        name=name,
+        version="1",
+        student="tiny",
+        parameters=4 * len(labels),
+        macs=3 * len(labels) * size * size,
+        labels=tuple(Label(text, text.replace("_", " "), positive=i == 0) for i, text in enumerate(labels)),
+        input=Input(size, size),
+        artifacts=(Artifact("model.onnx", "onnx", "fp32", sha256_of(content), len(content), 1.0, thresholds),),
+        golden=Golden(seeds, 1e-3, {"model.onnx": logits}),
+        provenance=Provenance("none", "arithmetic", {}, {}, {}, "2026-01-01", {}),
+        card=Card("tests", "anything else", "no data"),
+    )

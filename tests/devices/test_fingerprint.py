@@ -1,0 +1,54 @@
+"""A fingerprint holds what decides a speed, read from the kernel of the machine or from a captured tree."""
+
+import os
+import platform
+from pathlib import Path
+
+import kdlight_edge
+from kdlight_devices.fingerprint import fingerprint, versions
+
+
+def test_a_captured_tree_is_described(tmp_path: Path) -> None:
+    files = {
+        "proc/device-tree/model": "Raspberry Pi 5 Model B Rev 1.0\0",
+        "proc/device-tree/compatible": "raspberrypi,5-model-b\0brcm,bcm2712\0",
+        "proc/cpuinfo": "processor\t: 0\nFeatures\t: fp asimd\n\nprocessor\t: 1\n",
+        "proc/meminfo": "MemTotal:        8256128 kB\nMemFree:  1 kB\n",
+        "proc/sys/kernel/osrelease": "6.6.51+rpt-rpi-2712\n",
+        "etc/os-release": 'NAME="Debian"\nPRETTY_NAME="Debian GNU/Linux 12 (bookworm)"\n',
+        "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor": "ondemand\n",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert fingerprint(tmp_path) == {
+        "machine": platform.machine(),
+        "board": "pi-5",
+        "model": "Raspberry Pi 5 Model B Rev 1.0",
+        "cpu": "Raspberry Pi 5 Model B Rev 1.0",
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_bytes": 8256128 * 1024,
+        "kernel": "6.6.51+rpt-rpi-2712",
+        "os": "Debian GNU/Linux 12 (bookworm)",
+        "python": platform.python_version(),
+        "governor": "ondemand",
+    }
+
+
+def test_a_bare_tree_gives_none_and_no_error(tmp_path: Path) -> None:
+    found = fingerprint(tmp_path)
+    assert found["board"] == "other"
+    assert [key for key, value in found.items() if value is None] == [
+        "model", "cpu", "memory_bytes", "kernel", "os", "governor",
+    ]  # fmt: skip
+
+
+def test_this_machine_tells_its_kernel_and_memory() -> None:
+    found = fingerprint()
+    assert found["kernel"] == platform.release()
+    assert found["memory_bytes"] == os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def test_versions_hold_what_is_installed_and_nothing_else() -> None:
+    found = versions(("kdlight-edge", "there-is-no-such-package"))
+    assert found == {"kdlight-edge": kdlight_edge.__version__}

@@ -1,0 +1,188 @@
+"""Every engine keeps the same contract: the fake one, and each real one on a real bundle."""
+
+import dataclasses
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from kdlight_edge.bundle import Bundle, open_bundle, sha256_of, write_bundle
+from kdlight_edge.engines import ENGINES, Engine, open_engine
+from kdlight_edge.errors import BundleError, MissingPackage, UsageError
+from kdlight_edge.manifest import Label
+from kdlight_edge.testing import FakeEngine
+
+Make = Callable[..., Path]
+LABELS = 3
+
+
+@pytest.fixture(params=["fake", *ENGINES])
+def engine(request: pytest.FixtureRequest, tiny_bundle: Make) -> Engine:
+    """An engine for pictures of 32x32 and three labels."""
+    if request.param == "fake":
+        return FakeEngine(LABELS)
+    bundle = open_bundle(tiny_bundle(("red", "green", "blue")))
+    return open_engine(bundle, engine=request.param, threads=1)
+
+
+def pictures(n: int) -> npt.NDArray[np.uint8]:
+    return np.random.default_rng(n).integers(0, 256, (n, 32, 32, 3), np.uint8)
+
+
+def coloured(*rgb: int) -> npt.NDArray[np.uint8]:
+    return np.full((1, 32, 32, 3), rgb, np.uint8)
+
+
+@pytest.mark.parametrize("n", [1, 2, 7])
+def test_a_batch_is_answered_in_the_promised_shapes_and_types(engine: Engine, n: int) -> None:
+    with engine:
+        logits, cam, outlier = engine.run(pictures(n), cam=True)
+    assert cam is not None
+    assert logits.shape == (n, LABELS)
+    assert cam.shape[:2] == (n, LABELS)
+    assert cam.ndim == 4
+    assert outlier.shape == (n,)
+    assert {logits.dtype, cam.dtype, outlier.dtype} == {np.dtype(np.float32)}
+
+
+def test_the_map_is_made_only_when_asked_for_and_changes_nothing_else(engine: Engine) -> None:
+    with engine:
+        short, full = engine.run(pictures(2)), engine.run(pictures(2), cam=True)
+    assert short.cam is None
+    np.testing.assert_array_equal(short.logits, full.logits)
+    np.testing.assert_array_equal(short.outlier, full.outlier)
+
+
+def test_the_mean_of_the_map_is_the_logit(engine: Engine) -> None:
+    with engine:
+        answer = engine.run(pictures(3), cam=True)
+    assert answer.cam is not None
+    np.testing.assert_allclose(answer.cam.mean(axis=(2, 3)), answer.logits, rtol=1e-4)
+
+
+def test_a_picture_is_answered_alike_alone_and_in_a_batch(engine: Engine) -> None:
+    batch = pictures(5)
+    with engine:
+        together = engine.run(batch).logits
+        alone = np.concatenate([engine.run(batch[i : i + 1]).logits for i in range(5)])
+    np.testing.assert_allclose(alone, together, rtol=1e-5, atol=1e-6)
+
+
+def test_channels_are_read_in_the_order_red_green_blue(engine: Engine) -> None:
+    with engine:
+        answers = [engine.run(coloured(*rgb)).logits[0] for rgb in ((255, 0, 0), (0, 255, 0), (0, 0, 255))]
+    assert [int(logits.argmax()) for logits in answers] == [0, 1, 2]
+
+
+def test_threads_of_a_concurrent_engine_do_not_mix_their_answers(engine: Engine) -> None:
+    assert engine.concurrent
+    batches = [pictures(1 + i % 4) for i in range(24)]
+    with engine, ThreadPoolExecutor(4) as pool:
+        expected = [engine.run(batch).logits for batch in batches]
+        seen = list(pool.map(lambda batch: engine.run(batch).logits, batches))
+    for a, b in zip(seen, expected, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_the_answer_belongs_to_the_caller(engine: Engine) -> None:
+    with engine:
+        first = engine.run(pictures(1)).logits
+        copy = first.copy()
+        engine.run(pictures(2))
+    np.testing.assert_array_equal(first, copy)
+
+
+def test_an_engine_names_itself_and_the_file_it_runs(engine: Engine) -> None:
+    assert engine.name in {"fake", *ENGINES}
+    assert engine.artifact.file.endswith(".onnx")
+
+
+def test_auto_takes_the_first_engine_that_the_bundle_serves(tiny_bundle: Make) -> None:
+    with open_engine(open_bundle(tiny_bundle())) as engine:
+        assert engine.name == next(iter(ENGINES))
+
+
+def test_an_unknown_engine_is_an_error_that_lists_the_known_ones(tiny_bundle: Make) -> None:
+    with pytest.raises(UsageError, match="--engine abacus is unknown; choose auto, onnxruntime"):
+        open_engine(open_bundle(tiny_bundle()), engine="abacus")
+
+
+def with_format(bundle: Bundle, kind: str) -> Bundle:
+    artifact = dataclasses.replace(bundle.manifest.artifacts[0], format=kind)  # type: ignore[arg-type]
+    return dataclasses.replace(bundle, manifest=dataclasses.replace(bundle.manifest, artifacts=(artifact,)))
+
+
+@pytest.mark.parametrize("engine", ["auto", "onnxruntime"])
+def test_a_bundle_without_a_file_for_the_engine_is_refused(tiny_bundle: Make, engine: str) -> None:
+    bundle = with_format(open_bundle(tiny_bundle()), "tensorrt")
+    with pytest.raises(BundleError, match=f"holds tensorrt and nothing that --engine {engine} runs"):
+        open_engine(bundle, engine=engine)
+
+
+def test_a_missing_package_names_the_extra_that_brings_it(tiny_bundle: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = open_bundle(tiny_bundle())
+    monkeypatch.delitem(sys.modules, "kdlight_edge.engines.onnxruntime", raising=False)
+    monkeypatch.delitem(sys.modules, "onnxruntime", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [NoOnnxRuntime(), *sys.meta_path])
+    with pytest.raises(MissingPackage, match=r"onnxruntime is not installed; pip install 'kdlight-edge\[runtime\]'"):
+        open_engine(bundle)
+
+
+class NoOnnxRuntime:
+    """An import hook of an environment in which ONNX Runtime was never installed."""
+
+    def find_spec(self, name: str, *_: object) -> None:
+        """Fail as the import system does at the end of its search."""
+        if name == "onnxruntime":
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+
+def replace_model(path: Path, content: bytes, **changes: object) -> Bundle:
+    """Write the bundle anew with other bytes as its model, sealed correctly."""
+    manifest = open_bundle(path).manifest
+    artifact = dataclasses.replace(manifest.artifacts[0], sha256=sha256_of(content), bytes=len(content))
+    manifest = dataclasses.replace(manifest, artifacts=(artifact,), **changes)  # type: ignore[arg-type]
+    return write_bundle(path, manifest, {"model.onnx": content})
+
+
+def test_a_file_that_is_no_network_is_refused_in_one_line(tiny_bundle: Make) -> None:
+    bundle = replace_model(tiny_bundle(), b"this is no network")
+    with pytest.raises(BundleError, match=r"ONNX Runtime [\d.]+ does not take model\.onnx: ") as caught:
+        open_engine(bundle)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_network_with_another_input_size_is_refused(tiny_bundle: Make, tmp_path: Path) -> None:
+    other = (tiny_bundle(size=48, folder=tmp_path / "other") / "model.onnx").read_bytes()
+    bundle = replace_model(tiny_bundle(), other)
+    with pytest.raises(BundleError, match=r"\[48, 48, 3\].* not image uint8 \[N, 32, 32, 3\]"):
+        open_engine(bundle)
+
+
+def test_a_network_with_another_number_of_labels_is_refused(tiny_bundle: Make, tmp_path: Path) -> None:
+    path = tiny_bundle()
+    other = (tiny_bundle(("a", "b", "c"), folder=tmp_path / "other") / "model.onnx").read_bytes()
+    bundle = replace_model(path, other)
+    assert bundle.manifest.labels[0] == Label("crack", "crack", positive=True)
+    with pytest.raises(BundleError, match=r"model\.onnx answers with 3 logits where the manifest has 2 labels"):
+        open_engine(bundle)
+
+
+def test_a_network_with_foreign_inputs_and_outputs_is_refused(tiny_bundle: Make) -> None:
+    from onnx import TensorProto, helper
+
+    graph = helper.make_graph(
+        [helper.make_node("Identity", ["x"], ["y"])],
+        "foreign",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 32, 32])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 3, 32, 32])],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    model.ir_version = 8
+    bundle = replace_model(tiny_bundle(), model.SerializeToString())
+    with pytest.raises(BundleError, match=r"has inputs {'x'.*and outputs \['y'\], not image uint8"):
+        open_engine(bundle)

@@ -1,0 +1,135 @@
+"""Live sources: the newest frame once, and a lost camera that is opened again."""
+
+import threading
+import time
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from kdlight_edge.errors import SourceError
+from kdlight_edge.frame import Frame, Moment, Unreadable
+from kdlight_edge.sources import Patience
+from kdlight_edge.sources.latest import Latest, Slot
+from kdlight_edge.sources.reconnect import keep_reading
+
+LIMIT = 20.0
+"""Seconds after which a test that waits for something has failed."""
+
+
+# The slot
+
+
+def test_the_slot_hands_out_the_newest_frame_once_and_counts_the_rest() -> None:
+    slot = Slot("cam")
+    for shade in range(5):
+        slot.put(np.full((2, 2, 3), shade, np.uint8), Moment.now())
+    frame = slot.take()
+    assert isinstance(frame, Frame)
+    assert (frame.image[0, 0, 0], frame.index, frame.dropped) == (4, 4, 4)
+    slot.put(np.zeros((2, 2, 3), np.uint8), Moment.now())
+    again = slot.take()
+    assert isinstance(again, Frame)
+    assert (again.index, again.dropped) == (5, 0)
+    slot.end()
+    assert slot.take() is None
+
+
+def test_an_undecodable_frame_in_the_slot_keeps_the_count_for_the_next() -> None:
+    slot = Slot("cam")
+    picture = np.zeros((2, 2, 3), np.uint8)
+    slot.put(picture, Moment.now())
+    slot.put("broken", Moment.now())
+    bad = slot.take()
+    assert isinstance(bad, Unreadable)
+    slot.put(picture, Moment.now())
+    frame = slot.take()
+    assert isinstance(frame, Frame)
+    assert (frame.index, frame.dropped) == (2, 1)
+
+
+def test_closing_a_live_source_wakes_the_one_who_waits() -> None:
+    waiting = threading.Event()
+
+    def capture(slot: Slot) -> None:
+        waiting.set()
+        slot.closed.wait(LIMIT)
+
+    source = Latest("cam", capture)
+
+    def close() -> None:
+        waiting.wait(LIMIT)
+        source.close()
+
+    closer = threading.Thread(target=close)
+    closer.start()
+    assert list(source) == []
+    closer.join(LIMIT)
+
+
+def test_an_error_of_the_capture_reaches_the_one_who_iterates() -> None:
+    def capture(slot: Slot) -> None:
+        slot.put(np.zeros((2, 2, 3), np.uint8), Moment.now())
+        raise SourceError("gone for good")
+
+    items = iter(Latest("cam", capture))
+    assert isinstance(next(items), Frame)
+    with pytest.raises(SourceError, match="gone for good"):
+        next(items)
+
+
+# Reconnection
+
+
+class Flaky:
+    """A feed that gives ``frames`` frames and is lost."""
+
+    def __init__(self, frames: int) -> None:
+        self.left = frames
+        self.closed = False
+
+    def read(self) -> tuple[npt.NDArray[np.uint8] | str, Moment]:
+        """Give a frame or be lost."""
+        if not self.left:
+            raise SourceError("cable pulled")
+        self.left -= 1
+        return np.zeros((2, 2, 3), np.uint8), Moment.now()
+
+    def close(self) -> None:
+        """Remember it."""
+        self.closed = True
+
+
+def test_a_lost_camera_is_opened_again_and_each_is_told_once() -> None:
+    feeds: list[Flaky | SourceError] = [Flaky(2), SourceError("still off"), SourceError("still off"), Flaky(3)]
+    opened: list[Flaky] = []
+    told: list[str] = []
+
+    def connect() -> Flaky:
+        feed = feeds.pop(0) if feeds else SourceError("off")
+        if isinstance(feed, SourceError):
+            raise feed
+        opened.append(feed)
+        return feed
+
+    source = keep_reading("cam", connect, Patience(retries=3, first_wait=0.01, longest_wait=0.02), told.append)
+    with pytest.raises(SourceError, match=r"cam stayed away, given up after 3 attempts: off"):
+        list(source)
+    assert [line.split(":")[0].split(" after")[0] for line in told] == ["cam lost", "cam is back", "cam lost"]
+    assert all(feed.closed for feed in opened)
+
+
+def test_a_camera_that_is_lost_at_once_each_time_is_waited_for_longer() -> None:
+    waits: list[float] = []
+    told: list[str] = []
+
+    def connect() -> Flaky:
+        waits.append(time.monotonic())
+        return Flaky(0)
+
+    source = keep_reading("cam", connect, Patience(retries=4, first_wait=0.02, longest_wait=0.08), told.append)
+    with pytest.raises(SourceError, match="given up after 4 attempts"):
+        list(source)
+    gaps = np.diff(waits)
+    assert (gaps >= [0.02, 0.04, 0.08, 0.08]).all()
+    assert len(told) == 1

@@ -1,0 +1,74 @@
+"""``verify`` replays the golden pictures on every engine that runs here, and its exit code says how that went."""
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from kdlight_edge.bundle import open_bundle, write_bundle
+from kdlight_edge.cli import main
+from kdlight_edge.manifest import Manifest
+
+Make = Callable[..., Path]
+
+
+def rewrite(path: Path, change: Callable[[Manifest], Manifest]) -> None:
+    manifest = open_bundle(path).manifest
+    write_bundle(path, change(manifest), {"model.onnx": (path / "model.onnx").read_bytes()})
+
+
+def test_a_good_bundle_is_equal(tiny_bundle: Make, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tiny_bundle()
+    assert main(["verify", str(path), "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["bundle"]["name"] == "tiny"
+    assert (record["golden_pictures"], record["tolerance"]) == (2, 0.001)
+    (row,) = record["files"]
+    assert (row["file"], row["engine"], row["status"]) == ("model.onnx", "onnxruntime", "equal")
+    assert 0 <= row["max_logit_difference"] <= 0.001
+    assert row["milliseconds"] > 0
+    assert main(["verify", str(path), "--engine", "onnxruntime"]) == 0
+    assert "model.onnx  fp32  onnxruntime  equal: |Δlogit| " in capsys.readouterr().out
+
+
+def test_an_engine_that_differs_is_exit_code_4(tiny_bundle: Make, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tiny_bundle()
+
+    def shift(manifest: Manifest) -> Manifest:
+        rows = tuple(tuple(value + 1 for value in row) for row in manifest.golden.logits["model.onnx"])
+        return dataclasses.replace(manifest, golden=dataclasses.replace(manifest.golden, logits={"model.onnx": rows}))
+
+    rewrite(path, shift)
+    assert main(["verify", str(path), "--json"]) == 4
+    said = capsys.readouterr()
+    assert json.loads(said.out)["files"][0]["status"] == "differs"
+    assert "with logits off by 1 (allowed 0.001)" in said.err
+
+
+def test_a_bundle_without_anything_for_this_machine_is_exit_code_5(
+    tiny_bundle: Make, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tiny_bundle()
+
+    def foreign(manifest: Manifest) -> Manifest:
+        return dataclasses.replace(manifest, artifacts=(dataclasses.replace(manifest.artifacts[0], format="tensorrt"),))
+
+    rewrite(path, foreign)
+    assert main(["verify", str(path)]) == 5
+    said = capsys.readouterr()
+    assert "not checked: no engine asked for runs tensorrt" in said.out
+    assert "could be checked here" in said.err
+
+
+def test_a_damaged_bundle_is_exit_code_5(tiny_bundle: Make, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tiny_bundle()
+    (path / "model.onnx").write_bytes(b"")
+    assert main(["verify", str(path)]) == 5
+    assert "was changed after export" in capsys.readouterr().err
+
+
+def test_an_unknown_engine_is_exit_code_2(tiny_bundle: Make, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["verify", str(tiny_bundle()), "--engine", "abacus"]) == 2
+    assert "--engine abacus is unknown; choose onnxruntime" in capsys.readouterr().err

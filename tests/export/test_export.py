@@ -1,0 +1,147 @@
+"""`kdlight-edge export`: equal from bytes, within budget, whole or not at all."""
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kdlight_edge.bundle import open_bundle
+from kdlight_edge.classifier import open_classifier
+from kdlight_edge.cli import main
+from kdlight_export.onnx_from_student import onnx_from_student
+from kdlight_train import finished
+from kdlight_train.finished import Finished
+
+CARD = """
+name = "wall"
+version = "1.2.0"
+intended_use = "Sorting pictures of walls."
+data_terms = "CC0"
+
+[labels.crack]
+text = "Crack"
+positive = true
+sensitivity_floor = 0.9
+"""
+
+
+def last_line(capsys: pytest.CaptureFixture[str]) -> str:
+    return capsys.readouterr().err.strip().splitlines()[-1]
+
+
+def test_a_finished_run_becomes_a_bundle_that_proves_itself(run: Path, tmp_path: Path) -> None:
+    out, card = tmp_path / "wall.kdl", tmp_path / "card.toml"
+    card.write_text(CARD)
+    assert main(["export", str(run), "--target", "cpu", "--out", str(out), "--card", str(card)]) == 0
+    manifest = open_bundle(out).manifest
+    assert (manifest.name, manifest.version) == ("wall", "1.2.0")
+    assert [(label.id, label.text, label.positive) for label in manifest.labels] == [
+        ("crack", "Crack", True), ("no_crack", "no crack", False),
+    ]  # fmt: skip
+    (artifact,) = manifest.artifacts
+    assert artifact.agreement == 1.0
+    assert artifact.max_logit_difference is not None
+    assert artifact.max_logit_difference <= 1e-3
+    assert artifact.accuracy is not None
+    with open_classifier(out) as classifier:
+        assert classifier.verify() < 1e-3
+
+
+def test_without_held_out_pictures_the_procedural_ones_are_the_proof(run: Path, tmp_path: Path) -> None:
+    (run / "held_out.csv").unlink()
+    assert main(["export", str(run), "--out", str(tmp_path / "wall.kdl")]) == 0
+    assert open_bundle(tmp_path / "wall.kdl").manifest.artifacts[0].accuracy is None
+
+
+def test_an_older_bundle_is_replaced_whole(run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "wall.kdl"
+    assert main(["export", str(run), "--out", str(out)]) == 0
+    (out / "left_over.bin").write_bytes(b"x")
+    assert main(["export", str(run), "--out", str(out)]) == 0
+    assert sorted(file.name for file in out.iterdir()) == ["manifest.json", "student.onnx"]
+    assert [file.name for file in tmp_path.iterdir() if file.name.startswith(".")] == []
+
+
+def test_an_engine_that_answers_differently_is_not_exported(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def off_by_a_little(student: Finished, name: str) -> bytes:
+        weights = {**student.weights, "head.bias": student.weights["head.bias"] + 0.01}
+        return onnx_from_student(dataclasses.replace(student, weights=weights), name)
+
+    monkeypatch.setattr("kdlight_export.forge.onnx_from_student", off_by_a_little)
+    assert main(["export", str(run), "--out", str(tmp_path / "wall.kdl")]) == 4
+    assert "answers differently from the student: max |Δlogit| 0.01" in last_line(capsys)
+    assert not (tmp_path / "wall.kdl").exists()
+
+
+def test_a_bundle_above_the_boards_budget_is_refused(
+    run: Path, make_finished: Callable[..., Finished], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    finished.save(run, make_finished("paper"))
+    assert main(["export", str(run), "--target", "rpi", "--out", str(tmp_path / "wall.kdl")]) == 3
+    assert "train a smaller --student" in last_line(capsys)
+    assert not (tmp_path / "wall.kdl").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "message"),
+    [
+        (["--out", "wall.onnx"], 2, "must end in .kdl"),
+        (["--out", "wall.kdl", "--target", "toaster"], 2, "--target"),
+        (["--out", "wall.kdl", "--card", "nowhere.toml"], 2, "cannot be read as TOML"),
+    ],
+)
+def test_what_cannot_be_is_told_in_one_line(
+    run: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    flags: list[str],
+    code: int,
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["export", str(run), *flags]) == code
+    assert message in last_line(capsys)
+
+
+def test_a_training_that_has_not_ended_is_told_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["export", str(tmp_path), "--out", str(tmp_path / "wall.kdl")]) == 1
+    assert "the training has not ended; finish it with train --resume" in last_line(capsys)
+
+
+def test_a_card_for_another_class_is_refused(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    card = tmp_path / "card.toml"
+    card.write_text('[labels.pothole]\ntext = "Pothole"\n')
+    assert main(["export", str(run), "--out", str(tmp_path / "wall.kdl"), "--card", str(card)]) == 2
+    assert "names the label pothole; the student knows crack, no_crack" in last_line(capsys)
+
+
+def test_something_else_at_the_place_of_the_bundle_is_kept(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "photos.kdl"
+    out.mkdir()
+    (out / "holiday.jpg").write_bytes(b"mine")
+    assert main(["export", str(run), "--out", str(out)]) == 5
+    assert "exists and is not a bundle" in last_line(capsys)
+    assert (out / "holiday.jpg").read_bytes() == b"mine"
+
+
+def test_the_plan_is_told_without_building_anything(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["export", str(run), "--target", "jetson", "--plan", "--out", str(tmp_path / "wall.kdl")]) == 0
+    assert "onnx fp32" in capsys.readouterr().out
+    assert not (tmp_path / "wall.kdl").exists()
+
+
+def test_nothing_private_travels_in_a_bundle(run: Path, tmp_path: Path) -> None:
+    assert main(["export", str(run), "--out", str(tmp_path / "wall.kdl")]) == 0
+    text = json.dumps(json.loads((tmp_path / "wall.kdl" / "manifest.json").read_text()))
+    assert str(tmp_path) not in text
+    assert np.all(["held_out" not in text, ".jpg" not in text])

@@ -1,0 +1,133 @@
+"""A folder of pictures to a list of files with their classes: ``train/CLASS/*`` with its siblings, or ``CLASS/*``."""
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from kdlight_edge.errors import DataError
+from kdlight_edge.picture import EXTENSIONS
+
+PARTS = {
+    "train": ("train", "training"),
+    "val": ("val", "valid", "validation"),
+    "test": ("test", "testing"),
+}
+"""Names, in lower case, under which data sets in the wild carry their parts."""
+
+PLAIN = "all"
+"""The part of a folder that holds its classes directly and is still to be split."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A file with a picture's name in a class folder."""
+
+    path: Path
+    label: str
+    part: str
+    """``train``, ``val``, ``test`` or `PLAIN`."""
+    relative: str
+    """Path below the part's folder, with ``/``: class and file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What lies in one data folder."""
+
+    entries: tuple[Entry, ...]
+    """In the order of part, class and name."""
+    folders: Mapping[str, Path]
+    """Part to its folder."""
+    ignored: tuple[Path, ...]
+    """Hidden files, files that are not pictures, and pictures outside the class folders."""
+
+
+def list_folder(root: Path) -> Listing:
+    """List a data folder without opening a picture.
+
+    Raises:
+        DataError: it is not there, cannot be read, is empty or has no two class folders with pictures.
+    """
+    try:
+        folders = _parts(root)
+        ignored: list[Path] = []
+        entries: list[Entry] = []
+        for part, folder in folders.items():
+            entries += _list_part(part, folder, ignored)
+    except OSError as error:
+        where = error.filename or root
+        raise DataError(f"{where} cannot be read: {error.strerror}; check the path and its permissions") from error
+    return Listing(tuple(entries), folders, tuple(ignored))
+
+
+def _parts(root: Path) -> dict[str, Path]:
+    """Find the folders of the parts; the folder itself is `PLAIN` where there are none."""
+    inside = sorted(name for name in os.listdir(root) if (root / name).is_dir() and not _hidden(name))  # noqa: PTH208 - raises the clear OSError of a missing folder
+    found: dict[str, Path] = {}
+    for part, names in PARTS.items():
+        matching = [name for name in inside if name.lower() in names]
+        if len(matching) > 1:
+            raise DataError(f"{root} holds {' and '.join(matching)}, which both mean {part}; keep one of them")
+        if matching:
+            found[part] = root / matching[0]
+    if found and "train" not in found:
+        only = " and ".join(f"{folder.name}/" for folder in found.values())
+        raise DataError(f"{root} holds {only} but no train/; add it, or give the folder that holds the class folders")
+    return found or {PLAIN: root}
+
+
+def _list_part(part: str, folder: Path, ignored: list[Path]) -> list[Entry]:
+    """List the class folders of one part; what is no picture goes to ``ignored``."""
+    classes, loose = [], []
+    for name in sorted(os.listdir(folder)):  # noqa: PTH208 - one system call a folder of a hundred thousand files
+        path = folder / name
+        if _hidden(name):
+            ignored.append(path)
+        elif path.is_dir():
+            classes.append(path)
+        elif path.suffix.lower() in EXTENSIONS:
+            loose.append(path)
+    ignored += loose
+    _check_classes(part, folder, classes, len(loose))
+    entries = []
+    for path in classes:
+        inside = [_entry(part, folder, path.name, file) for file in _pictures(path, ignored)]
+        if not inside and part in {"train", PLAIN}:
+            raise DataError(f"class folder {path} holds no picture; add pictures or remove the folder")
+        entries += inside
+    return entries
+
+
+def _check_classes(part: str, folder: Path, classes: list[Path], loose: int) -> None:
+    if not classes and loose:
+        raise DataError(f"{folder} holds {loose} pictures but no class folders; sort them into {folder}/CLASS/")
+    if not classes:
+        raise DataError(f"{folder} is empty: no class folders with pictures; put pictures into {folder}/CLASS/")
+    if len(classes) == 1 and part in {"train", PLAIN}:
+        raise DataError(
+            f"{folder} holds one class folder only ('{classes[0].name}') and a classifier needs two; "
+            "give the folder that holds the class folders"
+        )
+
+
+def _pictures(folder: Path, ignored: list[Path]) -> Iterator[Path]:
+    """Walk one class folder, subfolders too, in a fixed order."""
+    for name in sorted(os.listdir(folder)):  # noqa: PTH208 - as above
+        path = folder / name
+        if _hidden(name):
+            ignored.append(path)
+        elif path.is_dir():
+            yield from _pictures(path, ignored)
+        elif path.suffix.lower() in EXTENSIONS:
+            yield path
+        else:
+            ignored.append(path)
+
+
+def _entry(part: str, folder: Path, label: str, path: Path) -> Entry:
+    return Entry(path, label, part, path.relative_to(folder).as_posix())
+
+
+def _hidden(name: str) -> bool:
+    return name.startswith(".") or name == "__MACOSX"
