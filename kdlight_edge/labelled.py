@@ -87,9 +87,8 @@ def labels_of(
     everything = {name for classes in found.values() for name in classes}
     for name, label in mapping.items():
         if name not in everything:
-            raise DataError(
-                f"--map {name}={label} names no folder of {_all([str(root) for root in roots])}, which has {_all(everything)}"
-            )
+            where = _all([str(root) for root in roots])
+            raise DataError(f"--map {name}={label} names no folder of {where}, which has {_all(everything)}")
         if label not in {LEFT_OUT, *ids}:
             raise DataError(f"--map {name}={label} names no label of the bundle, which has {_all(ids)}")
     return {root: _labels_of_one(root, classes, ids, mapping) for root, classes in found.items()}
