@@ -2,8 +2,8 @@
 """Fill the generated parts of README.md and docs/: help texts and figures; with --check only tell what is out of date.
 
 A generated part stands between ``<!-- begin KIND ARGUMENT -->`` and ``<!-- end -->``. Kinds: ``help VERB``, the text of
-``kdlight-edge VERB --help``; ``models``, the table of bundles from docs/results/models.json; ``ratios``, the comparison
-with the peer from docs/results/pipelines.json.
+``kdlight-edge VERB --help``; ``models``, the table of bundles from docs/results/models.json; ``ratios NAME``, a
+comparison with a peer from docs/results/NAME.json; ``footprint``, what the runtime weighs.
 """
 
 import argparse
@@ -45,7 +45,9 @@ def generate(kind: str, argument: str) -> str:
     if kind == "models":
         return models_table(json.loads((RESULTS / "models.json").read_text(encoding="utf-8")))
     if kind == "ratios":
-        return ratios_table(json.loads((RESULTS / "pipelines.json").read_text(encoding="utf-8")))
+        return ratios_table(json.loads((RESULTS / f"{argument}.json").read_text(encoding="utf-8")))
+    if kind == "footprint":
+        return footprint_table(json.loads((RESULTS / "footprint.json").read_text(encoding="utf-8")))
     raise SystemExit(f"unknown generated part: {kind}")
 
 
@@ -78,6 +80,13 @@ def ratios_table(results: dict[str, Any]) -> str:
     """Return the comparison with the peer, same run, same machine."""
     rows = ["| | kdlight-edge | " + results["peer"] + " | ratio |", "|---|---|---|---|"]
     rows += [f"| {row['what']} | {row['ours']} | {row['peer']} | **{row['ratio']}** |" for row in results["rows"]]
+    return "\n".join([*rows, "", measured(results)])
+
+
+def footprint_table(results: dict[str, Any]) -> str:
+    """Return what the runtime weighs."""
+    rows = ["| | measured | goal |", "|---|---|---|"]
+    rows += [f"| {row['what']} | {row['value']} | {row['goal']} |" for row in results["rows"]]
     return "\n".join([*rows, "", measured(results)])
 
 

@@ -1,7 +1,9 @@
 """``kdlight-edge verify``: replay a bundle's golden pictures on this machine and compare with the student's answers."""
 
 import argparse
+import dataclasses
 import json
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 from kdlight_edge.errors import BundleError, MissingPackage, ParityError, UsageError
@@ -91,6 +93,7 @@ def _record(bundle: "Bundle", rows: list[dict[str, Any]]) -> dict[str, Any]:
         "bundle": {"name": manifest.name, "version": manifest.version, "digest": manifest.digest},
         "golden_pictures": len(manifest.golden.seeds),
         "tolerance": manifest.golden.tolerance,
+        "card": dataclasses.asdict(manifest.card),
         "files": rows,
     }
 
@@ -105,3 +108,9 @@ def _tell(bundle: "Bundle", rows: list[dict[str, Any]]) -> None:
             print(f"{where}equal: |Δlogit| {row['max_logit_difference']:.2g}, {row['milliseconds']:.1f} ms")
         else:
             print(f"{where}{row['status']}: {row['reason']}")
+    card = manifest.card
+    for title, text in (
+        ("For", card.intended_use), ("Not for", card.not_for), ("Data", card.data_terms), ("Notes", card.notes),
+    ):  # fmt: skip
+        if text:
+            print(textwrap.fill(f"{title}: {text}", 100, subsequent_indent="  "))

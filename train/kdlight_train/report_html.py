@@ -93,7 +93,7 @@ def _learning(report: Report) -> str:
     pace = f", {sorted(speeds)[len(speeds) // 2]:,.0f} pictures a second (median)" if speeds else ""
     return (
         f'<div class="curves">{"".join(figures)}</div>'
-        f"<p class='aside'>{len(report.history)} epochs in {duration(report.seconds)}{pace}.</p>"
+        f"<p class='aside'>{len(report.history)} epochs of the student{pace}.</p>"
     )
 
 

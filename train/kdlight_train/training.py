@@ -2,7 +2,6 @@
 
 import csv
 import json
-import time
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from importlib import metadata
@@ -61,7 +60,6 @@ def train(
         DataError: pictures that cannot be used, a loss that is not finite, a disk that is full.
         UsageError: RUN holds another training.
     """
-    started = time.perf_counter()
     torch.manual_seed(recipe.seed)
     data = open_data(
         paths, groups=groups, group_regex=group_regex,
@@ -90,7 +88,8 @@ def train(
     }
     _finish(run, student, shelf, results["student"].temperature, provenance)
     _keep_held_out(run, data)
-    report = _report(run, shelf, student, results, made, found.to_json(), time.perf_counter() - started)
+    seconds = sum(_seconds(taught, shelf) for taught in (teacher, student))
+    report = _report(run, shelf, student, results, made, found.to_json(), seconds)
     write_report(run, report)
     for name, result in results.items():
         say(_headline(name, result))
@@ -208,6 +207,11 @@ def _report(
         environment={**fingerprint(), "torch": torch.__version__, "device": str(shelf.place.device)},
         seconds=round(seconds, 1),
     )
+
+
+def _seconds(taught: Taught, shelf: Shelf) -> float:
+    """Return how long the epochs took, those before an interruption included."""
+    return float(sum(len(shelf.pool.truth) / entry["images_per_second"] for entry in taught.history))
 
 
 def _headline(name: str, result: ModelResult) -> str:

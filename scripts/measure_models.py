@@ -1,0 +1,87 @@
+#!/usr/bin/env python3
+"""Measure every bundle of models/ on its test pictures, and write docs/results/models.json.
+
+usage: scripts/measure_models.py --data DIR [--only NAME]
+
+DIR is the folder with the data sets that the bundles were trained on (see docs/benchmarks.md). Accuracy comes from
+`kdlight-edge eval`, latency and sizes from `kdlight-edge bench`, the teacher's figures from the bundle's manifest: the
+same test pictures, measured at the end of the training.
+"""
+
+import argparse
+import json
+import shlex
+import subprocess
+import sys
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from kdlight_devices.fingerprint import describe, fingerprint, versions
+from kdlight_edge.bundle import open_bundle
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "docs" / "results" / "models.json"
+
+TESTS = {
+    "surface-crack": ("crack_concrete_patch/test", "crack_brick/test", "crack_road_cfd/test"),
+    "chest-xray": ("chest_xray_pneumonia/test",),
+}
+"""Bundle to the folders of its test pictures, below --data."""
+
+
+def main() -> int:
+    """Measure and write."""
+    parser = argparse.ArgumentParser(description="Measure the bundles; see the file's own first lines.")
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder with the data sets")
+    parser.add_argument("--only", choices=TESTS, help="measure one bundle and keep the others' figures")
+    args = parser.parse_args()
+    kept = json.loads(RESULTS.read_text(encoding="utf-8"))["models"] if args.only else []
+    measured = [measure(name, args.data) for name in ([args.only] if args.only else TESTS)]
+    entries = {entry["name"]: entry for entry in (*kept, *measured)}
+    record = {
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "command": shlex.join(["scripts/measure_models.py", "--data", "DIR"]),
+        "machine": describe(fingerprint()),
+        "versions": versions(),
+        "models": [entries[name] for name in TESTS if name in entries],
+    }
+    RESULTS.parent.mkdir(parents=True, exist_ok=True)
+    RESULTS.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    print(RESULTS)
+    return 0
+
+
+def measure(name: str, data: Path) -> dict[str, Any]:
+    """Return the figures of one bundle."""
+    bundle = ROOT / "models" / f"{name}.kdl"
+    manifest = open_bundle(bundle).manifest
+    judged = run("eval", bundle, "--data", *(data / folder for folder in TESTS[name]))
+    speed = run("bench", bundle, "--threads", "1")
+    teacher = manifest.provenance.metrics["teacher"]["test"]
+    private = {"unreadable", "data"}  # paths of this machine
+    return {
+        "name": name,
+        "labels": [label.id for label in manifest.labels],
+        "eval": {key: value for key, value in judged.items() if key not in private},
+        "teacher": {"name": manifest.provenance.teacher, **teacher},
+        "parameters": manifest.parameters,
+        "macs": manifest.macs,
+        "bytes": speed["bundle"]["bytes"],
+        "p50_ms": speed["model"]["p50"],
+        "bench": speed,
+    }
+
+
+def run(verb: str, *arguments: object) -> dict[str, Any]:
+    """Run a verb with --json and return its object."""
+    command = [sys.executable, "-m", "kdlight_edge.cli", verb, *map(str, arguments), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(done.stderr.strip() or f"{shlex.join(command)} ended with {done.returncode}")
+    record: dict[str, Any] = json.loads(done.stdout)
+    return record
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
