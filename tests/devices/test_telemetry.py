@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from kdlight_devices.telemetry import FIRMWARE_FILE, Throttling, look, module_watts, temperatures, throttling
+from kdlight_devices.heat import FIRMWARE_FILE, Throttling, temperatures, throttling
+from kdlight_devices.telemetry import look, module_watts
 
 CPU = "sys/devices/system/cpu"
 THERMAL = "sys/class/thermal"
