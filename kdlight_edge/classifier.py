@@ -1,6 +1,8 @@
 """A bundle at work: pictures in, predictions out, proved on its golden pictures before the first answer."""
 
+import contextlib
 import os
+import threading
 import time
 from collections.abc import Iterable
 from types import TracebackType
@@ -19,12 +21,16 @@ from kdlight_edge.testing import golden_picture
 
 
 class Classifier:
-    """An opened bundle with its engine. Thread-safe where the engine is (`Engine.concurrent`)."""
+    """An opened bundle with its engine. Thread-safe; an engine that is not (`Engine.concurrent`) is asked in turn."""
 
     def __init__(self, bundle: Bundle, engine: Engine, settings: Settings) -> None:
         self.bundle = bundle
         self.engine = engine
         self.settings = settings
+        self._turn: contextlib.AbstractContextManager[object] = (
+            contextlib.nullcontext() if engine.concurrent else threading.Lock()
+        )
+        """Golden pictures may be replayed by another thread than the one that classifies."""
         manifest, artifact = bundle.manifest, engine.artifact
         self.origin: dict[str, Any] = {
             "engine": engine.name,
@@ -32,14 +38,15 @@ class Classifier:
             "bundle": {"name": manifest.name, "version": manifest.version, "digest": manifest.digest[:16]},
             "throttled": None,
         }
-        """What is the same for every line of a run, for `decide.to_record`."""
+        """What is the same for every line of a run, for `decide.to_record`; ``throttled`` follows the board."""
 
     def classify(self, frame: Frame) -> Prediction:
         """Classify one frame, with the time of each stage."""
         started = time.perf_counter()
         batch = prepare(frame.image, self.bundle.manifest)[np.newaxis]
         prepared = time.perf_counter()
-        outputs = self.engine.run(batch)
+        with self._turn:
+            outputs = self.engine.run(batch)
         finished = time.perf_counter()
         stages = {"prepare": (prepared - started) * 1000, "infer": (finished - prepared) * 1000}
         if "decode_ms" in frame.meta:
@@ -51,7 +58,8 @@ class Classifier:
     def outputs(self, images: Iterable[npt.NDArray[np.uint8]], *, cam: bool = False) -> Outputs:
         """Run decoded pictures, uint8 [h, w, 3] RGB of any size, as one batch."""
         batch = np.stack([prepare(image, self.bundle.manifest) for image in images])
-        return self.engine.run(batch, cam=cam)
+        with self._turn:
+            return self.engine.run(batch, cam=cam)
 
     def verify(self) -> float:
         """Replay the golden pictures on this engine.

@@ -119,7 +119,8 @@ def to_record(prediction: Prediction, origin: Mapping[str, Any]) -> dict[str, An
 
     Args:
         prediction: the answer.
-        origin: what is the same for every line of a run: engine, precision and the bundle's name, version and digest.
+        origin: what is the same for every line of a run: engine, precision, the bundle's name, version and digest; and
+            whether the board is throttled just now.
     """
     age = (prediction.decided.monotonic - prediction.captured.monotonic) * 1000
     return {

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from kdlight_devices import jetson, raspberry_pi, workstation
 from kdlight_devices.board import Board
+from kdlight_devices.kernel import read
 
 BOARDS = (*jetson.BOARDS, *raspberry_pi.BOARDS, *workstation.BOARDS)
 """Every board this program knows, by family."""
@@ -61,11 +62,3 @@ def cpu_fields(root: Path = Path("/")) -> dict[str, str]:
     first = read(root / "proc/cpuinfo").split("\n\n")[0]
     pairs = (line.partition(":") for line in first.splitlines() if ":" in line)
     return {key.strip(): value.strip() for key, _, value in pairs}
-
-
-def read(file: Path) -> str:
-    """Return a text file of the kernel; empty where it is not there or may not be read."""
-    try:
-        return file.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""

@@ -7,7 +7,8 @@ import platform
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from kdlight_devices.detect import cpu_fields, detect, model, read
+from kdlight_devices.detect import cpu_fields, detect, model
+from kdlight_devices.kernel import read
 
 PACKAGES = ("kdlight-edge", "numpy", "opencv-python-headless", "opencv-python", "onnxruntime", "openvino", "tensorrt")
 """Distributions that decide the speed and the answer of a run."""

@@ -1,6 +1,7 @@
 """``kdlight-edge infer``: classify a camera, a folder or a stream."""
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ from kdlight_edge.errors import KDLightError, UsageError
 
 if TYPE_CHECKING:
     from kdlight_edge.classifier import Classifier
+    from kdlight_edge.notify import Notifier
     from kdlight_edge.sinks import Sink
     from kdlight_edge.sources import Source
     from kdlight_edge.tally import Summary
@@ -49,6 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--stall-timeout", type=float, default=5.0, metavar="S", help="silence that is a loss (default 5)"
     )
     parser.add_argument("--retries", type=int, metavar="N", help="attempts to reopen a lost camera (default: for ever)")
+    parser.add_argument("--await-camera", action="store_true", help="wait for a camera that is not there at the start")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -56,13 +59,15 @@ def run(args: argparse.Namespace) -> int:
     from kdlight_edge.classifier import open_classifier
     from kdlight_edge.decide import Settings
     from kdlight_edge.progress import Progress
+    from kdlight_edge.pulse import Pulse
     from kdlight_edge.sources import Album, Patience, open_source
     from kdlight_edge.stream import run as stream
     from kdlight_edge.stream import stopped_by_signals
 
     _check(args)
     model = _model(args.model)
-    patience = Patience(args.stall_timeout, args.retries)
+    patience = Patience(args.stall_timeout, args.retries, at_start=args.await_camera)
+    notifier = _notifier(model)
     with stopped_by_signals() as stop:
         source = open_source(args.source or args.camera, patience) if args.folder is None else _folder(args.folder)
         album = isinstance(source, Album)
@@ -74,11 +79,11 @@ def run(args: argparse.Namespace) -> int:
         except BaseException:
             source.close()
             raise
-        with classifier:
+        with classifier, Pulse(classifier, source, notifier, patience) as pulse:
             total = min(len(source), args.frames or len(source)) if isinstance(source, Album) else args.frames
             # Lines that scroll over a terminal are progress enough.
             bar = Progress(total, "pictures", quiet=source.live or sys.stdout.isatty())
-            sinks = _sinks(args, classifier, source)
+            sinks = [*_sinks(args, classifier, source), *pulse.sinks]
             try:
                 summary = stream(
                     source, classifier, sinks, stop=stop, workers=args.threads, limit=args.frames, progress=bar
@@ -132,6 +137,18 @@ def _model(given: str | None) -> str:
         return given
     names = ", ".join(str(path) for path in bundled())
     raise UsageError("--model is missing; " + (f"there are {names}" if names else "kdlight-edge export makes a bundle"))
+
+
+def _notifier(model: str) -> "Notifier | None":
+    """Return the way to the service manager that started this, told that the start may take long; None without one."""
+    if "NOTIFY_SOCKET" not in os.environ:
+        return None
+    from kdlight_edge.notify import LOADING_SECONDS, open_notifier
+
+    notifier = open_notifier()
+    if notifier is not None:
+        notifier.send(STATUS=f"loading {model}", EXTEND_TIMEOUT_USEC=LOADING_SECONDS * 1_000_000)
+    return notifier
 
 
 def _folder(path: str) -> "Source":

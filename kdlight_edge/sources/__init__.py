@@ -76,6 +76,8 @@ class Patience:
     """Seconds before the first attempt; doubled for each further one."""
     longest_wait: float = 30.0
     """Seconds at most between two attempts."""
+    at_start: bool = False
+    """Whether a camera that is not there at the start is waited for like one that is lost later."""
 
 
 def tell(line: str) -> None:

@@ -18,6 +18,10 @@ class Slot:
         self.source = source
         self.closed = threading.Event()
         """Set once nobody will take frames any more, so that whoever captures can end."""
+        self.away: float | None = None
+        """Seconds of ``time.monotonic`` at the last attempt to open a camera that is lost; None while it is there."""
+        self.asked = False
+        """Whether somebody waits for a frame at this moment."""
         self._changed = threading.Condition()
         self._frame: Frame | Unreadable | None = None
         self._count = 0
@@ -39,8 +43,10 @@ class Slot:
     def take(self) -> Frame | Unreadable | None:
         """Wait for a frame that was not handed out yet; None once the slot is closed or its end was reached."""
         with self._changed:
+            self.asked = True
             while self._frame is None and not self._ended and not self.closed.is_set():
                 self._changed.wait()
+            self.asked = False
             if self.closed.is_set():
                 return None
             frame, self._frame = self._frame, None
@@ -79,6 +85,11 @@ class Latest:
         self._error: BaseException | None = None
         # A read that hangs inside a driver cannot be woken: as a daemon it does not hold up the end of the program.
         self._thread = threading.Thread(target=self._run, name=f"capture {uri}", daemon=True)
+
+    @property
+    def away(self) -> float | None:
+        """When it was last tried to open a lost camera whose frame is waited for (`Slot.away`); None otherwise."""
+        return self._slot.away if self._slot.asked else None
 
     def _run(self) -> None:
         try:

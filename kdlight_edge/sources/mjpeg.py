@@ -21,7 +21,7 @@ from kdlight_edge.errors import DataError, SourceError
 from kdlight_edge.frame import Moment
 from kdlight_edge.picture import decode
 from kdlight_edge.sources import Patience, Source, opencv
-from kdlight_edge.sources.reconnect import keep_reading, without_password
+from kdlight_edge.sources.reconnect import Feed, keep_reading, without_password
 
 MAX_PART = 64 << 20
 """Bytes of one picture above which the stream is refused."""
@@ -104,10 +104,15 @@ def load(uri: str, patience: Patience, report: Callable[[str], None]) -> Source:
     """Open an HTTP stream; one that is not MJPEG (a video file, HLS) is left to OpenCV.
 
     Raises:
-        SourceError: nobody answers, or with an error.
+        SourceError: nobody answers, or with an error (and ``patience.at_start`` is not set).
     """
     name = without_password(uri)
-    answer = _get(uri, name, patience)
+    try:
+        answer = _get(uri, name, patience)
+    except SourceError:
+        if not patience.at_start:
+            raise
+        return keep_reading(name, lambda: _either(uri, name, patience), patience, report)
     if not _is_mjpeg(answer, name):
         answer.close()
         return opencv.load(uri, patience, report)
@@ -117,6 +122,15 @@ def load(uri: str, patience: Patience, report: Callable[[str], None]) -> Source:
         return Mjpeg(waiting.pop() if waiting else _get(uri, name, patience), patience.stall_timeout)
 
     return keep_reading(name, connect, patience, report)
+
+
+def _either(uri: str, name: str, patience: Patience) -> Feed:
+    """Connect to a camera of which nothing was seen yet, as MJPEG or through OpenCV."""
+    answer = _get(uri, name, patience)
+    if _is_mjpeg(answer, name):
+        return Mjpeg(answer, patience.stall_timeout)
+    answer.close()
+    return opencv.stream(uri, patience)
 
 
 def _is_mjpeg(answer: HTTPResponse, name: str) -> bool:

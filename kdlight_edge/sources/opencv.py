@@ -89,14 +89,19 @@ def load(uri: str, patience: Patience, report: Callable[[str], None]) -> Source:
         SourceError: it is not there, not allowed or not a video.
     """
     if "://" in uri:
-        return keep_reading(without_password(uri), lambda: _stream(uri, patience), patience, report)
+        return keep_reading(without_password(uri), lambda: stream(uri, patience), patience, report)
     if uri.isdecimal() or uri.startswith("/dev/"):
         device = f"/dev/video{uri}" if uri.isdecimal() else uri
         return keep_reading(uri, lambda: _usb(device), patience, report)
     return Video(uri)
 
 
-def _stream(uri: str, patience: Patience) -> Camera:
+def stream(uri: str, patience: Patience) -> Camera:
+    """Connect to a network stream.
+
+    Raises:
+        SourceError: nobody answers within the stall timeout, or with something that is no video.
+    """
     timeout = int(patience.stall_timeout * 1000)
     limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, timeout, cv2.CAP_PROP_READ_TIMEOUT_MSEC, timeout]
     capture = cv2.VideoCapture(uri, cv2.CAP_FFMPEG, limits)

@@ -37,14 +37,14 @@ def keep_reading(name: str, connect: Callable[[], Feed], patience: Patience, rep
 
     Args:
         name: of the source, for people and in every frame.
-        connect: opens the camera; called now and after each loss.
+        connect: opens the camera; called now, or with ``patience.at_start`` with the first frame, and after each loss.
         patience: with a lost camera.
         report: takes one line when the camera is lost and one when it is back.
 
     Raises:
         SourceError: the camera cannot be opened now. (Later, from the iteration: it stayed away too long.)
     """
-    first = connect()
+    first = None if patience.at_start else connect()
 
     def capture(slot: Slot) -> None:
         feed: Feed | None = first
@@ -56,7 +56,7 @@ def keep_reading(name: str, connect: Callable[[], Feed], patience: Patience, rep
             except SourceError as error:
                 if feed is not None:
                     feed.close()
-                feed = None
+                feed, slot.away = None, time.monotonic()
                 if not lost:
                     lost, wait, failures = time.monotonic(), patience.first_wait, 0
                     report(f"{name} lost: {error}; trying to open it again")
@@ -69,6 +69,7 @@ def keep_reading(name: str, connect: Callable[[], Feed], patience: Patience, rep
             if lost:
                 report(f"{name} is back after {time.monotonic() - lost:.1f} s")
                 lost = 0.0
+            slot.away = None
             slot.put(image, captured)
         if feed is not None:
             feed.close()

@@ -121,6 +121,19 @@ def test_an_mjpeg_camera_is_read_with_and_without_lengths(*, length: bool) -> No
     assert frame.source == camera.uri
 
 
+def test_an_mjpeg_camera_that_is_busy_at_the_start_can_be_waited_for() -> None:
+    busy = sends(b"HTTP/1.0 503 Busy\r\n\r\n")
+    camera = Server(busy, busy, *[sends(MULTIPART, part(jpeg()))] * 3)
+    told = Told()
+    source = open_source(camera.uri, Patience(1.0, 1, first_wait=0.05, at_start=True), told)
+    frame = next(iter(source))
+    source.close()
+    camera.close()
+    assert isinstance(frame, Frame)
+    assert "lost: " in told.lines[0]
+    assert "answers 503 Busy" in told.lines[0]
+
+
 def test_the_half_of_a_picture_before_a_cut_is_never_shown() -> None:
     whole = part(jpeg())
     camera = Server(sends(MULTIPART, whole, whole[: len(whole) // 2]))

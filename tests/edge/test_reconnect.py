@@ -133,3 +133,25 @@ def test_a_camera_that_is_lost_at_once_each_time_is_waited_for_longer() -> None:
     gaps = np.diff(waits)
     assert (gaps >= [0.02, 0.04, 0.08, 0.08]).all()
     assert len(told) == 1
+
+
+def test_a_camera_that_is_not_there_at_the_start_is_an_error_unless_it_may_be_waited_for() -> None:
+    feeds: list[Flaky | SourceError] = [SourceError("off"), Flaky(1), SourceError("off"), SourceError("off")]
+    told: list[str] = []
+
+    def connect() -> Flaky:
+        feed = feeds.pop(0) if feeds else SourceError("off")
+        if isinstance(feed, SourceError):
+            raise feed
+        return feed
+
+    with pytest.raises(SourceError, match="off"):
+        keep_reading("cam", connect, Patience(), told.append)
+    feeds.insert(0, SourceError("off"))
+    patience = Patience(retries=2, first_wait=0.01, longest_wait=0.02, at_start=True)
+    source = keep_reading("cam", connect, patience, told.append)
+    items = iter(source)
+    assert isinstance(next(items), Frame)
+    with pytest.raises(SourceError, match="given up after 2 attempts"):
+        next(items)
+    assert [line.split(":")[0].split(" after")[0] for line in told] == ["cam lost", "cam is back", "cam lost"]

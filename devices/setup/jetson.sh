@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# Sets a Jetson (JetPack 6) up: environment with the system's TensorRT, program, and with --model the service of a camera.
+# usage: jetson.sh [--dry-run] [--wheel FILE.whl] [--model NAME.kdl [--source URI] [--name NAME] [--options TEXT]]
+#   --dry-run   show every command and run none
+#   --wheel     install this build; otherwise the released one
+# It may be run again at any time: what is in place already is left alone.
+
+set -euo pipefail
+# shellcheck source=devices/setup/steps.sh
+source "$(dirname "$0")/steps.sh"
+
+read_flags "$@"
+need_board "NVIDIA" "Jetson"
+need_python
+# TensorRT comes with JetPack and not from the package index: the environment sees the system's packages.
+make_environment --system-site-packages
+for unit in kdlight-edge.service kdlight-edge@.service; do
+    write_file "/etc/systemd/system/$unit.d/10-jetson.conf" <<'UNIT'
+# The GPU of a Jetson; CUDA makes code while it runs.
+[Service]
+SupplementaryGroups=render
+DeviceAllow=char-nvhost rw
+DeviceAllow=char-nvgpu rw
+DeviceAllow=/dev/nvmap rw
+DeviceAllow=char-drm rw
+MemoryDenyWriteExecute=no
+UNIT
+done
+as_root systemctl daemon-reload
+make_service

@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# Sets a Raspberry Pi (64-bit system) up: environment, program, and with --model the service of a camera.
+# usage: raspberry-pi.sh [--dry-run] [--wheel FILE.whl] [--model NAME.kdl [--source URI] [--name NAME] [--options TEXT]]
+#   --dry-run   show every command and run none
+#   --wheel     install this build; otherwise the released one
+# It may be run again at any time: what is in place already is left alone.
+
+set -euo pipefail
+# shellcheck source=devices/setup/steps.sh
+source "$(dirname "$0")/steps.sh"
+
+read_flags "$@"
+need_board "Raspberry Pi" "Raspberry Pi"
+need_python
+# shellcheck disable=SC2119 # its flags are for the environment, not those of this script
+make_environment
+make_service

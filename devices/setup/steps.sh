@@ -1,0 +1,104 @@
+# shellcheck shell=bash
+# The steps that every board shares; sourced by the script of the board. Each may be done again and changes nothing then.
+
+usage() {
+    # The lines of the script's head, without their mark.
+    sed -n '2,/^$/s/^# \{0,1\}//p' "$0"
+}
+
+fail() {
+    echo "${0##*/}: $*" >&2
+    exit 1
+}
+
+read_flags() {
+    dry_run=no wheel='' what=kdlight-edge service=()
+    while [ $# -gt 0 ]; do
+        case $1 in
+            --dry-run) dry_run=yes ;;
+            --wheel)
+                wheel=${2:?--wheel needs a file}
+                shift
+                ;;
+            --model | --source | --name | --options)
+                service+=("$1" "${2:?$1 needs a value}")
+                shift
+                ;;
+            -h | --help)
+                usage
+                exit 0
+                ;;
+            *)
+                usage >&2
+                exit 2
+                ;;
+        esac
+        shift
+    done
+    if [ -n "$wheel" ]; then
+        [ -f "$wheel" ] || fail "there is no wheel at $wheel; scripts/build makes it"
+        what=$(realpath "$wheel")
+    fi
+}
+
+# Runs a command as root, or only shows it.
+as_root() {
+    echo "+ $*" >&2
+    [ "$dry_run" = yes ] && return 0
+    if [ "$(id -u)" = 0 ]; then
+        "$@"
+    elif command -v sudo >/dev/null; then
+        sudo "$@"
+    else
+        fail "this needs root, and sudo is not here; run it as: su -c '$0 ...'"
+    fi
+}
+
+need_board() {
+    # $1: a word in the device tree's model; $2: the board for people.
+    local model=''
+    [ -r /proc/device-tree/model ] && model=$(tr -d '\0' </proc/device-tree/model)
+    if [[ $model == *"$1"* ]] && [ "$(uname -m)" = aarch64 ]; then
+        echo "this is a $model"
+    elif [ "$dry_run" = yes ]; then
+        echo "this is no $2 with a 64-bit system (${model:-$(uname -m)}); what would be done on one:"
+    else
+        fail "this is no $2 with a 64-bit system (${model:-no device tree}, $(uname -m)); its wheels need one"
+    fi
+}
+
+need_python() {
+    if ! python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))'; then
+        fail "$(python3 --version 2>&1) is too old; kdlight-edge needs 3.10, as Debian 12 and JetPack 6 have it"
+    fi
+    if ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
+        as_root apt-get update -q
+        as_root apt-get install -y -q python3-venv
+    fi
+}
+
+make_environment() {
+    # $@: flags of python3 -m venv.
+    if [ ! -x /opt/kdlight-edge/bin/python ]; then
+        as_root python3 -m venv "$@" /opt/kdlight-edge
+    fi
+    as_root /opt/kdlight-edge/bin/pip install --quiet --upgrade "${what}[runtime]"
+}
+
+write_file() {
+    # $1: the file; its text comes on stdin.
+    local text
+    text=$(cat)
+    [ "$(cat "$1" 2>/dev/null)" = "$text" ] && return 0
+    as_root mkdir -p "$(dirname "$1")"
+    as_root tee "$1" >/dev/null <<<"$text"
+}
+
+make_service() {
+    if [ ${#service[@]} = 0 ]; then
+        echo "the program is in place; --model NAME.kdl makes it a service"
+    else
+        as_root /opt/kdlight-edge/bin/kdlight-edge service install "${service[@]}"
+    fi
+    as_root ln -sfn /opt/kdlight-edge/bin/kdlight-edge /usr/local/bin/kdlight-edge
+}

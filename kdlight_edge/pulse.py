@@ -1,0 +1,154 @@
+"""The pulse of a run: stamps results with the board's state, and lets systemd's watchdog live by real progress only."""
+
+import threading
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from kdlight_devices.heat import chip_celsius, temperatures, throttling
+from kdlight_edge.classifier import Classifier
+from kdlight_edge.decide import Prediction
+from kdlight_edge.errors import KDLightError
+from kdlight_edge.frame import Frame
+from kdlight_edge.sources import Patience, Source, tell
+from kdlight_edge.sources.latest import Latest
+
+if TYPE_CHECKING:
+    from kdlight_edge.notify import Notifier
+    from kdlight_edge.sinks import Sink
+
+LOOK_SECONDS = 1.0
+"""How often the board is looked at and the status line is told."""
+
+FEEDS = 4
+"""How often the watchdog is fed in its interval, at most: a message a frame would be thirty a second."""
+
+
+class Pulse:
+    """Watches a run from a thread of its own, one look a second; costs a frame nothing.
+
+    As the last sink it learns that a frame became a result which every other sink has taken: that feeds the watchdog,
+    and so does a golden picture answered rightly while the camera is known to be away and its frame is waited for. A
+    hung camera, engine or sink stops both.
+    """
+
+    wants_frames = False
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        source: Source,
+        notifier: "Notifier | None" = None,
+        patience: Patience | None = None,
+        *,
+        root: Path = Path("/"),
+        every: float = LOOK_SECONDS,
+    ) -> None:
+        """Take what is watched.
+
+        Args:
+            classifier: its ``origin["throttled"]`` is kept true.
+            source: asked whether its camera is away.
+            notifier: None where no service manager listens.
+            patience: of the source; an attempt to open a lost camera that takes longer has hung.
+            root: where ``sys`` is, for `kdlight_devices.heat`.
+            every: seconds between two looks.
+        """
+        self._classifier = classifier
+        self._source = source
+        self._notifier = notifier
+        self._root = root
+        self._every = every
+        patience = patience or Patience()
+        self._interval = (notifier.watchdog if notifier is not None else None) or 0.0
+        self._attempt = patience.longest_wait + 2 * patience.stall_timeout + self._interval
+        self._sound = True
+        self._results = 0
+        self._age = 0.0
+        self._due = time.monotonic()
+        self._over = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    @property
+    def sinks(self) -> "list[Sink]":
+        """Itself where somebody listens, to stand behind all other sinks."""
+        return [] if self._notifier is None else [self]
+
+    def write(self, prediction: Prediction, frame: Frame | None) -> None:
+        """Take a result for progress; an error in the place of one is none."""
+        del frame
+        if prediction.decision == "error":
+            return
+        self._results += 1
+        self._age = prediction.decided.monotonic - prediction.captured.monotonic
+        self._feed()
+
+    def close(self) -> None:
+        """Nothing is held back."""
+
+    def __enter__(self) -> "Pulse":
+        """Look once, tell that the program is ready (its engine has answered the golden pictures), begin to watch."""
+        state = throttling(self._root).now
+        self._classifier.origin["throttled"] = state
+        if self._notifier is not None:
+            self._notifier.send(READY=1, STATUS="waiting for the first frame")
+        if self._notifier is not None or state is not None:
+            self._thread = threading.Thread(target=self._watch, name="pulse", daemon=True)
+            self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._notifier is not None:
+            self._notifier.send(STOPPING=1, STATUS=f"stopping: {error}" if error else "stopping")
+        self._over.set()
+        if self._thread is not None:
+            self._thread.join(self._every)
+        if self._notifier is not None:
+            self._notifier.close()
+
+    def _watch(self) -> None:
+        seen, then = 0, time.monotonic()
+        while not self._over.wait(self._every):
+            state = throttling(self._root).now
+            self._classifier.origin["throttled"] = state
+            if self._notifier is not None:
+                results, now = self._results, time.monotonic()
+                rate, seen, then = (results - seen) / (now - then), results, now
+                doing = self._replay() or self._frames(rate)
+                self._notifier.send(STATUS=doing + self._board(throttled=state is True))
+
+    def _replay(self) -> str:
+        """While no camera is there, let the engine answer the golden pictures; return what to say, empty otherwise."""
+        away = self._source.away if isinstance(self._source, Latest) else None
+        if away is None:
+            return ""
+        if time.monotonic() - away > self._attempt:
+            return "the attempt to open the camera hangs"
+        if not self._sound:
+            return "no camera, and the engine answers the golden pictures wrongly"
+        if time.monotonic() >= self._due:
+            try:
+                self._classifier.verify()
+            except KDLightError as error:
+                self._sound = False
+                tell(str(error))
+                return "no camera, and the engine answers the golden pictures wrongly"
+            self._feed()
+        return "no camera; the engine answers the golden pictures"
+
+    def _frames(self, rate: float) -> str:
+        return f"{rate:.1f} frames/s, age {self._age * 1000:.0f} ms" if self._results else "waiting for the first frame"
+
+    def _board(self, *, throttled: bool) -> str:
+        celsius = chip_celsius(temperatures(self._root))
+        text = "" if celsius is None else f", {celsius:.0f} °C"
+        return f"{text}, throttled" if throttled else text
+
+    def _feed(self) -> None:
+        now = time.monotonic()
+        if self._notifier is not None and self._interval and now >= self._due:
+            self._notifier.send(WATCHDOG=1)
+            self._due = now + self._interval / FEEDS

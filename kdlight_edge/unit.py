@@ -1,0 +1,170 @@
+"""The files of a service: its unit, its settings and its bundle, where they lie and what is in them."""
+
+import hashlib
+import importlib.resources
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from kdlight_edge.errors import UsageError
+
+PROGRAM = "/opt/kdlight-edge/bin/kdlight-edge"
+"""What the units start as they are shipped, and where devices/setup puts it."""
+
+UNREADABLE = ("/home/", "/root/", "/run/user/", "/tmp/", "/var/tmp/")  # noqa: S108 - named to be refused
+"""Folders that the unit closes to its program (ProtectHome, PrivateTmp)."""
+
+STEPS_SINCE = 254
+"""The systemd that can wait longer after each restart."""
+
+BACK_OFF = """# Written by kdlight-edge service install: each restart in a row waits longer, up to five minutes.
+[Service]
+RestartSteps=6
+RestartMaxDelaySec=5min
+"""
+
+_SEAL = "# Written by kdlight-edge service install; changes belong into `systemctl edit {unit}`. Digest {digest}\n"
+_SEALED = re.compile(r"# Written by kdlight-edge service install; .* Digest ([0-9a-f]{16})\n(.*)", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One service of one board: `kdlight-edge`, or ``kdlight-edge@NAME`` of several."""
+
+    name: str | None = None
+    """None for the only camera of a board."""
+    root: Path = Path("/")
+    """Where the system's files are; another folder than ``/`` for the image of another system."""
+
+    def __post_init__(self) -> None:
+        """Refuse names that systemd would escape or that another file has.
+
+        Raises:
+            UsageError: see above.
+        """
+        if self.name is not None and (
+            not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", self.name) or self.name == "kdlight-edge"
+        ):
+            raise UsageError(f"--name {self.name!r} cannot name a service; use small letters, digits, - and _")
+
+    @property
+    def template(self) -> str:
+        """File name of the unit that this service shares with those of other names."""
+        return "kdlight-edge.service" if self.name is None else "kdlight-edge@.service"
+
+    @property
+    def instance(self) -> str:
+        """What systemctl calls it."""
+        return "kdlight-edge.service" if self.name is None else f"kdlight-edge@{self.name}.service"
+
+    @property
+    def unit_file(self) -> Path:
+        """Where the unit lies."""
+        return self.root / "etc/systemd/system" / self.template
+
+    @property
+    def back_off_file(self) -> Path:
+        """Where the waiting times of newer systemds lie."""
+        return self.root / f"etc/systemd/system/{self.template}.d/50-back-off.conf"
+
+    @property
+    def settings_file(self) -> Path:
+        """Where model, source and options lie."""
+        return self.root / f"etc/kdlight-edge/{self.name or 'kdlight-edge'}.env"
+
+    @property
+    def models(self) -> Path:
+        """Folder of the bundles that services run."""
+        return self.root / "opt/kdlight-edge/models"
+
+    @property
+    def state(self) -> str:
+        """Folder that the service may write to, as it is called on its board."""
+        return "/var/lib/kdlight-edge" + (f"-{self.name}" if self.name else "")
+
+
+def installed(root: Path = Path("/")) -> list[Service]:
+    """Return the services that have settings on this board."""
+    names = sorted(file.stem for file in (root / "etc/kdlight-edge").glob("*.env"))
+    return [Service(None if name == "kdlight-edge" else name, root) for name in names]
+
+
+def unit_text(service: Service, program: str = PROGRAM) -> str:
+    """Return the unit, sealed with its digest so that a change by hand is seen."""
+    shipped = importlib.resources.files("kdlight_devices").joinpath("units", service.template)
+    body = shipped.read_text(encoding="utf-8").replace(PROGRAM, program)
+    return _SEAL.format(unit=service.instance, digest=_digest(body)) + body
+
+
+def edited_by_hand(text: str) -> bool:
+    """Tell whether a unit is not one that `unit_text` wrote, of this or of another version."""
+    found = _SEALED.fullmatch(text)
+    return found is None or found[1] != _digest(found[2])
+
+
+def find_program(service: Service, executable: str) -> str:
+    """Return the program that the unit shall start.
+
+    Args:
+        service: on this system the environment that runs now is used, for another its usual place.
+        executable: ``sys.executable``.
+
+    Raises:
+        UsageError: the service could not read it there.
+    """
+    if service.root != Path("/"):
+        return PROGRAM
+    program = Path(executable).parent / "kdlight-edge"
+    if not program.is_file():
+        return _elsewhere()
+    if any(str(path).startswith(UNREADABLE) for path in (program, Path(executable).resolve())):
+        raise UsageError(
+            f"{program} lies where a service may not read; make the environment in /opt: "
+            "python3 -m venv /opt/kdlight-edge && /opt/kdlight-edge/bin/pip install 'kdlight-edge[runtime]'"
+        )
+    return str(program)
+
+
+def _elsewhere() -> str:
+    found = shutil.which("kdlight-edge")
+    if found is None:
+        raise UsageError("the program kdlight-edge is not on the PATH; run the one of its own environment")
+    return found
+
+
+def read_settings(file: Path) -> dict[str, str]:
+    """Return the variables of an environment file as `settings_text` writes it, or a person by hand."""
+    if not file.is_file():
+        return {}
+    lines = (line.strip() for line in file.read_text(encoding="utf-8").splitlines())
+    pairs = (line.partition("=") for line in lines if line and not line.startswith(("#", ";")))
+    return {name.strip(): _unquoted(value.strip()) for name, _, value in pairs}
+
+
+def settings_text(settings: Mapping[str, str]) -> str:
+    """Return an environment file of systemd.
+
+    Raises:
+        UsageError: a value that no line can hold.
+    """
+    lines = [
+        "# Settings of kdlight-edge; after a change: systemctl restart SERVICE. Options: kdlight-edge infer --help"
+    ]
+    for name, value in settings.items():
+        if not value.isprintable():
+            raise UsageError(f"{name} {value!r} holds characters that a settings file cannot")
+        escaped = re.sub(r'(["\\$`])', r"\\\1", value)
+        lines.append(f'{name}="{escaped}"')
+    return "\n".join(lines) + "\n"
+
+
+def _unquoted(value: str) -> str:
+    if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'":
+        return re.sub(r"\\(.)", r"\1", value[1:-1]) if value[0] == '"' else value[1:-1]
+    return value
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

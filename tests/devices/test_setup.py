@@ -1,0 +1,61 @@
+"""The set-up scripts of the boards, as far as they can be run without one: their steps, their refusals, their shell."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+SETUP = Path(__file__).parents[2] / "devices/setup"
+SCRIPTS = ["raspberry-pi.sh", "jetson.sh"]
+
+pytestmark = pytest.mark.skipif(shutil.which("bash") is None, reason="bash is missing")
+
+
+def run(script: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    command = [str(SETUP / script), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_a_dry_run_shows_the_steps_in_their_order(script: str) -> None:
+    done = run(script, "--dry-run", "--model", "a model.kdl", "--source", "/dev/video0", "--name", "yard")
+    assert done.returncode == 0, done.stderr
+    steps = [line for line in done.stderr.splitlines() if line.startswith("+ ")]
+    asked = "install --model a model.kdl --source /dev/video0 --name yard"
+    assert "+ /opt/kdlight-edge/bin/pip install --quiet --upgrade kdlight-edge[runtime]" in steps
+    assert f"+ /opt/kdlight-edge/bin/kdlight-edge service {asked}" in steps
+    assert steps.index("+ /opt/kdlight-edge/bin/pip install --quiet --upgrade kdlight-edge[runtime]") < steps.index(
+        f"+ /opt/kdlight-edge/bin/kdlight-edge service {asked}"
+    )
+
+
+def test_a_jetsons_environment_sees_the_systems_tensorrt_and_its_unit_the_gpu() -> None:
+    steps = run("jetson.sh", "--dry-run").stderr
+    assert "--system-site-packages" in steps
+    assert "+ tee /etc/systemd/system/kdlight-edge.service.d/10-jetson.conf" in steps
+    assert "+ tee /etc/systemd/system/kdlight-edge@.service.d/10-jetson.conf" in steps
+
+
+@pytest.mark.skipif(Path("/proc/device-tree/model").exists(), reason="this is a board")
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_another_machine_is_refused_before_anything_is_done(script: str) -> None:
+    done = run(script)
+    assert done.returncode == 1
+    assert "with a 64-bit system" in done.stderr
+    assert "+ " not in done.stderr
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_an_unknown_flag_and_a_missing_wheel_are_refused(script: str) -> None:
+    assert run(script, "--modle", "x").returncode == 2
+    done = run(script, "--dry-run", "--wheel", "/nowhere/x.whl")
+    assert done.returncode == 1
+    assert "there is no wheel at /nowhere/x.whl" in done.stderr
+
+
+@pytest.mark.skipif(shutil.which("shellcheck") is None, reason="shellcheck is missing: apt install shellcheck")
+def test_shellcheck_finds_nothing() -> None:
+    command = ["shellcheck", "--external-sources", *map(str, SETUP.glob("*.sh"))]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=SETUP.parents[1])
+    assert done.returncode == 0, done.stdout

@@ -1,0 +1,246 @@
+"""``kdlight-edge service``: what it writes into a system's files, judged by systemd's own tools."""
+
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from kdlight_edge.cli import main
+from kdlight_edge.errors import BundleError, UsageError
+from kdlight_edge.unit import Service, edited_by_hand, find_program, read_settings, settings_text, unit_text
+
+ANALYZE = shutil.which("systemd-analyze")
+needs_systemd = pytest.mark.skipif(ANALYZE is None, reason="systemd-analyze is missing: apt install systemd")
+
+SERVICES = [Service(), Service("front-door")]
+
+
+def install(root: Path, *more: str) -> int:
+    return main(["service", "install", "--root", str(root), *more])
+
+
+def files(root: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(root)): file.read_bytes() for file in sorted(root.rglob("*")) if file.is_file()}
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    (tmp_path / "system").mkdir()
+    return tmp_path / "system"
+
+
+# The units
+
+
+def written(folder: Path, service: Service) -> Path:
+    """Write a unit as systemd would find it, with a program that is there."""
+    folder.mkdir(exist_ok=True)
+    file = folder / service.template
+    file.write_text(unit_text(service, shutil.which("true") or "/bin/true"))
+    return file.rename(folder / service.instance)
+
+
+@needs_systemd
+@pytest.mark.parametrize("service", SERVICES, ids=lambda service: service.template)
+def test_systemd_finds_nothing_to_say_about_a_unit(tmp_path: Path, service: Service) -> None:
+    file = written(tmp_path / "units", service)
+    done = subprocess.run([ANALYZE or "", "verify", str(file)], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@needs_systemd
+@pytest.mark.parametrize("service", SERVICES, ids=lambda service: service.template)
+def test_a_units_exposure_is_at_most_two(tmp_path: Path, service: Service) -> None:
+    file = written(tmp_path / "units", service)
+    command = [ANALYZE or "", "security", "--offline=true", "--no-pager", "--threshold=20", str(file)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "Overall exposure level" in done.stdout
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_two_units_differ_only_in_their_names() -> None:
+    body = [unit_text(service).splitlines()[2:] for service in SERVICES]
+    of_several = [
+        line.replace("the camera %i", "a camera").replace("kdlight-edge/%i.env", "kdlight-edge/kdlight-edge.env")
+        for line in body[1]
+    ]
+    assert [line.replace("-%i", "") for line in of_several] == body[0]
+
+
+# install
+
+
+def test_install_writes_unit_settings_and_bundle_and_a_second_time_nothing(
+    root: Path, tiny_bundle: Callable[..., Path], capfd: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--model", str(tiny_bundle()), "--source", "rtsp://u:pa$$@10.0.0.7/live", "--options", "--max-age 0.5"]
+    assert install(root, *arguments) == 0
+    first = files(root)
+    service = Service(root=root)
+    assert read_settings(service.settings_file) == {
+        "KDLIGHT_MODEL": "/opt/kdlight-edge/models/tiny.kdl",
+        "KDLIGHT_SOURCE": "rtsp://u:pa$$@10.0.0.7/live",
+        "KDLIGHT_OPTIONS": "--max-age 0.5",
+    }
+    assert service.settings_file.stat().st_mode & 0o777 == 0o600
+    assert "opt/kdlight-edge/models/tiny.kdl/model.onnx" in first
+    assert "write " in capfd.readouterr().err
+    assert install(root, *arguments) == 0
+    assert files(root) == first
+    assert "write " not in capfd.readouterr().err
+
+
+def test_a_service_of_another_name_has_its_own_settings_and_the_shared_unit(
+    root: Path, tiny_bundle: Callable[..., Path]
+) -> None:
+    for name in ("front-door", "yard"):
+        assert install(root, "--name", name, "--model", str(tiny_bundle()), "--source", "scene:crack") == 0
+    assert {"etc/kdlight-edge/front-door.env", "etc/kdlight-edge/yard.env"} <= set(files(root))
+    assert Service("yard", root).unit_file == Service("front-door", root).unit_file
+    assert main(["service", "uninstall", "--root", str(root), "--name", "yard"]) == 0
+    assert "etc/systemd/system/kdlight-edge@.service" in files(root)
+    assert "opt/kdlight-edge/models/tiny.kdl/manifest.json" in files(root)
+    assert main(["service", "uninstall", "--root", str(root), "--name", "front-door"]) == 0
+    assert files(root) == {}
+
+
+@pytest.mark.skipif(shutil.which("systemctl") is None, reason="systemctl is missing: apt install systemd")
+def test_a_service_in_another_system_is_enabled_there(root: Path, tiny_bundle: Callable[..., Path]) -> None:
+    wanted = root / "etc/systemd/system/multi-user.target.wants/kdlight-edge.service"
+    assert install(root, "--model", str(tiny_bundle()), "--source", "scene:crack") == 0
+    assert wanted.is_symlink()
+    assert main(["service", "uninstall", "--root", str(root)]) == 0
+    assert not wanted.is_symlink()
+
+
+def test_a_dry_run_tells_every_step_and_writes_nothing(
+    root: Path, tiny_bundle: Callable[..., Path], capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert install(root, "--model", str(tiny_bundle()), "--source", "scene:crack", "--dry-run") == 0
+    told = capfd.readouterr().err
+    assert "would copy " in told
+    assert f"would write {root}/etc/systemd/system/kdlight-edge.service" in told
+    assert f"would write {root}/etc/kdlight-edge/kdlight-edge.env" in told
+    assert files(root) == {}
+
+
+def test_a_unit_that_was_edited_by_hand_is_kept_and_told(
+    root: Path, tiny_bundle: Callable[..., Path], capfd: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--model", str(tiny_bundle()), "--source", "scene:crack"]
+    install(root, *arguments)
+    unit = Service(root=root).unit_file
+    unit.write_text(unit.read_text().replace("WatchdogSec=30", "WatchdogSec=300"))
+    capfd.readouterr()
+    assert install(root, *arguments) == 0
+    assert "was edited by hand and is kept" in capfd.readouterr().err
+    assert "WatchdogSec=300" in unit.read_text()
+    assert main(["service", "uninstall", "--root", str(root)]) == 0
+    assert "was edited by hand and is kept" in capfd.readouterr().err
+    assert unit.is_file()
+
+
+def test_a_unit_of_an_older_version_is_replaced(root: Path, tiny_bundle: Callable[..., Path]) -> None:
+    arguments = ["--model", str(tiny_bundle()), "--source", "scene:crack"]
+    install(root, *arguments)
+    unit = Service(root=root).unit_file
+    unit.write_text(unit_text(Service(root=root), "/opt/older/bin/kdlight-edge"))
+    assert not edited_by_hand(unit.read_text())
+    install(root, *arguments)
+    assert unit.read_text() == unit_text(Service(root=root))
+
+
+def test_settings_that_a_person_commented_are_left_as_they_are(root: Path, tiny_bundle: Callable[..., Path]) -> None:
+    install(root, "--model", str(tiny_bundle()), "--source", "scene:crack")
+    file = Service(root=root).settings_file
+    mine = file.read_text() + "# the camera above the gate\nTZ=Asia/Kolkata\n"
+    file.write_text(mine)
+    install(root, "--model", str(tiny_bundle()))
+    assert file.read_text() == mine
+    install(root, "--source", "scene:crack?fps=5")
+    settings = read_settings(file)
+    assert settings["KDLIGHT_SOURCE"] == "scene:crack?fps=5"
+    assert settings["TZ"] == "Asia/Kolkata"
+
+
+def test_a_newer_bundle_of_the_same_name_replaces_the_older_one_whole(
+    root: Path, tmp_path: Path, tiny_bundle: Callable[..., Path]
+) -> None:
+    install(root, "--model", str(tiny_bundle()), "--source", "scene:crack")
+    newer = tiny_bundle(size=48, folder=tmp_path / "newer")
+    install(root, "--model", str(newer))
+    models = root / "opt/kdlight-edge/models"
+    assert files(models / "tiny.kdl") == files(newer)
+    assert [path.name for path in models.iterdir()] == ["tiny.kdl"]
+
+
+def test_a_damaged_bundle_is_refused_before_anything_is_written(root: Path, tiny_bundle: Callable[..., Path]) -> None:
+    model = tiny_bundle()
+    (model / "model.onnx").write_bytes(b"half a co")
+    assert install(root, "--model", str(model), "--source", "scene:crack") == BundleError.exit_code
+    assert files(root) == {}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--source", "scene:crack"], "--model is missing"),
+        (["--name", "Front Door"], "--name 'Front Door' cannot name a service"),
+        (["--name", "kdlight-edge"], "--name 'kdlight-edge' cannot name a service"),
+        (["--model", "MODEL", "--source", "."], ". has an end; a service needs a camera"),
+        (["--model", "MODEL", "--source", "ftp://x"], "no source looks like 'ftp://x'"),
+        (["--model", "MODEL", "--source", "scene:crack", "--options", "a\nb"], "holds characters that a settings file"),
+    ],
+)
+def test_what_cannot_be_a_service_is_a_usage_error(
+    root: Path, tiny_bundle: Callable[..., Path], capfd: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    given = [str(tiny_bundle()) if word == "MODEL" else word for word in arguments]
+    assert install(root, *given) == UsageError.exit_code
+    assert message in capfd.readouterr().err
+
+
+def test_an_environment_where_a_service_may_not_read_is_refused_with_the_way_out(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "kdlight-edge").write_text("")
+    monkeypatch.setattr("kdlight_edge.unit.UNREADABLE", (f"{tmp_path}/",))
+    with pytest.raises(UsageError, match="python3 -m venv /opt/kdlight-edge"):
+        find_program(Service(), str(tmp_path / "python"))
+
+
+def test_the_program_of_another_system_is_at_its_usual_place(root: Path) -> None:
+    assert find_program(Service(root=root), sys.executable) == "/opt/kdlight-edge/bin/kdlight-edge"
+
+
+@pytest.mark.parametrize("value", ["plain", "two words", 'say "so"', "a\\b", "$HOME `id`", "#no comment", ""])
+def test_a_setting_comes_back_as_it_was_given(tmp_path: Path, value: str) -> None:
+    file = tmp_path / "x.env"
+    file.write_text(settings_text({"KDLIGHT_SOURCE": value}))
+    assert read_settings(file) == {"KDLIGHT_SOURCE": value}
+
+
+@pytest.mark.parametrize("program", ["sudo", "su"])
+def test_a_user_who_is_not_root_is_told_what_to_type(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str], program: str
+) -> None:
+    if program == "sudo":
+        (tmp_path / "sudo").write_text("#!/bin/sh\n")
+        (tmp_path / "sudo").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("os.geteuid", lambda: 1000)  # the tests may run as root, or as anybody
+    assert main(["service", "install", "--model", "x.kdl"]) == 1
+    told = capfd.readouterr().err
+    assert f"type: {program} " in told
+    assert ("sudo is not here" in told) == (program == "su")
+
+
+def test_where_systemd_does_not_run_that_is_said_with_the_way_out(capfd: pytest.CaptureFixture[str]) -> None:
+    if Path("/run/systemd/system").is_dir():
+        pytest.skip("systemd runs here")
+    assert main(["service", "status"]) == 1
+    assert re.search(r"systemd does not run this system; --root DIR", capfd.readouterr().err)
