@@ -36,6 +36,7 @@ def _lines(report: Report) -> list[str]:
         f"  disk     {report['disk']['free_bytes'] / 1e9:.1f} GB free at {report['disk']['path']}",
         f"  board    {board['name']}: {board['text']}",
         *_budget(board["budget"]),
+        f"  state    {_state(report['telemetry'])}",
         "packages",
         *(_package(entry) for entry in report["packages"]),
         "engines",
@@ -58,6 +59,19 @@ def _budget(budget: dict[str, Any] | None) -> list[str]:
     times = f"{budget['p50_ms_128']:g} ms at 128 px, {budget['p50_ms_224']:g} ms at 224 px"
     sizes = f"{budget['bundle_bytes'] / 1e6:g} MB of files, {budget['rss_bytes'] / 1e6:g} MB of memory"
     return [f"           budget {times}, {sizes}", f"           ({budget['source']})"]
+
+
+def _state(seen: dict[str, Any]) -> str:
+    throttling = seen["throttling"]
+    parts = [
+        f"{seen['celsius']:.0f} °C" if seen["celsius"] is not None else "",
+        f"{seen['watts']:.1f} W" if seen["watts"] is not None else "",
+        f"governor {seen['governor']}" if seen["governor"] else "",
+        {True: f"throttled: {', '.join(throttling['reasons'])}", False: "not throttled"}.get(throttling["now"], ""),
+        f"since it was started: {', '.join(throttling['since_boot'])}" if throttling["since_boot"] else "",
+        f"{seen['memory_available_bytes'] / 2**20:,.0f} MiB of memory free" if seen["memory_available_bytes"] else "",
+    ]
+    return ", ".join(part for part in parts if part) or "the machine does not tell"
 
 
 def _package(entry: dict[str, Any]) -> str:

@@ -121,6 +121,12 @@ class Hands:
         if not self.dry:
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
+    def remove_if_empty(self, folder: Path) -> None:
+        """Remove a folder in which nothing of a person's own lies."""
+        if not self.dry:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+
     def systemctl(self, *words: str, wrong: str = "") -> None:
         """Ask the service manager; ``wrong`` is what to say when it does not, otherwise that is left alone."""
         command = ["systemctl", *words]
@@ -193,12 +199,13 @@ def _uninstall(service: "Service", hands: Hands, *, purge: bool) -> None:
         else:
             hands.remove(service.unit_file)
         hands.remove(service.back_off_file)
-        with contextlib.suppress(OSError):  # a person's own drop-ins stay
-            service.back_off_file.parent.rmdir()
+        hands.remove_if_empty(service.back_off_file.parent)
     hands.remove(service.settings_file)
+    hands.remove_if_empty(service.settings_file.parent)
     in_use = {unit.read_settings(other.settings_file).get("KDLIGHT_MODEL") for other in others}
     if model.startswith("/opt/kdlight-edge/models/") and model not in in_use:
         hands.remove(service.models / Path(model).name)
+        hands.remove_if_empty(service.models)
     hands.systemctl("daemon-reload")
     hands.systemctl("reset-failed", service.instance)
     state = Path(service.state)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from kdlight_devices.heat import FIRMWARE_FILE
 from kdlight_edge import checkup
 from kdlight_edge.cli import main
 from kdlight_edge.commands import doctor
@@ -132,3 +133,28 @@ def test_a_machine_without_figures_has_no_budget(tmp_path: Path) -> None:
     lines = "\n".join(doctor._lines(checkup.examine(tmp_path)))
     assert "no budget: nothing to derive one from" in lines
     assert "none at /dev/video*" in lines
+
+
+@pytest.mark.parametrize(
+    ("word", "state", "mend"),
+    [
+        ("0", "not throttled", None),
+        ("50000", "not throttled, since it was started: under-voltage, throttled", "use the power supply"),
+        ("80008", "throttled: soft temperature limit, since it was", "give it a heat sink"),
+    ],
+)
+def test_a_board_that_is_slowed_down_is_told_why_and_what_mends_it(
+    tmp_path: Path, word: str, state: str, mend: str | None
+) -> None:
+    for name, text in {
+        FIRMWARE_FILE: word,
+        "sys/class/thermal/thermal_zone0/type": "cpu-thermal",
+        "sys/class/thermal/thermal_zone0/temp": "61000",
+    }.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    report = checkup.examine(tmp_path)
+    lines = "\n".join(doctor._lines(report))
+    assert f"state    61 °C, {state}" in lines
+    mends = [problem["mend"] for problem in report["problems"]]
+    assert any(text.startswith(mend) for text in mends) if mend else mends == []

@@ -106,6 +106,8 @@ def test_a_service_of_another_name_has_its_own_settings_and_the_shared_unit(
     assert "opt/kdlight-edge/models/tiny.kdl/manifest.json" in files(root)
     assert main(["service", "uninstall", "--root", str(root), "--name", "front-door"]) == 0
     assert files(root) == {}
+    assert not list(root.rglob("*kdlight-edge@*"))
+    assert not (root / "etc/kdlight-edge").exists()
 
 
 @pytest.mark.skipif(shutil.which("systemctl") is None, reason="systemctl is missing: apt install systemd")
