@@ -17,6 +17,7 @@ COMMANDS = {
     "eval": ("kdlight_edge.commands.eval", "measure a bundle's accuracy on labelled pictures"),
     "bench": ("kdlight_edge.commands.bench", "measure a bundle's speed, memory and size"),
     "verify": ("kdlight_edge.commands.verify", "replay a bundle's golden pictures on its engine"),
+    "audit": ("kdlight_edge.commands.audit", "tell whether an audit is as it was written"),
     "doctor": ("kdlight_edge.commands.doctor", "tell what works on this machine and what is missing"),
     "demo": ("kdlight_edge.commands.demo", "run the main job on generated surfaces"),
 }

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kdlight_edge.commands import outlets
 from kdlight_edge.errors import KDLightError, UsageError
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--stall-timeout", type=float, default=5.0, metavar="S", help="silence that is a loss (default 5)"
     )
     parser.add_argument("--retries", type=int, metavar="N", help="attempts to reopen a lost camera (default: for ever)")
+    outlets.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -79,6 +81,7 @@ def run(args: argparse.Namespace) -> int:
             # Lines that scroll over a terminal are progress enough.
             bar = Progress(total, "pictures", quiet=source.live or sys.stdout.isatty())
             sinks = _sinks(args, classifier, source)
+            sinks[:0] = outlets.open_sinks(args, classifier, source, stop)
             try:
                 summary = stream(
                     source, classifier, sinks, stop=stop, workers=args.threads, limit=args.frames, progress=bar
@@ -123,6 +126,7 @@ def _check(args: argparse.Namespace) -> None:
     for flag, seconds in (("--max-age", args.max_age), ("--stall-timeout", args.stall_timeout)):
         if seconds is not None and not seconds > 0:
             raise UsageError(f"{flag} {seconds:g} is not a time; give seconds above 0")
+    outlets.check(args)
 
 
 def _model(given: str | None) -> str:
@@ -148,7 +152,7 @@ def _sinks(args: argparse.Namespace, classifier: "Classifier", source: "Source")
     from kdlight_edge.sinks.text import Text
     from kdlight_edge.sources import Album
 
-    live = source.live
+    live = not isinstance(source, Album)  # lines of what comes one by one are not held back
     sinks: list[Sink] = []
     if args.save:
         from kdlight_edge.sinks.annotated import Annotated
@@ -170,5 +174,5 @@ def _sinks(args: argparse.Namespace, classifier: "Classifier", source: "Source")
 
         sinks.append(Sheet(args.sheet, classifier))
     out = stdout_lines(at_once=live or sys.stdout.isatty())
-    sinks.append(JsonLines(out, classifier.origin) if args.json else Text(out, numbered=not isinstance(source, Album)))
+    sinks.append(JsonLines(out, classifier.origin) if args.json else Text(out, numbered=live))
     return sinks
