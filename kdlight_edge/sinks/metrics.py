@@ -225,6 +225,7 @@ class _Answer(http.server.BaseHTTPRequestHandler):
 class _Server(http.server.ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
+    request_queue_size = 64
 
     def __init__(self, address: tuple[str, int], metrics: Metrics) -> None:
         self.metrics = metrics

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import ssl
+import sys
 import threading
 import time
 import urllib.parse
@@ -65,6 +66,7 @@ def broker_of(url: str) -> Broker:
     try:
         parts = urllib.parse.urlsplit(url)
         host, port = parts.hostname, parts.port
+        (host or "").encode("idna")
     except ValueError:
         parts, host, port = urllib.parse.urlsplit(""), None, None
     prefix = parts.path.strip("/") or "kdlight"
@@ -171,7 +173,9 @@ class Mqtt:
             self._tell(f"{self._broker} lost: {reason}; trying again, results wait")
 
     def _on_connect_fail(self, _client: paho.Client, _data: Any) -> None:
-        self._tell(f"{self._broker} does not answer; trying again, results wait")
+        error = sys.exc_info()[1]  # paho calls from where it caught the error, and does not pass it on
+        why = f": {getattr(error, 'strerror', None) or error}" if error is not None else ""
+        self._tell(f"{self._broker} cannot be reached{why}; trying again, results wait")
 
     def _on_publish(self, _client: paho.Client, _data: Any, mid: int, _reason: Any, _properties: Any) -> None:
         self._acknowledged.append(mid)

@@ -142,6 +142,7 @@ def _split(url: str) -> urllib.parse.SplitResult:
         parts = urllib.parse.urlsplit(url)
         usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
         usable = usable and url.isascii() and url.isprintable() and " " not in url
+        (parts.hostname or "").encode("idna")
     except ValueError:
         usable = False
     if not usable:

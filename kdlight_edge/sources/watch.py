@@ -54,7 +54,7 @@ class Watch:
         self.root = os.fspath(path)
         self._poll, self._settle, self._giveup = poll, settle, giveup
         self._closed = threading.Event()
-        self._lost = False
+        self._iterated = False
         found = self._list()
         self._seen: dict[str, State] = dict(found) if new else {}
         self._pending: dict[str, tuple[State, float]] = {}
@@ -98,6 +98,13 @@ class Watch:
             return  # it went away, or cannot be looked at yet: the next look tells
 
     def __iter__(self) -> Iterator[Frame | Unreadable]:
+        self._iterated = True
+        try:
+            yield from self._watch()
+        finally:
+            self._let_go()
+
+    def _watch(self) -> Iterator[Frame | Unreadable]:
         index = 0
         while not self._closed.is_set():
             for name, state in self._settled():
@@ -158,6 +165,12 @@ class Watch:
     def close(self) -> None:
         """End the iteration, at once where it waits; safe to call twice."""
         self._closed.set()
+        if not self._iterated:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        if self._notes is not None:
+            self._notes.close()
 
 
 def _read_list(path: Path) -> dict[str, State]:

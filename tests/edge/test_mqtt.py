@@ -1,5 +1,7 @@
 """MQTT against a real broker that is stopped, frozen and started, and with kill -9 of the program that sends."""
 
+import functools
+import gc
 import json
 import os
 import shutil
@@ -262,6 +264,38 @@ def test_a_broker_that_refuses_is_told_once(broker: Broker, tmp_path: Path) -> N
     mqtt.close()
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # paho drops a refused socket unclosed
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed: apt install openssl")
+def test_over_tls_a_broker_is_believed_only_with_a_certificate_that_is_trusted(
+    broker: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broker.stop()
+    key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
+    request = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=broker"]
+    files = ["-keyout", str(key), "-out", str(certificate), "-addext", "subjectAltName=IP:127.0.0.1"]
+    subprocess.run([*request, *files], check=True, capture_output=True)
+    broker.config.write_text(f"{broker.config.read_text()}keyfile {key}\ncertfile {certificate}\n")
+    broker.start()
+    for trusted in (False, True):
+        if trusted:
+            monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        told: list[str] = []
+        store = Store(tmp_path / f"{trusted}.sqlite")
+        address = broker_of(broker.url.replace("mqtt:", "mqtts:"))
+        mqtt = Mqtt(address, "wall", store, ORIGIN, stop=threading.Event(), linger=0.0, report=told.append)
+        mqtt.write(prediction(0), None)
+        until(functools.partial(_either, mqtt, told))
+        assert mqtt.delivery().delivered == trusted
+        mqtt.close()
+        assert ("certificate verify failed" in "".join(told)) != trusted
+    until(lambda: not any(thread.name.startswith(("paho", "mqtt")) for thread in threading.enumerate()))
+    gc.collect()
+
+
+def _either(mqtt: Mqtt, told: list[str]) -> bool:
+    return bool(told) or mqtt.delivery().delivered == 1
+
+
 def run_infer(bundle: Path, broker: Broker, store: Path, *more: str) -> "subprocess.Popen[str]":
     command = [
         sys.executable, "-m", "kdlight_edge.cli", "infer", "--camera", "scene:crack?size=64x64&fps=200", "--json",
@@ -314,7 +348,9 @@ def test_a_folder_run_delivers_all_before_it_ends(
     assert [result["index"] for result in listener.results] == said
 
 
-@pytest.mark.parametrize("url", ["127.0.0.1", "http://host", "mqtt://", "mqtt://h:0", "mqtt://h:99999", "mqtt://h/a+b"])
+@pytest.mark.parametrize(
+    "url", ["127.0.0.1", "http://host", "mqtt://", "mqtt://h:0", "mqtt://h:99999", "mqtt://h/a+b", "mqtt://a..b"]
+)
 def test_what_is_no_address_of_a_broker_is_refused(url: str) -> None:
     with pytest.raises(UsageError, match="--mqtt is not the address of a broker"):
         broker_of(url)

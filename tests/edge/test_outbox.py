@@ -302,7 +302,7 @@ def test_a_token_and_a_password_are_sent_and_never_shown(receiver: Receiver, mon
 
 
 @pytest.mark.parametrize(
-    "url", ["host/path", "ftp://host/", "http://", "http://h:99999/", "http://h/a b", "http://h/ü"]
+    "url", ["host/path", "ftp://host/", "http://", "http://h:99999/", "http://h/a b", "http://h/ü", "http://a..b/"]
 )
 def test_what_is_no_address_is_refused(url: str) -> None:
     with pytest.raises(UsageError, match="--webhook"):
