@@ -16,7 +16,7 @@ from kdlight_edge import __version__
 from kdlight_edge.decide import Prediction, to_record
 from kdlight_edge.errors import UsageError
 from kdlight_edge.frame import Frame
-from kdlight_edge.sinks.outbox import Undelivered
+from kdlight_edge.sinks.outbox import HURRY, Undelivered
 from kdlight_edge.sources import Patience, tell
 from kdlight_edge.sources.reconnect import without_password
 
@@ -68,7 +68,7 @@ class Webhook:
         self._run = secrets.token_hex(4)
         self._count = 0
         self._lost = False
-        self._closed = threading.Event()
+        self._closed, self._using = threading.Event(), threading.Lock()
         kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         self._connection = kind(parts.hostname or "", parts.port, timeout=timeout)
         self._target = urllib.parse.urlunsplit(("", "", parts.path or "/", parts.query, ""))
@@ -88,7 +88,8 @@ class Webhook:
         headers = {**self._headers, "Idempotency-Key": f"{self._run}-{self._count}"}
         wait, answers = self._patience.first_wait, 0
         while not self._closed.is_set():
-            trouble, answered = self._post(body, headers)
+            with self._using:
+                trouble, answered = self._post(body, headers)
             if not trouble:
                 self._back()
                 return
@@ -105,8 +106,7 @@ class Webhook:
     def _post(self, body: bytes, headers: dict[str, str]) -> tuple[str, bool]:
         """Send once; return what went wrong, empty for nothing, and whether it was an answer of the server."""
         try:
-            self._connection.request("POST", self._target, body, headers)
-            answer = self._connection.getresponse()
+            answer = self._answer(body, headers)
             answer.read(1 << 16)
             if not answer.isclosed():
                 self._connection.close()  # a body that long is not worth the wait for its end
@@ -122,6 +122,19 @@ class Webhook:
             raise Undelivered("refused", f"{self._name} {status}{more}")
         return status, True
 
+    def _answer(self, body: bytes, headers: dict[str, str]) -> http.client.HTTPResponse:
+        """Send over the connection that is open, and at once over a new one where the server had closed it."""
+        if self._connection.sock is not None:
+            try:
+                self._connection.request("POST", self._target, body, headers)
+                return self._connection.getresponse()
+            except (http.client.RemoteDisconnected, ConnectionError):
+                self._connection.close()
+                if self._closed.is_set():
+                    raise
+        self._connection.request("POST", self._target, body, headers)
+        return self._connection.getresponse()
+
     def _back(self) -> None:
         if self._lost:
             self._lost = False
@@ -134,7 +147,9 @@ class Webhook:
         if isinstance(open_socket, socket.socket):
             with contextlib.suppress(OSError):  # it was closed in the same moment
                 open_socket.shutdown(socket.SHUT_RDWR)  # wakes the thread that waits for an answer
-        self._connection.close()
+        if self._using.acquire(timeout=HURRY):
+            self._connection.close()
+            self._using.release()
 
 
 def _split(url: str) -> urllib.parse.SplitResult:

@@ -1,5 +1,6 @@
 """Metrics: judged by promtool, right in their figures, and a server that bad clients cannot hold."""
 
+import contextlib
 import http.client
 import shutil
 import socket
@@ -127,9 +128,11 @@ def test_other_paths_and_methods_are_refused(metrics: Metrics) -> None:
 def test_slow_clients_cannot_keep_others_out(metrics: Metrics) -> None:
     slow = [socket.create_connection(("127.0.0.1", metrics.port), 10) for _ in range(3 * CLIENTS)]
     for client in slow:
-        client.sendall(b"GET /met")
+        with contextlib.suppress(ConnectionError):  # cut off already
+            client.sendall(b"GET /met")
     assert get(metrics, "/healthz") == (200, "ok\n")
-    assert slow[0].recv(10) == b""
+    with contextlib.suppress(ConnectionError):
+        assert slow[0].recv(10) == b""
     for client in slow:
         client.close()
 
