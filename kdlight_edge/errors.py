@@ -84,6 +84,7 @@ EXTRA_OF_PACKAGE = {
     "torch": "train",
     "torchvision": "train",
     "tomli": "train",
+    "paho": "mqtt",
 }
 """Which extra of this distribution brings which import name."""
 

@@ -101,9 +101,13 @@ def _one_by_one(
     watcher = threading.Thread(target=close_on_stop, name="stop", daemon=True)
     watcher.start()
     try:
-        for count, item in enumerate(source, 1):
+        items = iter(source)
+        for count, item in enumerate(items, 1):
             yield _classify(item, classifier, labels)
             if count == limit or stop.is_set():
+                # Asked once more, a source that keeps a list learns that its last picture was delivered.
+                source.close()
+                next(items, None)
                 return
     finally:
         finished.set()

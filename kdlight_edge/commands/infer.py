@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kdlight_edge.commands import outlets
 from kdlight_edge.errors import KDLightError, UsageError
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--retries", type=int, metavar="N", help="attempts to reopen a lost camera (default: for ever)")
     parser.add_argument("--await-camera", action="store_true", help="wait for a camera that is not there at the start")
+    outlets.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -83,7 +85,11 @@ def run(args: argparse.Namespace) -> int:
             total = min(len(source), args.frames or len(source)) if isinstance(source, Album) else args.frames
             # Lines that scroll over a terminal are progress enough.
             bar = Progress(total, "pictures", quiet=source.live or sys.stdout.isatty())
-            sinks = [*_sinks(args, classifier, source), *pulse.sinks]
+            sinks = [
+                *outlets.open_sinks(args, classifier, source, stop),
+                *_sinks(args, classifier, source),
+                *pulse.sinks,
+            ]
             try:
                 summary = stream(
                     source, classifier, sinks, stop=stop, workers=args.threads, limit=args.frames, progress=bar
@@ -128,6 +134,7 @@ def _check(args: argparse.Namespace) -> None:
     for flag, seconds in (("--max-age", args.max_age), ("--stall-timeout", args.stall_timeout)):
         if seconds is not None and not seconds > 0:
             raise UsageError(f"{flag} {seconds:g} is not a time; give seconds above 0")
+    outlets.check(args)
 
 
 def _model(given: str | None) -> str:
@@ -165,7 +172,7 @@ def _sinks(args: argparse.Namespace, classifier: "Classifier", source: "Source")
     from kdlight_edge.sinks.text import Text
     from kdlight_edge.sources import Album
 
-    live = source.live
+    live = not isinstance(source, Album)  # lines of what comes one by one are not held back
     sinks: list[Sink] = []
     if args.save:
         from kdlight_edge.sinks.annotated import Annotated
@@ -187,5 +194,5 @@ def _sinks(args: argparse.Namespace, classifier: "Classifier", source: "Source")
 
         sinks.append(Sheet(args.sheet, classifier))
     out = stdout_lines(at_once=live or sys.stdout.isatty())
-    sinks.append(JsonLines(out, classifier.origin) if args.json else Text(out, numbered=not isinstance(source, Album)))
+    sinks.append(JsonLines(out, classifier.origin) if args.json else Text(out, numbered=live))
     return sinks

@@ -52,6 +52,7 @@ SOURCES = {
     "mjpeg": Kind("kdlight_edge.sources.mjpeg", "http://HOST/PATH", r"https?://.+"),
     "stream": Kind("kdlight_edge.sources.opencv", "rtsp://HOST/PATH", r"rtsps?://.+"),
     "scene": Kind("kdlight_edge.sources.scene", "scene:crack (generated, no hardware)", r"scene:.*"),
+    "watch": Kind("kdlight_edge.sources.watch", "watch:DIR (pictures as they come)", r"watch:.+"),
     "folder": Kind("kdlight_edge.sources.folder", "pictures/, picture.jpg", ""),
     "video": Kind("kdlight_edge.sources.opencv", "clip.mp4", ""),
 }
