@@ -83,7 +83,10 @@ def run(
 def _classify(item: Frame | Unreadable, classifier: Classifier, labels: frozenset[str]) -> Result:
     if isinstance(item, Unreadable):
         return Result(failed(item), None, None)
-    return Result(classifier.classify(item), item, truth_of(item.meta, labels))
+    prediction = classifier.classify(item)
+    if prediction.decision == "error":
+        return Result(prediction, None, None)
+    return Result(prediction, item, truth_of(item.meta, labels))
 
 
 def _one_by_one(
