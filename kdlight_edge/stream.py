@@ -104,9 +104,13 @@ def _one_by_one(
     watcher = threading.Thread(target=close_on_stop, name="stop", daemon=True)
     watcher.start()
     try:
-        for count, item in enumerate(source, 1):
+        items = iter(source)
+        for count, item in enumerate(items, 1):
             yield _classify(item, classifier, labels)
             if count == limit or stop.is_set():
+                # A listener tells its sender that an object was answered when it is asked for the next.
+                source.close()
+                next(items, None)
                 return
     finally:
         finished.set()
