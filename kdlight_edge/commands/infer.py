@@ -51,6 +51,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--stall-timeout", type=float, default=5.0, metavar="S", help="silence that is a loss (default 5)"
     )
+    parser.add_argument(
+        "--identity-key", metavar="FILE", help="of scans: hash identifiers with this key (default: a new one each run)"
+    )
     parser.add_argument("--retries", type=int, metavar="N", help="attempts to reopen a lost camera (default: for ever)")
     parser.add_argument("--await-camera", action="store_true", help="wait for a camera that is not there at the start")
     outlets.add_arguments(parser)
@@ -67,6 +70,10 @@ def run(args: argparse.Namespace) -> int:
     from kdlight_edge.stream import stopped_by_signals
 
     _check(args)
+    if args.identity_key is not None:
+        from kdlight_edge.dicom.identity import RUN
+
+        RUN.use(Path(args.identity_key))
     model = _model(args.model)
     patience = Patience(args.stall_timeout, args.retries, at_start=args.await_camera)
     notifier = _notifier(model)
@@ -97,10 +104,24 @@ def run(args: argparse.Namespace) -> int:
             finally:
                 bar.close()
         print(describe(summary, live=source.live), file=sys.stderr)
+        _tell_studies(summary)
         if album and summary.frames < total:
             print(f"kdlight-edge: stopped after {summary.frames:,} of {total:,} pictures", file=sys.stderr)
             return 130
     return 1 if summary.errors else 0
+
+
+STUDIES_TOLD = 20
+"""Lines at the end of a run at most, the last studies; every frame has its own line in the output."""
+
+
+def _tell_studies(summary: "Summary") -> None:
+    from kdlight_edge.dicom.study import describe as describe_study
+
+    for study in summary.studies[-STUDIES_TOLD:]:
+        print(describe_study(study), file=sys.stderr)
+    if len(summary.studies) > STUDIES_TOLD:
+        print(f"and {len(summary.studies) - STUDIES_TOLD:,} studies before them", file=sys.stderr)
 
 
 def describe(summary: "Summary", *, live: bool) -> str:
@@ -159,6 +180,12 @@ def _notifier(model: str) -> "Notifier | None":
 
 
 def _folder(path: str) -> "Source":
+    from kdlight_edge.dicom.magic import is_dicom_folder
+
+    if is_dicom_folder(path):
+        from kdlight_edge.sources.dicom import DicomFolder
+
+        return DicomFolder(path)
     from kdlight_edge.sources.folder import Folder
 
     return Folder(path)
