@@ -18,7 +18,13 @@ from kdlight_edge import __version__
 from kdlight_edge.engines import ENGINES
 from kdlight_edge.errors import EXTRA_OF_PACKAGE
 
-PURPOSE = {"runtime": "infer", "export": "export", "train": "train"}
+PURPOSE = {
+    "runtime": "infer",
+    "mqtt": "infer --mqtt",
+    "dicom": "infer on scans",
+    "export": "export",
+    "train": "train",
+}
 """What a person wants to do with each extra."""
 
 IMPORT_SECONDS = 60

@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from kdlight_edge.bundle import Bundle, open_bundle
-from kdlight_edge.decide import Prediction, Settings, decide
+from kdlight_edge.decide import Prediction, Settings, decide, refused
+from kdlight_edge.dicom.suited import unsuited
 from kdlight_edge.engines import Engine, Outputs, open_engine
 from kdlight_edge.errors import ParityError
 from kdlight_edge.frame import Frame
@@ -41,7 +42,9 @@ class Classifier:
         """What is the same for every line of a run, for `decide.to_record`; ``throttled`` follows the board."""
 
     def classify(self, frame: Frame) -> Prediction:
-        """Classify one frame, with the time of each stage."""
+        """Classify one frame, with the time of each stage; a scan that the bundle was not made for is an ``error``."""
+        if "scan" in frame.meta and (reason := unsuited(frame.meta["scan"], self.bundle.manifest.scans)):
+            return refused(frame, reason)
         started = time.perf_counter()
         batch = prepare(frame.image, self.bundle.manifest)[np.newaxis]
         prepared = time.perf_counter()

@@ -18,6 +18,7 @@ COMMANDS = {
     "bench": ("kdlight_edge.commands.bench", "measure a bundle's speed, memory and size"),
     "verify": ("kdlight_edge.commands.verify", "replay a bundle's golden pictures on its engine"),
     "service": ("kdlight_edge.commands.service", "run a camera and a bundle as a systemd service"),
+    "audit": ("kdlight_edge.commands.audit", "tell whether an audit is as it was written"),
     "doctor": ("kdlight_edge.commands.doctor", "tell what works on this machine and what is missing"),
     "demo": ("kdlight_edge.commands.demo", "run the main job on generated surfaces"),
 }

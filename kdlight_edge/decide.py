@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from kdlight_edge.dicom.suited import noted
 from kdlight_edge.frame import Frame, Moment, Unreadable
 from kdlight_edge.manifest import Artifact, Manifest
 
@@ -45,6 +46,8 @@ class Prediction:
     dropped: int = 0
     milliseconds: Mapping[str, float] | None = None
     """Time of each stage (decode, prepare, infer)."""
+    scan: Mapping[str, Any] | None = None
+    """What may be told of a DICOM object, identifiers as hashes only; None for any other picture."""
 
 
 def softmax(logits: npt.NDArray[np.float32], temperature: float) -> npt.NDArray[np.float64]:
@@ -81,16 +84,17 @@ def decide(
         reason = "the engine answered with numbers that are not finite; kdlight-edge verify tells more"
         return Prediction(
             frame.source, frame.index, frame.captured, Moment.now(), "error", reason,
-            dropped=frame.dropped, milliseconds=milliseconds,
+            dropped=frame.dropped, milliseconds=milliseconds, scan=frame.meta.get("scan"),
         )  # fmt: skip
     probability = softmax(logits, artifact.temperature)
     order = np.argsort(-probability, kind="stable")[: max(1, settings.topk)]
     top = tuple((manifest.labels[i].id, float(probability[i])) for i in order)
     decided = Moment.now()
     decision, reason = _judge(frame, decided, top[0][1], outlier, artifact, settings)
+    scan = noted(frame.meta["scan"], manifest.scans) if "scan" in frame.meta else None
     return Prediction(
         frame.source, frame.index, frame.captured, decided, decision, reason, top[0][0], top[0][1], top,
-        outlier, frame.dropped, milliseconds,
+        outlier, frame.dropped, milliseconds, scan,
     )  # fmt: skip
 
 
@@ -111,7 +115,15 @@ def _judge(
 
 def failed(bad: Unreadable) -> Prediction:
     """Return the prediction that stands for a picture that could not be read."""
-    return Prediction(bad.source, bad.index, bad.captured, Moment.now(), "error", bad.reason)
+    return Prediction(bad.source, bad.index, bad.captured, Moment.now(), "error", bad.reason, scan=bad.meta.get("scan"))
+
+
+def refused(frame: Frame, reason: str) -> Prediction:
+    """Return the prediction that stands for a frame that must not be answered."""
+    return Prediction(
+        frame.source, frame.index, frame.captured, Moment.now(), "error", reason,
+        dropped=frame.dropped, scan=frame.meta.get("scan"),
+    )  # fmt: skip
 
 
 def to_record(prediction: Prediction, origin: Mapping[str, Any]) -> dict[str, Any]:
@@ -138,6 +150,7 @@ def to_record(prediction: Prediction, origin: Mapping[str, Any]) -> dict[str, An
         "reason": prediction.reason,
         "outlier": rounded(prediction.outlier, 4),
         "milliseconds": {stage: round(value, 3) for stage, value in (prediction.milliseconds or {}).items()},
+        **({} if prediction.scan is None else {"scan": dict(prediction.scan)}),
         **origin,
     }
 

@@ -80,10 +80,15 @@ EXTRA_OF_PACKAGE = {
     "numpy": "runtime",
     "cv2": "runtime",
     "onnxruntime": "runtime",
+    "pydicom": "dicom",
+    "pynetdicom": "dicom",
+    "highdicom": "dicom",
+    "imagecodecs": "dicom",
     "onnx": "export",
     "torch": "train",
     "torchvision": "train",
     "tomli": "train",
+    "paho": "mqtt",
 }
 """Which extra of this distribution brings which import name."""
 

@@ -3,11 +3,12 @@
 import dataclasses
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from kdlight_edge.errors import BundleError
+from kdlight_edge.errors import BundleError, KDLightError
 from kdlight_edge.strict import Reader
 
 SCHEMA_VERSION = 1
@@ -109,6 +110,16 @@ class Card:
 
 
 @dataclass(frozen=True, slots=True)
+class Scans:
+    """Which DICOM objects the bundle may be asked about; others are refused with a reason."""
+
+    modalities: tuple[str, ...] = ()
+    """Values of Modality (0008,0060), for instance ``DX``; empty for any."""
+    body_parts: tuple[str, ...] = ()
+    """Values of BodyPartExamined (0018,0015), for instance ``CHEST``; empty for any."""
+
+
+@dataclass(frozen=True, slots=True)
 class Budget:
     """What a board allows a bundle to cost."""
 
@@ -135,6 +146,8 @@ class Manifest:
     provenance: Provenance
     card: Card
     budgets: Mapping[str, Budget] = field(default_factory=dict)
+    scans: Scans | None = None
+    """None where nobody has said, so that any scan is answered."""
     digest: str = ""
     """SHA-256 over the canonical JSON of all other keys; catches an edited manifest."""
 
@@ -169,6 +182,14 @@ def from_json(record: Any) -> Manifest:
     return manifest
 
 
+def check_scans(scans: Scans | None, what: str, error: type[KDLightError]) -> None:
+    """Refuse codes that no scan can have: they are upper case and 16 characters at most (PS3.5, 6.2)."""
+    for name, codes in dataclasses.asdict(scans).items() if scans is not None else ():
+        for code in codes:
+            if not re.fullmatch(r"[A-Z0-9_]([A-Z0-9_ ]{0,14}[A-Z0-9_])?", code):
+                raise error(f"{what} key 'scans.{name}' holds {code!r}, which no scan has; write it as in CHEST or DX")
+
+
 def _check_meaning(manifest: Manifest) -> None:
     """Refuse what is well-formed and cannot be true."""
     ids = [label.id for label in manifest.labels]
@@ -178,6 +199,7 @@ def _check_meaning(manifest: Manifest) -> None:
         raise BundleError("manifest key 'artifacts' is empty; export the bundle again")
     if not (1 <= manifest.input.width <= 4096 and 1 <= manifest.input.height <= 4096):  # noqa: PLR2004 - bound of any student
         raise BundleError(f"manifest key 'input' has size {manifest.input.width}x{manifest.input.height}")
+    check_scans(manifest.scans, "manifest", BundleError)
     seeds = manifest.golden.seeds
     if not seeds or min(seeds) < 0:
         raise BundleError(f"manifest key 'golden.seeds' needs one or more whole numbers from 0 on, got {list(seeds)}")

@@ -83,7 +83,10 @@ def run(
 def _classify(item: Frame | Unreadable, classifier: Classifier, labels: frozenset[str]) -> Result:
     if isinstance(item, Unreadable):
         return Result(failed(item), None, None)
-    return Result(classifier.classify(item), item, truth_of(item.meta, labels))
+    prediction = classifier.classify(item)
+    if prediction.decision == "error":
+        return Result(prediction, None, None)
+    return Result(prediction, item, truth_of(item.meta, labels))
 
 
 def _one_by_one(
@@ -101,9 +104,14 @@ def _one_by_one(
     watcher = threading.Thread(target=close_on_stop, name="stop", daemon=True)
     watcher.start()
     try:
-        for count, item in enumerate(source, 1):
+        items = iter(source)
+        for count, item in enumerate(items, 1):
             yield _classify(item, classifier, labels)
             if count == limit or stop.is_set():
+                # Asked once more, a source that keeps a list, or owes a sender an answer, learns that its last picture
+                # was delivered.
+                source.close()
+                next(items, None)
                 return
     finally:
         finished.set()

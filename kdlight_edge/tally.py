@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kdlight_edge.decide import Prediction
+from kdlight_edge.dicom.study import RollUp, Study
 from kdlight_edge.meter import percentile_of
 
 KEPT = 65_536
@@ -38,6 +39,8 @@ class Summary:
     """Pictures whose truth the source knows."""
     right: int
     """Those of them whose first label is the truth, whatever was decided."""
+    studies: tuple[Study, ...] = ()
+    """What the frames of each study add up to, where they were scans; the last `study.KEPT` of them."""
 
     @property
     def images_per_second(self) -> float:
@@ -56,6 +59,7 @@ class Tally:
         self._dropped = 0
         self._judged = 0
         self._right = 0
+        self._studies = RollUp()
         self._picture_ms: deque[float] = deque(maxlen=KEPT)
         self._age_ms: deque[float] = deque(maxlen=KEPT)
 
@@ -63,6 +67,7 @@ class Tally:
         """Count one prediction; ``truth`` is the id of the label it should have, None where nobody knows."""
         self.decisions[prediction.decision] += 1
         self._dropped += prediction.dropped
+        self._studies.add(prediction)
         if prediction.label is None:
             return
         if prediction.decision == "accepted":
@@ -94,6 +99,7 @@ class Tally:
             age_ms=spread(self._age_ms),
             judged=self._judged,
             right=self._right,
+            studies=self._studies.studies(),
         )
 
 

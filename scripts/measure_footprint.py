@@ -67,14 +67,21 @@ def build(folder: Path) -> Path:
 def install(folder: Path, wheel: Path) -> None:
     """Make an environment with the wheel and the light runtime."""
     venv.create(folder, with_pip=True)
-    pip = [folder / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    pip: list[str | Path] = [
+        folder / "bin" / "python",
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+    ]
     subprocess.run([*pip, f"{wheel}[runtime]"], check=True)
 
 
-def seconds(*command: object) -> float:
+def seconds(*command: str | Path) -> float:
     """Return the wall time of a process."""
     started = time.perf_counter()
-    subprocess.run([str(word) for word in command], check=True, capture_output=True)
+    subprocess.run(command, check=True, capture_output=True)
     return time.perf_counter() - started
 
 

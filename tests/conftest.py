@@ -11,7 +11,7 @@ from kdlight_edge.bundle import sha256_of, write_bundle
 from kdlight_edge.classifier import Classifier
 from kdlight_edge.decide import Settings
 from kdlight_edge.engines import open_engine
-from kdlight_edge.manifest import Artifact, Card, Golden, Input, Label, Manifest, Provenance, Thresholds
+from kdlight_edge.manifest import Artifact, Card, Golden, Input, Label, Manifest, Provenance, Scans, Thresholds
 from kdlight_edge.testing import golden_picture
 
 COLOURS = ((1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 1, 0), (0, 1, 1), (1, 0, 1))
@@ -23,7 +23,7 @@ GAIN = 12.0
 
 @pytest.fixture
 def tiny_bundle(tmp_path: Path) -> Callable[..., Path]:
-    """Return ``make(labels, *, size, name, accept, outlier, folder) -> Path``, which writes NAME.kdl.
+    """Return ``make(labels, *, size, name, accept, outlier, folder, scans) -> Path``, which writes NAME.kdl.
 
     Its network answers by colour: a red picture is the first label (the positive one), a green one the second. Its
     ``outlier`` output is the mean brightness, 0 to 1.
@@ -37,9 +37,10 @@ def tiny_bundle(tmp_path: Path) -> Callable[..., Path]:
         accept: float = 0.6,
         outlier: float | None = None,
         folder: Path | None = None,
+        scans: Scans | None = None,
     ) -> Path:
         content = tiny_onnx(len(labels), size)
-        manifest = _manifest(labels, size, name, content, Thresholds(accept, outlier))
+        manifest = dataclasses.replace(_manifest(labels, size, name, content, Thresholds(accept, outlier)), scans=scans)
         target = (folder or tmp_path) / f"{name}.kdl"
         # The golden logits come from the engine itself, which needs the bundle on disk: write it twice.
         bundle = write_bundle(target, manifest, {"model.onnx": content})

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kdlight_edge.errors import UsageError
-from kdlight_edge.manifest import Card, Label
+from kdlight_edge.manifest import Card, Label, Scans, check_scans
 from kdlight_edge.strict import Reader
 
 if sys.version_info >= (3, 11):
@@ -37,6 +37,8 @@ class CardFile:
     data_terms: str = "not stated"
     notes: str = ""
     labels: Mapping[str, LabelCard] = field(default_factory=dict)
+    scans: Scans | None = None
+    """Modalities and body parts of the scans it may be asked about."""
 
     @property
     def card(self) -> Card:
@@ -48,7 +50,7 @@ def read_card(file: Path | None) -> CardFile:
     """Read a card; None gives one that states nothing.
 
     Raises:
-        UsageError: the file cannot be read, is not TOML, or has an unknown key.
+        UsageError: the file cannot be read, is not TOML, has an unknown key, or a code that no scan has.
     """
     if file is None:
         return CardFile()
@@ -56,7 +58,9 @@ def read_card(file: Path | None) -> CardFile:
         document = tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UsageError(f"--card {file} cannot be read as TOML: {error}") from error
-    return READER.record(CardFile, document)
+    card = READER.record(CardFile, document)
+    check_scans(card.scans, "card", UsageError)
+    return card
 
 
 def labels_of(ids: tuple[str, ...], card: CardFile) -> tuple[Label, ...]:

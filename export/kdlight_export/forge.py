@@ -96,7 +96,7 @@ def _manifest(student: Finished, card: CardFile, stem: str, plan: Plan, artifact
             told["teacher"], told["method"], told["recipe"], told["data"], told["metrics"], told["made"],
             told["versions"],
         ),
-        card.card, budgets,
+        card.card, budgets, card.scans,
     )  # fmt: skip
 
 

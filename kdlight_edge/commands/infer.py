@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kdlight_edge.commands import outlets
 from kdlight_edge.errors import KDLightError, UsageError
 
 if TYPE_CHECKING:
@@ -50,8 +51,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--stall-timeout", type=float, default=5.0, metavar="S", help="silence that is a loss (default 5)"
     )
+    parser.add_argument(
+        "--identity-key", metavar="FILE", help="of scans: hash identifiers with this key (default: a new one each run)"
+    )
     parser.add_argument("--retries", type=int, metavar="N", help="attempts to reopen a lost camera (default: for ever)")
     parser.add_argument("--await-camera", action="store_true", help="wait for a camera that is not there at the start")
+    outlets.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -65,6 +70,10 @@ def run(args: argparse.Namespace) -> int:
     from kdlight_edge.stream import stopped_by_signals
 
     _check(args)
+    if args.identity_key is not None:
+        from kdlight_edge.dicom.identity import RUN
+
+        RUN.use(Path(args.identity_key))
     model = _model(args.model)
     patience = Patience(args.stall_timeout, args.retries, at_start=args.await_camera)
     notifier = _notifier(model)
@@ -83,7 +92,11 @@ def run(args: argparse.Namespace) -> int:
             total = min(len(source), args.frames or len(source)) if isinstance(source, Album) else args.frames
             # Lines that scroll over a terminal are progress enough.
             bar = Progress(total, "pictures", quiet=source.live or sys.stdout.isatty())
-            sinks = [*_sinks(args, classifier, source), *pulse.sinks]
+            sinks = [
+                *outlets.open_sinks(args, classifier, source, stop),
+                *_sinks(args, classifier, source),
+                *pulse.sinks,
+            ]
             try:
                 summary = stream(
                     source, classifier, sinks, stop=stop, workers=args.threads, limit=args.frames, progress=bar
@@ -91,10 +104,24 @@ def run(args: argparse.Namespace) -> int:
             finally:
                 bar.close()
         print(describe(summary, live=source.live), file=sys.stderr)
+        _tell_studies(summary)
         if album and summary.frames < total:
             print(f"kdlight-edge: stopped after {summary.frames:,} of {total:,} pictures", file=sys.stderr)
             return 130
     return 1 if summary.errors else 0
+
+
+STUDIES_TOLD = 20
+"""Lines at the end of a run at most, the last studies; every frame has its own line in the output."""
+
+
+def _tell_studies(summary: "Summary") -> None:
+    from kdlight_edge.dicom.study import describe as describe_study
+
+    for study in summary.studies[-STUDIES_TOLD:]:
+        print(describe_study(study), file=sys.stderr)
+    if len(summary.studies) > STUDIES_TOLD:
+        print(f"and {len(summary.studies) - STUDIES_TOLD:,} studies before them", file=sys.stderr)
 
 
 def describe(summary: "Summary", *, live: bool) -> str:
@@ -128,6 +155,7 @@ def _check(args: argparse.Namespace) -> None:
     for flag, seconds in (("--max-age", args.max_age), ("--stall-timeout", args.stall_timeout)):
         if seconds is not None and not seconds > 0:
             raise UsageError(f"{flag} {seconds:g} is not a time; give seconds above 0")
+    outlets.check(args)
 
 
 def _model(given: str | None) -> str:
@@ -152,6 +180,12 @@ def _notifier(model: str) -> "Notifier | None":
 
 
 def _folder(path: str) -> "Source":
+    from kdlight_edge.dicom.magic import is_dicom_folder
+
+    if is_dicom_folder(path):
+        from kdlight_edge.sources.dicom import DicomFolder
+
+        return DicomFolder(path)
     from kdlight_edge.sources.folder import Folder
 
     return Folder(path)
@@ -165,7 +199,7 @@ def _sinks(args: argparse.Namespace, classifier: "Classifier", source: "Source")
     from kdlight_edge.sinks.text import Text
     from kdlight_edge.sources import Album
 
-    live = source.live
+    live = not isinstance(source, Album)  # lines of what comes one by one are not held back
     sinks: list[Sink] = []
     if args.save:
         from kdlight_edge.sinks.annotated import Annotated
@@ -187,5 +221,5 @@ def _sinks(args: argparse.Namespace, classifier: "Classifier", source: "Source")
 
         sinks.append(Sheet(args.sheet, classifier))
     out = stdout_lines(at_once=live or sys.stdout.isatty())
-    sinks.append(JsonLines(out, classifier.origin) if args.json else Text(out, numbered=not isinstance(source, Album)))
+    sinks.append(JsonLines(out, classifier.origin) if args.json else Text(out, numbered=live))
     return sinks

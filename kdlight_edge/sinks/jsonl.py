@@ -6,7 +6,7 @@ from typing import Any
 
 from kdlight_edge.decide import Prediction, to_record
 from kdlight_edge.frame import Frame
-from kdlight_edge.sinks.lines import Lines
+from kdlight_edge.sinks.lines import Writer
 
 
 class JsonLines:
@@ -14,7 +14,7 @@ class JsonLines:
 
     wants_frames = False
 
-    def __init__(self, lines: Lines, origin: Mapping[str, Any]) -> None:
+    def __init__(self, lines: Writer, origin: Mapping[str, Any]) -> None:
         """Take where to write, and what is the same for every line (`Classifier.origin`)."""
         self._lines = lines
         self._origin = origin

@@ -1,10 +1,12 @@
 """Whole lines into a file or a pipe: what is there after a full disk or a kill is made of whole lines."""
 
 import contextlib
+import fcntl
 import os
 import stat
 import sys
 import time
+from typing import Protocol
 
 from kdlight_edge.errors import KDLightError
 
@@ -13,6 +15,18 @@ HELD_BYTES = 32 << 10
 
 HELD_SECONDS = 0.5
 """How long a line is held back at most while others follow."""
+
+
+class Writer(Protocol):
+    """What a sink of text needs: `Lines`, or a file that is followed by the next when it is full."""
+
+    def write(self, line: str) -> None:
+        """Take a line without its end; raises as `Lines.write`."""
+        ...
+
+    def close(self) -> None:
+        """Write what is held back and let go; raises as `Lines.write`."""
+        ...
 
 
 class Lines:
@@ -95,6 +109,49 @@ def open_lines(path: str | os.PathLike[str], *, at_once: bool) -> Lines:
             f"{os.fspath(path)} cannot be written: {error.strerror}; name a file in a folder that is there"
         ) from error
     return Lines(descriptor, os.fspath(path), at_once=at_once, owned=True)
+
+
+def append_lines(path: str | os.PathLike[str], *, at_once: bool) -> tuple[Lines, int, int]:
+    """Go on with a file, or begin it; a line that a kill has torn is cut off.
+
+    Returns:
+        The lines, the bytes that are in the file, and the bytes that were cut off.
+
+    Raises:
+        KDLightError: it cannot be opened, or another process is writing it.
+    """
+    name = os.fspath(path)
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise KDLightError(
+            f"{name} cannot be written: {error.strerror}; name a file in a folder that is there"
+        ) from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        size = os.fstat(descriptor).st_size
+        torn = _torn(descriptor, size)
+        if torn:
+            os.ftruncate(descriptor, size - torn)
+    except BlockingIOError as error:
+        os.close(descriptor)
+        raise KDLightError(f"{name} is being written by another process; name another file") from error
+    except OSError as error:
+        os.close(descriptor)
+        raise KDLightError(f"{name} cannot be gone on with: {error.strerror}; name another file") from error
+    return Lines(descriptor, name, at_once=at_once, owned=True), size - torn, torn
+
+
+def _torn(descriptor: int, size: int) -> int:
+    """Return how many bytes stand behind the last line end."""
+    position = size
+    while position > 0:
+        start = max(0, position - HELD_BYTES)
+        found = os.pread(descriptor, position - start, start).rfind(b"\n")
+        if found >= 0:
+            return size - (start + found + 1)
+        position = start
+    return size
 
 
 def stdout_lines(*, at_once: bool) -> Lines:

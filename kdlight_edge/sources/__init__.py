@@ -1,5 +1,6 @@
 """Where frames come from: one contract, one file a kind of source, chosen by URI and imported only then."""
 
+import contextlib
 import importlib
 import os
 import re
@@ -51,7 +52,10 @@ SOURCES = {
     "camera": Kind("kdlight_edge.sources.opencv", "0, /dev/video0, /dev/v4l/by-id/NAME", r"\d+|/dev/(video|v4l/).+"),
     "mjpeg": Kind("kdlight_edge.sources.mjpeg", "http://HOST/PATH", r"https?://.+"),
     "stream": Kind("kdlight_edge.sources.opencv", "rtsp://HOST/PATH", r"rtsps?://.+"),
+    "dicom-listener": Kind("kdlight_edge.sources.dicom_listener", "dicom://0.0.0.0:11112 (listens)", r"dicom://.+"),
     "scene": Kind("kdlight_edge.sources.scene", "scene:crack (generated, no hardware)", r"scene:.*"),
+    "watch": Kind("kdlight_edge.sources.watch", "watch:DIR (pictures as they come)", r"watch:.+"),
+    "dicom": Kind("kdlight_edge.sources.dicom", "scan.dcm, scans/, dicom:DIR", r"dicom:(?!//).+"),
     "folder": Kind("kdlight_edge.sources.folder", "pictures/, picture.jpg", ""),
     "video": Kind("kdlight_edge.sources.opencv", "clip.mp4", ""),
 }
@@ -95,14 +99,28 @@ def kind_of(uri: str) -> str:
     for name, kind in SOURCES.items():
         if kind.pattern and re.fullmatch(kind.pattern, uri):
             return name
-    suffix = Path(uri).suffix.lower()
-    if (_FOREIGN.fullmatch(uri) and not os.path.lexists(uri)) or suffix == ".dcm":
+    if _FOREIGN.fullmatch(uri) and not os.path.lexists(uri):
         raise UsageError(f"no source looks like {uri!r}; these do: {_forms()}")
     try:
         is_folder = stat.S_ISDIR(Path(uri).stat().st_mode)
     except OSError as error:
         raise SourceError(f"{uri} cannot be read: {error.strerror}; a source is one of: {_forms()}") from error
-    return "video" if suffix in VIDEOS and not is_folder else "folder"
+    return _kind_by_content(uri, is_folder=is_folder)
+
+
+def _kind_by_content(path: str, *, is_folder: bool) -> str:
+    from kdlight_edge.dicom.magic import is_dicom, is_dicom_folder
+    from kdlight_edge.picture import EXTENSIONS
+
+    if is_folder:
+        return "dicom" if is_dicom_folder(path) else "folder"
+    suffix = Path(path).suffix.lower()
+    if suffix in VIDEOS:
+        return "video"
+    with contextlib.suppress(OSError):  # whoever opens it says why it cannot be
+        if suffix == ".dcm" or (suffix not in EXTENSIONS and is_dicom(path)):
+            return "dicom"
+    return "folder"
 
 
 def open_source(uri: str, patience: Patience | None = None, report: Callable[[str], None] = tell) -> Source:

@@ -80,6 +80,8 @@ class Latest:
             capture: puts frames until ``slot.closed`` is set or its camera has ended; what it raises is raised by the
                 iteration.
         """
+        self.reconnects = 0
+        """How often it was lost and came back."""
         self._capture = capture
         self._slot = Slot(uri)
         self._error: BaseException | None = None

@@ -69,12 +69,14 @@ def keep_reading(name: str, connect: Callable[[], Feed], patience: Patience, rep
             if lost:
                 report(f"{name} is back after {time.monotonic() - lost:.1f} s")
                 lost = 0.0
+                camera.reconnects += 1
             slot.away = None
             slot.put(image, captured)
         if feed is not None:
             feed.close()
 
-    return Latest(name, capture)
+    camera = Latest(name, capture)
+    return camera
 
 
 def without_password(uri: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from kdlight_edge.errors import BundleError
-from kdlight_edge.manifest import Manifest, digest_of, from_json, to_json
+from kdlight_edge.manifest import Manifest, Scans, digest_of, from_json, to_json
 
 Record = dict[str, Any]
 
@@ -99,6 +99,8 @@ def test_a_value_of_the_wrong_type_is_named_with_its_key(record: Record, key: st
         ("input.height", 0, "'input' has size 32x0"),
         ("input.width", 5000, "'input' has size 5000x32"),
         ("artifacts.0.temperature", 0, "'temperature' of model.onnx is 0.0, not above 0"),
+        ("scans", {"modalities": ["dx"]}, "'scans.modalities' holds 'dx', which no scan has"),
+        ("scans", {"body_parts": ["CHEST "]}, "'scans.body_parts' holds 'CHEST ', which no scan has"),
         ("golden.seeds", [], "'golden.seeds' needs one or more whole numbers from 0 on, got []"),
         ("golden.seeds", [1, -2], "'golden.seeds' needs one or more whole numbers from 0 on, got [1, -2]"),
         ("golden.seeds", [1, 2, 3], "'golden.logits' does not cover model.onnx"),
@@ -123,6 +125,15 @@ def test_another_schema_version_is_refused_with_both_numbers(record: Record, ver
 def test_a_version_that_is_missing_is_another_version(record: Record) -> None:
     with pytest.raises(BundleError, match="schema_version is None, this program reads 1"):
         from_json(changed(record, "schema_version", ...))
+
+
+def test_the_scans_that_may_be_asked_about_are_read(record: Record) -> None:
+    stated = from_json(changed(record, "scans", {"modalities": ["DX", "CR"]})).scans
+    assert stated == Scans(("DX", "CR"), ())
+
+
+def test_a_manifest_from_before_scans_were_stated_is_read(record: Record) -> None:
+    assert from_json(changed(record, "scans", ...)).scans is None
 
 
 def test_an_edited_manifest_is_refused(record: Record) -> None:

@@ -11,6 +11,7 @@ import pytest
 from kdlight_edge.bundle import open_bundle
 from kdlight_edge.classifier import open_classifier
 from kdlight_edge.cli import main
+from kdlight_edge.manifest import Scans
 from kdlight_export.onnx_from_student import onnx_from_student
 from kdlight_train import finished
 from kdlight_train.finished import Finished
@@ -20,6 +21,10 @@ name = "wall"
 version = "1.2.0"
 intended_use = "Sorting pictures of walls."
 data_terms = "CC0"
+
+[scans]
+modalities = ["DX", "CR"]
+body_parts = ["CHEST"]
 
 [labels.crack]
 text = "Crack"
@@ -41,6 +46,7 @@ def test_a_finished_run_becomes_a_bundle_that_proves_itself(run: Path, tmp_path:
     assert [(label.id, label.text, label.positive) for label in manifest.labels] == [
         ("crack", "Crack", True), ("no_crack", "no crack", False),
     ]  # fmt: skip
+    assert manifest.scans == Scans(("DX", "CR"), ("CHEST",))
     (artifact,) = manifest.artifacts
     assert artifact.agreement == 1.0
     assert artifact.max_logit_difference is not None

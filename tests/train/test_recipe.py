@@ -32,7 +32,10 @@ def test_an_unknown_key_is_named_with_the_nearest_known_one(tmp_path: Path) -> N
     ("text", "message"),
     [
         ("[input]\nimgsz = 100\n", r"'input\.imgsz' is 100; it must be a multiple of 32"),
-        ("[input]\nimgsz = 224\n", r"'teacher\.imgsz' is 160; it must be at least input\.imgsz"),
+        (
+            "[input]\nimgsz = 224\n[teacher]\nimgsz = 160\n",
+            r"'teacher\.imgsz' is 160; it must be at least input\.imgsz",
+        ),
         ("[student]\nlr = 0\n", r"'student\.lr' is 0\.0; it must be above 0"),
         ("[student]\nepochs = 1.5\n", r"'student\.epochs' holds 1\.5 where int should be"),
         ('[distil]\nmethod = "magic"\n', r"'distil\.method' is 'magic', not one of none, kl"),
@@ -51,3 +54,8 @@ def test_values_that_cannot_be_are_named(tmp_path: Path, text: str, message: str
 def test_a_recipe_that_is_not_there_lists_those_that_are() -> None:
     with pytest.raises(UsageError, match=r"no readable file .* nor one of .*surface"):
         read_recipe("nowhere.toml", {})
+
+
+def test_a_larger_picture_for_the_student_is_a_larger_picture_for_the_teacher() -> None:
+    assert read_recipe(None, {"input.imgsz": 224}).teacher.imgsz == 224
+    assert read_recipe(None, {"input.imgsz": 96}).teacher.imgsz == 160

@@ -121,7 +121,7 @@ def test_the_page_says_what_was_measured(report: Report) -> None:
     assert "crack taken for no_crack at 98.7 % wall/7.png" in text
     assert "loss · method dist" in text
     assert "training time 13 min" in text
-    assert "3 epochs in 13 min, 90 pictures a second (median)." in text
+    assert "3 epochs of the student, 90 pictures a second (median)." in text
 
 
 def test_sensitivity_and_specificity_stand_with_their_intervals(report: Report) -> None:

@@ -72,7 +72,7 @@ def default_cache() -> Path:
 
 
 def _changes(args: argparse.Namespace) -> dict[str, Any]:
-    """Return the flags as dotted recipe keys; the teacher's picture is never smaller than the student's."""
+    """Return the flags as dotted recipe keys, None where a flag was not given."""
     return {
         "teacher.name": args.teacher,
         "teacher.epochs": args.teacher_epochs,

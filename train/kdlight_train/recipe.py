@@ -117,7 +117,7 @@ class Recipe:
 
 
 def read_recipe(name: str | None, changes: Mapping[str, Any]) -> Recipe:
-    """Read a recipe and lay flags over it.
+    """Read a recipe and lay flags over it; a teacher whose picture size is not given sees no less than the student.
 
     Args:
         name: a TOML file, the name of a built-in recipe (``surface``, ``xray``, …), or None for the defaults.
@@ -135,6 +135,9 @@ def read_recipe(name: str | None, changes: Mapping[str, Any]) -> Recipe:
                 table = table.setdefault(step, {})
             table[key] = value
     recipe = READER.record(Recipe, document)
+    if "imgsz" not in document.get("teacher", {}) and recipe.teacher.imgsz < recipe.input.imgsz:
+        teacher = dataclasses.replace(recipe.teacher, imgsz=recipe.input.imgsz)
+        recipe = dataclasses.replace(recipe, teacher=teacher)
     _check(recipe)
     return recipe
 

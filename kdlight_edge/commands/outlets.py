@@ -1,0 +1,130 @@
+"""Flags of ``infer`` that carry results elsewhere: files that rotate, an audit, MQTT, a webhook, metrics."""
+
+import argparse
+import contextlib
+import threading
+from typing import TYPE_CHECKING
+
+from kdlight_edge.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from kdlight_edge.classifier import Classifier
+    from kdlight_edge.sinks import Sink
+    from kdlight_edge.sinks.outbox import Delivery
+    from kdlight_edge.sources import Source
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the flags."""
+    group = parser.add_argument_group("results elsewhere (docs/sinks.md, docs/audit.md)")
+    group.add_argument("--json-file", metavar="FILE", help="also append JSON lines to a file, over many runs")
+    group.add_argument("--audit", metavar="FILE", help="also append lines sealed in a chain: audit verify checks them")
+    group.add_argument("--audit-key", metavar="FILE", help="seal them with the key in this file")
+    group.add_argument(
+        "--rotate",
+        metavar="SIZE",
+        help="begin the next --json-file or --audit at SIZE (10MB); 9 old ones, all audits stay",
+    )
+    group.add_argument(
+        "--mqtt", metavar="URL", help="mqtt://HOST or mqtts://HOST; results wait on the disk while it is away"
+    )
+    group.add_argument(
+        "--mqtt-device", metavar="NAME", help="topics are kdlight/NAME/result and status (default: host name)"
+    )
+    group.add_argument("--mqtt-store", metavar="FILE", help="where they wait (default: the state folder)")
+    group.add_argument("--webhook", metavar="URL", help="post each result as JSON")
+    group.add_argument("--metrics", metavar="[HOST:]PORT", help="figures for Prometheus on /metrics, and /healthz")
+
+
+def check(args: argparse.Namespace) -> None:
+    """Refuse flags that mean nothing without another."""
+    for flag, value, other, needed in (
+        ("--audit-key", args.audit_key, "--audit", args.audit),
+        ("--rotate", args.rotate, "--json-file or --audit", args.json_file or args.audit),
+        ("--mqtt-device", args.mqtt_device, "--mqtt", args.mqtt),
+        ("--mqtt-store", args.mqtt_store, "--mqtt", args.mqtt),
+    ):
+        if value is not None and needed is None:
+            raise UsageError(f"{flag} says nothing without {other}")
+
+
+def open_sinks(
+    args: argparse.Namespace, classifier: "Classifier", source: "Source", stop: threading.Event
+) -> "list[Sink]":
+    """Open what the flags ask for; where one fails, those before it are closed."""
+    sinks: list[Sink] = []
+    deliveries: list[Callable[[], Delivery]] = []
+    with contextlib.ExitStack() as undo:
+
+        def add(sink: "Sink") -> None:
+            undo.callback(sink.close)
+            sinks.append(sink)
+
+        for sink in _files(args, classifier, source):
+            add(sink)
+        if args.mqtt:
+            mqtt, delivery = _mqtt(args, classifier, stop)
+            deliveries.append(delivery)
+            add(mqtt)
+        if args.webhook:
+            from kdlight_edge.sinks.outbox import Outbox
+            from kdlight_edge.sinks.webhook import Webhook
+
+            outbox = Outbox("webhook", Webhook(args.webhook, classifier.origin), stop=stop, wait=not source.live)
+            deliveries.append(outbox.delivery)
+            add(outbox)
+        if args.metrics:
+            add(_metrics(args, classifier, source, deliveries))
+        undo.pop_all()
+    return sinks
+
+
+def _files(args: argparse.Namespace, classifier: "Classifier", source: "Source") -> "list[Sink]":
+    if not (args.audit or args.json_file):
+        return []
+    from kdlight_edge.sinks.rotate import KEPT, Rotating, size_of
+    from kdlight_edge.sources import Album
+
+    limit = size_of(args.rotate) if args.rotate else 0
+    sinks: list[Sink] = []
+    if args.audit:
+        from kdlight_edge.chain import read_key
+        from kdlight_edge.sinks.audit import Audit
+
+        key = read_key(args.audit_key) if args.audit_key else b""
+        sinks.append(Audit(args.audit, classifier.origin, key=key, rotate=limit))
+    if args.json_file:
+        from kdlight_edge.sinks.jsonl import JsonLines
+
+        lines = Rotating(args.json_file, limit=limit, keep=KEPT, at_once=not isinstance(source, Album))
+        sinks.append(JsonLines(lines, classifier.origin))
+    return sinks
+
+
+def _mqtt(
+    args: argparse.Namespace, classifier: "Classifier", stop: threading.Event
+) -> "tuple[Sink, Callable[[], Delivery]]":
+    import socket
+
+    from kdlight_edge.sinks.mqtt import Mqtt, broker_of, check_device
+    from kdlight_edge.sinks.store import Store, default_path
+
+    broker = broker_of(args.mqtt)
+    device = check_device(socket.gethostname() if args.mqtt_device is None else args.mqtt_device)
+    mqtt = Mqtt(broker, device, Store(args.mqtt_store or default_path(device)), classifier.origin, stop=stop)
+    return mqtt, mqtt.delivery
+
+
+def _metrics(
+    args: argparse.Namespace, classifier: "Classifier", source: "Source", deliveries: "list[Callable[[], Delivery]]"
+) -> "Sink":
+    from kdlight_edge.sinks.metrics import Metrics, address_of
+    from kdlight_edge.sources import tell
+
+    metrics = Metrics(
+        address_of(args.metrics), source, classifier.origin, stall_timeout=args.stall_timeout, deliveries=deliveries
+    )
+    tell(f"metrics on http://{args.metrics.rpartition(':')[0] or '127.0.0.1'}:{metrics.port}/metrics")
+    return metrics

@@ -1,0 +1,43 @@
+"""Telling DICOM by content, not by name: scanners name their files ``IM000001`` or anything else."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from kdlight_edge.picture import EXTENSIONS
+
+LOOKED_AT = 16
+"""Files of a folder that are looked at to tell what it holds."""
+
+
+def is_dicom(path: str | os.PathLike[str]) -> bool:
+    """Tell whether a regular file has ``DICM`` at byte 128 (PS3.10, 7.1).
+
+    Raises:
+        OSError: it may not be opened.
+    """
+    if not Path(path).is_file():
+        return False
+    with Path(path).open("rb") as file:
+        return file.read(132)[128:] == b"DICM"
+
+
+def is_dicom_folder(path: str | os.PathLike[str]) -> bool:
+    """Tell whether a folder holds scans and no pictures, by the first few files found in it."""
+    files = [file for _, file in zip(range(LOOKED_AT), _files(path), strict=False)]
+    if any(file.suffix.lower() in EXTENSIONS for file in files):
+        return False
+    return any(map(_is_dicom, files))
+
+
+def _is_dicom(file: Path) -> bool:
+    try:
+        return is_dicom(file)
+    except OSError:
+        return False
+
+
+def _files(path: str | os.PathLike[str]) -> Iterator[Path]:
+    for folder, folders, files in os.walk(path):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        yield from (Path(folder) / name for name in files if not name.startswith("."))

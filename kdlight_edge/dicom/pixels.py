@@ -1,0 +1,174 @@
+"""Stored pixel values of a DICOM object to the RGB picture that a reader would see.
+
+Grey: stored value, modality LUT or rescale, VOI LUT or window, and only then the inversion of MONOCHROME1 (PS3.3,
+C.7.6.3.1.2, C.11.1, C.11.2); the other order turns a window inside out. Values are real numbers up to the last step,
+which rounds to 8 bits. pydicom does the arithmetic of each step, with the range of its output asked for as 8 bits.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from pydicom.dataset import Dataset
+from pydicom.pixels.decoders.base import get_decoder
+from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply_voi, apply_windowing
+from pydicom.uid import UID
+
+from kdlight_edge.dicom import turbo
+from kdlight_edge.errors import DataError
+from kdlight_edge.picture import MAX_PIXELS
+
+FULL_RANGE_BITS = 8
+"""Without a window, values of up to so many bits are shown over their full range; wider ones seldom fill theirs."""
+
+_PRESENTATION = (
+    "ModalityLUTSequence", "RescaleSlope", "RescaleIntercept",
+    "VOILUTSequence", "WindowCenter", "WindowWidth", "VOILUTFunction",
+)  # fmt: skip
+"""What turns stored values into shown ones, at the top of an object or in the functional groups of its frames."""
+
+turbo.register()
+
+_NEEDED = ("Rows", "Columns", "BitsStored", "PhotometricInterpretation", "PixelRepresentation")
+
+Array = npt.NDArray[Any]
+
+
+class Shown(NamedTuple):
+    """A picture and how its grey values were chosen."""
+
+    image: npt.NDArray[np.uint8]
+    """uint8 [h, w, 3], RGB."""
+    window: str
+    """For people: the window or LUT used and which of how many; empty for colour."""
+
+
+def shown(dataset: Dataset, index: int) -> Shown:
+    """Decode one frame and bring it to RGB.
+
+    Args:
+        dataset: with its pixel data and its ``file_meta.TransferSyntaxUID``.
+        index: of the frame, from 0.
+
+    Raises:
+        DataError: more than `MAX_PIXELS`, or a photometric interpretation that is not of pictures.
+        Exception: whatever a decoder makes of damaged data.
+    """
+    _bounded(dataset)
+    values, decoded = get_decoder(UID(dataset.file_meta.TransferSyntaxUID)).as_array(dataset, index=index)
+    if values.shape[:2] != (dataset.Rows, dataset.Columns):
+        raise DataError(f"decodes to {values.shape[1]}x{values.shape[0]} pixels where its header says otherwise")
+    space = str(decoded["photometric_interpretation"])
+    if space in {"MONOCHROME1", "MONOCHROME2"} and values.ndim == 2:  # noqa: PLR2004 - no axis of samples
+        grey, window = _grey(_stored(values, int(dataset.BitsStored)), dataset, index, space)
+        return Shown(np.repeat(grey[..., np.newaxis], 3, axis=2), window)
+    if space == "PALETTE COLOR":
+        lut_bits = int(dataset.RedPaletteColorLookupTableDescriptor[2])
+        return Shown(_eight_bits(apply_color_lut(values, dataset)[..., :3], lut_bits), "")
+    if space == "RGB":
+        return Shown(_eight_bits(values, int(dataset.BitsStored)), "")
+    raise DataError(f"photometric interpretation {space!r} is not one that is read here")
+
+
+def _bounded(dataset: Dataset) -> None:
+    """Refuse what cannot be unpacked, or would unpack to too much, by the header alone."""
+    missing = [keyword for keyword in _NEEDED if keyword not in dataset or dataset[keyword].is_empty]
+    if missing:
+        raise DataError(f"its header lacks {', '.join(missing)}")
+    if "TransferSyntaxUID" not in getattr(dataset, "file_meta", ()):
+        raise DataError("its header does not say how its pixels are written (no transfer syntax)")
+    if int(dataset.get("HighBit", dataset.BitsStored - 1)) != dataset.BitsStored - 1:
+        raise DataError(f"its {dataset.BitsStored} bits end at bit {dataset.HighBit}, a form retired from DICOM")
+    rows, columns = int(dataset.Rows), int(dataset.Columns)
+    if not 0 < rows * columns <= MAX_PIXELS:
+        raise DataError(f"{columns}x{rows} pixels are none or more than {MAX_PIXELS:,}; refused before unpacking")
+
+
+def _stored(values: Array, bits: int) -> Array:
+    """Keep only the bits that hold the value, and its sign: those above may carry an old overlay (PS3.5, 8.1.1)."""
+    spare = values.dtype.itemsize * 8 - bits
+    kept: Array = (values << spare) >> spare
+    return kept
+
+
+def _grey(stored: Array, dataset: Dataset, index: int, space: str) -> tuple[npt.NDArray[np.uint8], str]:
+    """Return uint8 [h, w] and how it was chosen."""
+    rules = _rules(dataset, index)
+    values = apply_modality_lut(stored, rules).astype(np.float64)
+    if "VOILUTSequence" in rules:
+        tables = rules.VOILUTSequence
+        bits = int(tables[0].LUTDescriptor[2])
+        scaled = apply_voi(np.rint(values), rules).astype(np.float64) * (255 / (2**bits - 1))
+        window = f"VOI LUT{_first_of(len(tables))}"
+    elif "WindowCenter" in rules and "WindowWidth" in rules:
+        scaled = apply_windowing(values, _window(rules))
+        window = f"window {_number(rules, 'WindowCenter')}/{_number(rules, 'WindowWidth')}"
+        window += _first_of(rules["WindowCenter"].VM)
+    else:
+        scaled, window = _without_window(values, dataset, rules)
+    grey = (np.clip(scaled, 0, 255) + 0.5).astype(np.uint8)
+    return (255 - grey if space == "MONOCHROME1" else grey), window
+
+
+def _rules(dataset: Dataset, index: int) -> Dataset:
+    """Gather what belongs to a frame: of the object, over it of all frames, over it of this frame (PS3.3, C.7.6.16)."""
+    rules = Dataset()
+    groups = [*dataset.get("SharedFunctionalGroupsSequence", [])[:1]]
+    groups += [*dataset.get("PerFrameFunctionalGroupsSequence", [])[index : index + 1]]
+    parts = [dataset]
+    for group in groups:
+        parts += [*group.get("PixelValueTransformationSequence", [])[:1], *group.get("FrameVOILUTSequence", [])[:1]]
+    for part in parts:
+        for keyword in _PRESENTATION:
+            if keyword in part and not part[keyword].is_empty:
+                rules[keyword] = part[keyword]
+    rules.BitsStored, rules.PixelRepresentation = dataset.BitsStored, dataset.PixelRepresentation
+    return rules
+
+
+def _window(rules: Dataset) -> Dataset:
+    """Return the first window alone, for values that are rescaled already, with an output of 0 to 255."""
+    window = Dataset()
+    window.PhotometricInterpretation = "MONOCHROME2"
+    window.BitsStored, window.PixelRepresentation = 8, 0
+    for keyword in ("WindowCenter", "WindowWidth"):
+        setattr(window, keyword, _number(rules, keyword))
+    if "VOILUTFunction" in rules:
+        window.VOILUTFunction = rules.VOILUTFunction
+    return window
+
+
+def _without_window(values: Array, dataset: Dataset, rules: Dataset) -> tuple[Array, str]:
+    """Spread values that no window is given for; padding around a scan has no say in it (PS3.3, C.7.5.1.1.2)."""
+    bits = int(dataset.BitsStored)
+    if bits <= FULL_RANGE_BITS:
+        ends = (0, 2**bits - 1) if dataset.PixelRepresentation == 0 else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+        low, high = sorted(apply_modality_lut(np.array(ends), rules).astype(np.float64).tolist())
+        return (values - low) * (255 / max(high - low, 1e-12)), "full range"
+    seen = values
+    if "PixelPaddingValue" in dataset:
+        last = dataset.get("PixelPaddingRangeLimit", dataset.PixelPaddingValue)
+        first, last = sorted(apply_modality_lut(np.array([dataset.PixelPaddingValue, last]), rules).tolist())
+        inside = values[(values < first) | (values > last)]
+        seen = inside if inside.size else values
+    low, high = float(seen.min()), float(seen.max())
+    return (values - low) * (255 / max(high - low, 1e-12)), f"no window: {low:g} to {high:g}"
+
+
+def _number(rules: Dataset, keyword: str) -> float:
+    """Return the first value of an element that may hold several."""
+    element = rules[keyword]
+    return float(element.value[0] if element.VM > 1 else element.value)
+
+
+def _first_of(count: int) -> str:
+    return f", first of {count}" if count > 1 else ""
+
+
+def _eight_bits(values: Array, bits: int) -> npt.NDArray[np.uint8]:
+    """Scale colours of 0 to 2 ** bits - 1 so that the largest is 255."""
+    if bits == 8:  # noqa: PLR2004 - nothing to scale
+        return np.ascontiguousarray(values.astype(np.uint8))
+    white = 2**bits - 1
+    scaled = (np.minimum(values, white).astype(np.uint64) * 255 + white // 2) // white
+    return np.ascontiguousarray(scaled.astype(np.uint8))

@@ -1,0 +1,164 @@
+"""A DICOM object as frames with what may be told of it: the file that owns pydicom's reader."""
+
+import io
+import logging
+import os
+import re
+import time
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pydicom
+from pydicom.dataset import Dataset
+
+from kdlight_edge.dicom.identity import RUN
+from kdlight_edge.dicom.pixels import shown
+from kdlight_edge.errors import DataError
+from kdlight_edge.frame import Frame, Moment, Unreadable
+
+CAUTION = "CAUTION: not for diagnostic use"
+"""Said in every line and every answer about a scan."""
+
+MODEL_NAME = "kdlight-edge"
+"""Manufacturer's model name in the answers, by which they are told from scans."""
+
+LARGEST_FILE = 2 << 30
+"""Bytes of an object above which it is refused unread."""
+
+MOST_FRAMES = 100_000
+"""Frames of one object at most: a header can claim any number."""
+
+IDENTIFIERS = {
+    "patient": "PatientID", "study": "StudyInstanceUID", "series": "SeriesInstanceUID", "instance": "SOPInstanceUID",
+}  # fmt: skip
+"""What is told as a hash, by the name it is told under."""
+
+_DIRECTORY = "1.2.840.10008.1.3.10"
+"""SOP class of a DICOMDIR: a list of files, not a scan."""
+
+_CODE = re.compile(r"[A-Z0-9_ ]{1,16}")
+"""A code string (PS3.5, 6.2); anything else in its place might be a name and is not told."""
+
+# What pydicom complains about quotes values, and a value may be a name: defects are reported once, by us, without it.
+warnings.filterwarnings("ignore", module=r"pydicom(\..*)?$")
+logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)
+
+
+def read(source: str | os.PathLike[str] | bytes) -> Dataset:
+    """Read a whole object from a file or its bytes.
+
+    Raises:
+        DataError: it cannot be opened, is too large or is not DICOM; the message holds no value of the file.
+    """
+    try:
+        if not isinstance(source, bytes):
+            source = _content(Path(source))
+        return pydicom.dcmread(io.BytesIO(source))
+    except DataError:
+        raise
+    except OSError as error:
+        raise DataError(f"cannot be opened: {error.strerror or type(error).__name__}") from error
+    except Exception as error:  # a damaged file makes the reader raise anything, and what it quotes may be a name
+        raise DataError(f"not a DICOM file that can be read ({type(error).__name__})") from error
+
+
+def _content(file: Path) -> bytes:
+    size = file.stat().st_size
+    if size > LARGEST_FILE:
+        raise DataError(f"{size:,} bytes are more than {LARGEST_FILE:,}; refused unread")
+    return file.read_bytes()
+
+
+def frames_in(file: str) -> int:
+    """Return how many frames a DICOM file says it has, 0 for a DICOMDIR, by its header alone; 1 where that is torn."""
+    try:
+        dataset = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=["NumberOfFrames"])
+        if dataset.file_meta.get("MediaStorageSOPClassUID") == _DIRECTORY:
+            return 0
+        return frames_of(dataset)
+    except Exception:  # noqa: BLE001 - the reason is told when the file is read in its turn
+        return 1
+
+
+def frames_of(dataset: Dataset) -> int:
+    """Return how many frames an object says it has; 1 where it does not say, or says what cannot be."""
+    try:
+        return min(max(1, int(dataset.get("NumberOfFrames") or 1)), MOST_FRAMES)
+    except (TypeError, ValueError):
+        return 1
+
+
+def about(dataset: Dataset) -> dict[str, Any]:
+    """Return what may be told of an object: hashes, modality, body part and how many frames it has."""
+    told: dict[str, Any] = {name: RUN.hashed(name, _text(dataset, key)) for name, key in IDENTIFIERS.items()}
+    return {
+        **told,
+        "modality": _code(dataset, "Modality"),
+        "body_part": _code(dataset, "BodyPartExamined"),
+        "frames": frames_of(dataset),
+        "caution": CAUTION,
+    }
+
+
+def frame_of(
+    dataset: Dataset, number: int, *, captured: Moment, source: str, index: int, more: Mapping[str, Any]
+) -> Frame | Unreadable:
+    """Return one frame of an object, or why there is none.
+
+    Args:
+        dataset: the object.
+        number: of the frame within it, from 0.
+        captured: when the object was read or received.
+        source: name of the file or listener.
+        index: of the frame within the source.
+        more: what the source adds to ``meta``, to which this adds ``scan`` (what may be told) and ``dicom`` (the
+            object itself, for answers; never to be told).
+    """
+    started = time.perf_counter()
+    told = {**about(dataset), "frame": number + 1}
+    try:
+        image, window = _picture(dataset, number)
+    except DataError as error:
+        return Unreadable(str(error), captured, source, index, {**more, "scan": told})
+    meta = {**more, "scan": {**told, "window": window}, "dicom": dataset}
+    meta["decode_ms"] = (time.perf_counter() - started) * 1000
+    return Frame(image, captured, source, index, 0, meta)
+
+
+def _picture(dataset: Dataset, number: int) -> tuple[Any, str]:
+    if _text(dataset, "ManufacturerModelName") == MODEL_NAME:
+        raise DataError("an answer of kdlight-edge, not a scan")
+    if "PixelData" not in dataset:
+        raise DataError("holds no picture (no pixel data)")
+    try:
+        return shown(dataset, number)
+    except DataError:
+        raise
+    except MemoryError as error:
+        raise DataError("does not fit into memory") from error
+    except Exception as error:
+        # Decoders, of which each syntax has several, raise what they like about damaged data; they see no names.
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        raise DataError(f"does not decode ({_syntax(dataset)}): {reason}") from error
+
+
+def _syntax(dataset: Dataset) -> str:
+    meta = getattr(dataset, "file_meta", None)
+    uid = meta.get("TransferSyntaxUID") if meta is not None else None
+    return uid.name if uid is not None else "no transfer syntax"
+
+
+def _text(dataset: Dataset, keyword: str) -> str:
+    """Return an element as text, empty where it is missing or torn."""
+    try:
+        value = dataset.get(keyword)
+    except Exception:  # noqa: BLE001 - a torn element raises anything when it is looked at
+        return ""
+    return "" if value is None else str(value)
+
+
+def _code(dataset: Dataset, keyword: str) -> str | None:
+    code = _text(dataset, keyword).strip().upper()
+    return code if _CODE.fullmatch(code) else None

@@ -1,0 +1,254 @@
+"""Figures of the run for Prometheus, on a small web server: ``/metrics``, and ``/healthz`` for a supervisor."""
+
+import contextlib
+import http.server
+import os
+import socket
+import threading
+import time
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+from kdlight_edge import __version__
+from kdlight_edge.decide import Prediction
+from kdlight_edge.errors import KDLightError, UsageError
+from kdlight_edge.frame import Frame
+from kdlight_edge.sinks.exposition import Family, Histogram, Sample, by, one, text_of
+from kdlight_edge.sinks.outbox import Delivery
+from kdlight_edge.sources import Source
+
+INFERENCE = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
+"""Upper bounds of the histogram of inference times, seconds."""
+
+AGE = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+"""Upper bounds of the histogram of ages, seconds."""
+
+CLIENTS = 8
+"""Connections at once; the oldest is cut off for one more, so that slow clients cannot hold the server."""
+
+TIMEOUT = 5.0
+"""Seconds of silence after which a client is cut off."""
+
+
+class Metrics:
+    """Counts predictions and answers questions about them.
+
+    A camera is up while its newest frame is younger than the stall timeout; `/healthz` says 200 while it is, and 503
+    with the reason while it is not. A folder is always well.
+    """
+
+    wants_frames = False
+
+    def __init__(
+        self,
+        address: tuple[str, int],
+        source: Source,
+        origin: Mapping[str, Any],
+        *,
+        stall_timeout: float,
+        deliveries: Sequence[Callable[[], Delivery]] = (),
+    ) -> None:
+        """Begin to listen.
+
+        Args:
+            address: host and port; port 0 takes a free one, see `port`.
+            source: asked how often it was opened again.
+            origin: of `Classifier.origin`.
+            stall_timeout: seconds after which a silent camera counts as lost.
+            deliveries: how the sinks with queues stand.
+
+        Raises:
+            KDLightError: the address cannot be listened on.
+        """
+        self._source, self._origin = source, origin
+        self._stall_timeout, self._deliveries = stall_timeout, deliveries
+        self._began = time.time()
+        self._newest = time.monotonic()  # a camera has as long for its first frame as for any other
+        self._decisions: Counter[str] = Counter({"accepted": 0, "abstained": 0, "outlier": 0, "stale": 0, "error": 0})
+        self._labels: Counter[str] = Counter()
+        self._replaced = 0
+        self._inference, self._age = Histogram(INFERENCE), Histogram(AGE)
+        try:
+            self._server = _Server(address, self)
+        except OSError as error:
+            said = f"{address[0]}:{address[1]}: {error.strerror or error}"
+            raise KDLightError(f"metrics cannot listen on {said}; choose another --metrics [HOST:]PORT") from error
+        self.port: int = self._server.server_address[1]
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), name="metrics", daemon=True)
+        self._thread.start()
+
+    def write(self, prediction: Prediction, frame: Frame | None) -> None:
+        """Count one prediction."""
+        del frame
+        self._decisions[prediction.decision] += 1
+        self._replaced += prediction.dropped
+        self._newest = prediction.captured.monotonic
+        if prediction.decision == "accepted" and prediction.label is not None:
+            self._labels[prediction.label] += 1
+        if prediction.label is not None:
+            self._age.add(prediction.decided.monotonic - prediction.captured.monotonic)
+        if prediction.milliseconds and "infer" in prediction.milliseconds:
+            self._inference.add(prediction.milliseconds["infer"] / 1000)
+
+    def close(self) -> None:
+        """End the server; safe to call twice."""
+        if self._thread.is_alive():
+            self._server.shutdown()
+            self._thread.join()
+        self._server.server_close()
+
+    def health(self) -> str:
+        """Return why the run is not well; empty when it is."""
+        silent = time.monotonic() - self._newest
+        if self._source.live and silent > self._stall_timeout:
+            return f"no frame for {silent:.1f} s"
+        return ""
+
+    def page(self) -> str:
+        """Return everything in Prometheus' text format, version 0.0.4."""
+        return "".join(map(text_of, [*self._of_frames(), *self._of_sinks(), *self._of_machine()]))
+
+    def _of_frames(self) -> Iterator[Family]:
+        decisions = dict(self._decisions)
+        yield one(
+            "frames_captured_total", "counter", "Frames that the source gave.", sum(decisions.values()) + self._replaced
+        )
+        yield by("frames_dropped_total", "counter", "Frames that were not looked at.", "reason", {
+            "replaced_by_newer": self._replaced,
+        })  # fmt: skip
+        yield by("results_total", "counter", "Results by decision.", "decision", decisions)
+        yield one("abstain_total", "counter", "Results that abstained.", decisions["abstained"])
+        yield by("accepted_total", "counter", "Accepted results by label.", "label", dict(self._labels))
+        yield Family("inference_seconds", "histogram", "Time of the network.", self._inference.samples())
+        yield Family("frame_age_seconds", "histogram", "Time from capture to decision.", self._age.samples())
+        if self._source.live:
+            up = not self.health()
+            yield one("camera_up", "gauge", "Whether a frame came within the stall timeout.", up)
+            reopened: int = getattr(self._source, "reconnects", 0)
+            yield one("reconnects_total", "counter", "How often the camera was lost and came back.", reopened)
+
+    def _of_sinks(self) -> Iterator[Family]:
+        found = [delivery() for delivery in self._deliveries]
+        if not found:
+            return
+        waiting = {entry.sink: entry.waiting for entry in found}
+        yield by("sink_waiting", "gauge", "Results that wait to be delivered.", "sink", waiting)
+        delivered = {entry.sink: entry.delivered for entry in found}
+        yield by("sink_delivered_total", "counter", "Results that were delivered.", "sink", delivered)
+        dropped = [
+            Sample("", {"sink": entry.sink, "reason": reason}, count)
+            for entry in found
+            for reason, count in (entry.dropped or {"full": 0}).items()
+        ]
+        yield Family("sink_dropped_total", "counter", "Results that will not be delivered.", dropped)
+
+    def _of_machine(self) -> Iterator[Family]:
+        bundle = self._origin.get("bundle", {})
+        about = {"version": __version__, "engine": self._origin.get("engine"), "bundle": bundle.get("name")}
+        about |= {"digest": str(bundle.get("digest"))[:16], "precision": self._origin.get("precision")}
+        labels = {name: str(value) for name, value in about.items()}
+        yield Family("build_info", "gauge", "What answers; always 1.", [Sample("", labels, 1)])
+        yield one("start_time_seconds", "gauge", "When the run began, seconds since 1970.", self._began)
+        yield one("rss_bytes", "gauge", "Memory of the process.", _rss())
+        written = _written()
+        if written is not None:
+            yield one("disk_written_bytes_total", "counter", "Bytes the process had written to disks.", written)
+        heat = _celsius()
+        if heat is not None:
+            yield one("soc_celsius", "gauge", "Hottest thermal zone of the board.", heat)
+
+
+def address_of(text: str) -> tuple[str, int]:
+    """Read ``[HOST:]PORT``; the host is 127.0.0.1 unless given.
+
+    Raises:
+        UsageError: it does not look like that.
+    """
+    host, _, port = text.rpartition(":")
+    if not port.isascii() or not port.isdigit() or int(port) > 65535:  # noqa: PLR2004 - the largest port there is
+        raise UsageError(f"--metrics {text} is not [HOST:]PORT; give 9464 or 0.0.0.0:9464")
+    return host.strip("[]") or "127.0.0.1", int(port)
+
+
+def _rss() -> int:
+    return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _written() -> int | None:
+    """Return what the kernel counts (proc(5), ``write_bytes``); None where it does not let us see."""
+    with contextlib.suppress(OSError, StopIteration):
+        lines = Path("/proc/self/io").read_text(encoding="ascii").splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("write_bytes:"))
+    return None
+
+
+def _celsius() -> float | None:
+    found = []
+    for zone in Path("/sys/class/thermal").glob("thermal_zone*/temp"):
+        with contextlib.suppress(OSError, ValueError):  # a zone may be switched off
+            found.append(int(zone.read_text(encoding="ascii")) / 1000)
+    return max(found, default=None)
+
+
+class _Answer(http.server.BaseHTTPRequestHandler):
+    server: "_Server"
+    server_version = "kdlight-edge"
+    sys_version = ""
+    timeout = TIMEOUT
+
+    def do_GET(self) -> None:
+        path = self.path.partition("?")[0]
+        if path == "/metrics":
+            self._say(HTTPStatus.OK, self.server.metrics.page(), "text/plain; version=0.0.4; charset=utf-8")
+        elif path == "/healthz":
+            trouble = self.server.metrics.health()
+            status = HTTPStatus.SERVICE_UNAVAILABLE if trouble else HTTPStatus.OK
+            self._say(status, f"{trouble or 'ok'}\n", "text/plain; charset=utf-8")
+        else:
+            self._say(HTTPStatus.NOT_FOUND, "there are /metrics and /healthz\n", "text/plain; charset=utf-8")
+
+    def _say(self, status: HTTPStatus, text: str, kind: str) -> None:
+        body = text.encode()
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing: a line for every scrape would fill the journal."""
+
+
+class _Server(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 64
+
+    def __init__(self, address: tuple[str, int], metrics: Metrics) -> None:
+        self.metrics = metrics
+        self._open: OrderedDict[int, socket.socket] = OrderedDict()
+        self._lock = threading.Lock()
+        if ":" in address[0]:
+            self.address_family = socket.AF_INET6
+        super().__init__(address, _Answer)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        with self._lock:
+            if len(self._open) >= CLIENTS:
+                _, oldest = self._open.popitem(last=False)
+                with contextlib.suppress(OSError):
+                    oldest.shutdown(socket.SHUT_RDWR)  # its thread wakes up and closes it
+            self._open[id(request)] = request
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        with self._lock:
+            self._open.pop(id(request), None)
+        super().shutdown_request(request)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing about a client that went away."""
+        del request, client_address

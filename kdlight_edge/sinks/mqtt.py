@@ -1,0 +1,289 @@
+"""Predictions to an MQTT broker, by way of a queue on the disk: none is lost while the broker is away."""
+
+import contextlib
+import json
+import os
+import ssl
+import sys
+import threading
+import time
+import urllib.parse
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion
+
+from kdlight_edge.decide import Prediction, to_record, utc
+from kdlight_edge.errors import KDLightError, UsageError
+from kdlight_edge.frame import Frame, Moment
+from kdlight_edge.sinks.outbox import HURRY, PATIENCE, Delivery
+from kdlight_edge.sinks.store import Store
+from kdlight_edge.sources import Patience, tell
+
+PASSWORD = "KDLIGHT_MQTT_PASSWORD"  # noqa: S105 - the name of an environment variable, not its value
+"""Where the password is taken from: a command line is seen by everybody on the machine."""
+
+STATUS = "kdlight-edge/status/1"
+
+WINDOW = 20
+"""Results on their way at once without the broker's acknowledgement."""
+
+KEEPALIVE = 15
+"""Seconds of silence after which the broker is asked; after half as many again it tells the world that we are gone."""
+
+TICK = 0.2
+"""Seconds between two looks at what was acknowledged: taken out of the store together, as each commit wears a card."""
+
+CHECKPOINT = 5.0
+"""Seconds between two checkpoints of the store: what a power cut may take."""
+
+
+@dataclass(frozen=True, slots=True)
+class Broker:
+    """What ``--mqtt`` names."""
+
+    host: str
+    port: int
+    tls: bool
+    user: str | None = None
+    password: str | None = field(default=None, repr=False)
+    prefix: str = "kdlight"
+    """First part of every topic."""
+
+    def __str__(self) -> str:
+        return f"{'mqtts' if self.tls else 'mqtt'}://{self.host}:{self.port}"
+
+
+def broker_of(url: str) -> Broker:
+    """Read ``mqtt[s]://[USER[:PASSWORD]@]HOST[:PORT][/PREFIX]``.
+
+    Raises:
+        UsageError: it does not look like that.
+    """
+    try:
+        parts = urllib.parse.urlsplit(url)
+        host, port = parts.hostname, parts.port
+        (host or "").encode("idna")
+    except ValueError:
+        parts, host, port = urllib.parse.urlsplit(""), None, None
+    prefix = parts.path.strip("/") or "kdlight"
+    if parts.scheme not in {"mqtt", "mqtts"} or not host or port == 0 or set("+#\0") & set(prefix):
+        raise UsageError("--mqtt is not the address of a broker; give mqtt://HOST[:PORT] or mqtts://HOST[:PORT]")
+    tls = parts.scheme == "mqtts"
+    user = None if parts.username is None else urllib.parse.unquote(parts.username)
+    given = None if parts.password is None else urllib.parse.unquote(parts.password)
+    return Broker(host, port or (8883 if tls else 1883), tls, user, os.environ.get(PASSWORD, given), prefix)
+
+
+def check_device(name: str) -> str:
+    """Return a device's name that can be a level of a topic and a part of a file's name.
+
+    Raises:
+        UsageError: it cannot.
+    """
+    if not name or name.startswith(".") or not name.isprintable() or set("/+#$ ") & set(name):
+        raise UsageError(f"--mqtt-device {name!r} cannot be a part of a topic; letters, digits, - and _ can")
+    return name
+
+
+class Mqtt:
+    """Puts each prediction into the store, and sends from there with QoS 1 in order, from a thread of its own.
+
+    A text leaves the store once the broker has acknowledged it (PUBACK). What the broker had when a connection or this
+    process broke, and could not acknowledge, is sent again under the same ``id``: a receiver that knows the ids it has
+    seen gets each result once.
+    """
+
+    wants_frames = False
+
+    def __init__(
+        self,
+        broker: Broker,
+        device: str,
+        store: Store,
+        origin: Mapping[str, Any],
+        *,
+        stop: threading.Event,
+        patience: Patience | None = None,
+        linger: float = PATIENCE,
+        report: Callable[[str], None] = tell,
+    ) -> None:
+        """Begin to connect; a broker that is away is waited for, for ever.
+
+        Args:
+            broker: where.
+            device: the name under which this device speaks.
+            store: is closed with this sink.
+            origin: what is the same for every prediction (`Classifier.origin`).
+            stop: once set, the end of the run waits `HURRY` and not ``linger``.
+            patience: with a broker that is away.
+            linger: seconds that the end of a run waits while nothing is acknowledged.
+            report: takes a line for people when the broker is lost, back, or refuses.
+        """
+        self._broker, self._device, self._store, self._origin = broker, device, store, origin
+        self._stop, self._linger, self._report = stop, linger, report
+        self._wake, self._ended = threading.Event(), threading.Event()
+        self._online = self._announced = self._resending = False
+        self._trouble = ""
+        self._flying: dict[int, int] = {}
+        """Paho's message number to the store's, of what was sent and not acknowledged."""
+        self._acknowledged: deque[int] = deque()
+        self._done: list[int] = []
+        """Acknowledged, and still in the store where the disk refused to take them out."""
+        self._sent = self._delivered = self._refused = 0
+        self._moved = self._taken = time.monotonic()
+        self._client = self._connect(patience or Patience())
+        self._thread = threading.Thread(target=self._forward, name="mqtt", daemon=True)
+        self._thread.start()
+
+    def _connect(self, patience: Patience) -> paho.Client:
+        client = paho.Client(CallbackAPIVersion.VERSION2, f"kdlight-{self._device}", protocol=paho.MQTTv311)
+        client.on_connect, client.on_disconnect = self._on_connect, self._on_disconnect
+        client.on_connect_fail, client.on_publish = self._on_connect_fail, self._on_publish
+        if self._broker.user is not None:
+            client.username_pw_set(self._broker.user, self._broker.password)
+        if self._broker.tls:
+            client.tls_set_context(ssl.create_default_context())
+        client.max_inflight_messages_set(WINDOW + 1)  # and one for the status
+        client.reconnect_delay_set(max(1, round(patience.first_wait)), max(1, round(patience.longest_wait)))
+        will = self._status("offline", "the connection broke", since=None)  # nobody knows yet when that will be
+        client.will_set(self._topic("status"), will, qos=1, retain=True)
+        client.connect_async(self._broker.host, self._broker.port, keepalive=KEEPALIVE)
+        client.loop_start()
+        return client
+
+    # Called by paho's thread, some of it with paho's locks held: these only note and wake.
+
+    def _on_connect(self, _client: paho.Client, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
+        if reason.is_failure:
+            self._tell(f"{self._broker} refuses: {reason}; trying again, results wait")
+            return
+        if self._trouble:
+            self._trouble = ""
+            self._report(f"mqtt: {self._broker} is back, {len(self._store):,} results wait to be sent")
+        self._resending, self._announced, self._online = True, False, True
+        self._wake.set()
+
+    def _on_disconnect(self, _client: paho.Client, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
+        self._online = False
+        if not self._ended.is_set():
+            self._tell(f"{self._broker} lost: {reason}; trying again, results wait")
+
+    def _on_connect_fail(self, _client: paho.Client, _data: Any) -> None:
+        error = sys.exc_info()[1]  # paho calls from where it caught the error, and does not pass it on
+        why = f": {getattr(error, 'strerror', None) or error}" if error is not None else ""
+        self._tell(f"{self._broker} cannot be reached{why}; trying again, results wait")
+
+    def _on_publish(self, _client: paho.Client, _data: Any, mid: int, _reason: Any, _properties: Any) -> None:
+        self._acknowledged.append(mid)
+        self._wake.set()
+
+    def _tell(self, trouble: str) -> None:
+        if not self._trouble:
+            self._report(f"mqtt: {trouble}")
+        self._trouble = trouble
+
+    def write(self, prediction: Prediction, frame: Frame | None) -> None:
+        """Put one prediction into the store; where the disk refuses it is counted as ``disk`` and told once."""
+        del frame
+        try:
+            self._store.put(json.dumps(to_record(prediction, self._origin)))
+        except KDLightError as error:
+            if not self._refused:
+                self._report(f"mqtt: {error}; results are lost until there is room")
+            self._refused += 1
+        self._wake.set()
+
+    def delivery(self) -> Delivery:
+        """Return how it stands; may be asked from any thread."""
+        dropped = {"full": self._store.dropped, "disk": self._refused}
+        return Delivery("mqtt", len(self._store), self._delivered, dropped)
+
+    def _forward(self) -> None:
+        """The sending thread: deliver what is acknowledged, send what is next, and bring the log to the disk."""
+        checkpoint = time.monotonic()
+        while not self._ended.is_set():
+            self._wake.wait(TICK)
+            self._wake.clear()
+            try:
+                self._settle()
+                if self._online:
+                    self._send()
+            except KDLightError as error:
+                self._tell(f"{error}; trying again")
+                self._ended.wait(1.0)
+            if time.monotonic() - checkpoint >= CHECKPOINT:
+                self._store.checkpoint()
+                checkpoint = time.monotonic()
+        with contextlib.suppress(KDLightError):  # the next run sends them again, under the same ids
+            self._settle(now=True)
+
+    def _settle(self, *, now: bool = False) -> None:
+        """Take what was acknowledged out of the store."""
+        while self._acknowledged:
+            number = self._flying.pop(self._acknowledged.popleft(), None)
+            if number is not None:
+                self._done.append(number)
+                self._moved = time.monotonic()
+        if self._done and (now or time.monotonic() - self._taken >= TICK):
+            self._taken = time.monotonic()
+            self._store.take(self._done)
+            self._delivered += len(self._done)
+            self._done.clear()
+
+    def _send(self) -> None:
+        if not self._announced:
+            self._announced = True
+            status = self._status("online", "", since=utc(Moment.now()))
+            self._client.publish(self._topic("status"), status, qos=1, retain=True)
+        if self._resending and self._flying:
+            return  # paho sends what was under way once more: newer results wait, for the order's sake
+        self._resending = False
+        for number, body in self._store.after(self._sent, WINDOW - len(self._flying)):
+            names = json.dumps({"id": f"{self._store.name}-{number}", "device": self._device})
+            message = self._client.publish(self._topic("result"), f"{names[:-1]}, {body[1:]}", qos=1)
+            self._flying[message.mid] = number
+            self._sent = number
+
+    def _topic(self, last: str) -> str:
+        return f"{self._broker.prefix}/{self._device}/{last}"
+
+    def _status(self, state: str, reason: str, *, since: str | None) -> str:
+        said = {"schema": STATUS, "device": self._device, "state": state, "reason": reason, "since": since}
+        return json.dumps({**said, **self._origin})
+
+    def close(self) -> None:
+        """Send what waits, as long as it moves, say goodbye, and leave the rest in the store for the next run."""
+        if self._ended.is_set():
+            return
+        self._moved = time.monotonic()
+        while len(self._store) and not self._late():
+            self._ended.wait(0.01)
+        self._ended.set()
+        self._wake.set()
+        self._thread.join(HURRY)
+        if self._online:
+            status = self._status("offline", "stopped", since=utc(Moment.now()))
+            self._client.publish(self._topic("status"), status, qos=1, retain=True).wait_for_publish(HURRY)
+        self._client.disconnect()
+        # It may hang while it connects; being a daemon it does not hold up the end of the program.
+        leaving = threading.Thread(target=self._client.loop_stop, name="mqtt end", daemon=True)
+        leaving.start()
+        leaving.join(HURRY)
+        waiting, lost = len(self._store), self._store.dropped + self._refused
+        if waiting:
+            self._report(f"mqtt: {waiting:,} results wait in {self._store.path}; the next run sends them")
+        if lost:
+            self._report(f"mqtt: {lost:,} results are lost, as there was no room in {self._store.path}")
+        if not self._thread.is_alive():
+            self._store.close()
+
+    def _late(self) -> bool:
+        if self._online:
+            patience = HURRY if self._stop.is_set() else self._linger
+        else:
+            patience = 0.0 if self._stop.is_set() else min(self._linger, 2.0)
+        return time.monotonic() - self._moved > patience

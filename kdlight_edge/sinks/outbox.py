@@ -1,0 +1,174 @@
+"""A bounded queue and a thread of its own before a slow sink, so that a slow or dead one never slows the camera."""
+
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from kdlight_edge.decide import Prediction
+from kdlight_edge.errors import KDLightError
+from kdlight_edge.frame import Frame
+from kdlight_edge.sinks import Sink
+from kdlight_edge.sources import tell
+
+ROOM = 1000
+"""Predictions held at most; without their pictures about a kilobyte each."""
+
+PATIENCE = 10.0
+"""Seconds that a folder waits for a sink which delivers nothing, and that the end of a run waits for it."""
+
+HURRY = 0.3
+"""Seconds that the end of a run waits where a signal asked for it."""
+
+
+class Undelivered(KDLightError):
+    """A prediction that its receiver will not have; ``reason`` is one word for the counters."""
+
+    def __init__(self, reason: str, text: str) -> None:
+        super().__init__(text)
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """How a sink with a queue stands."""
+
+    sink: str
+    waiting: int
+    delivered: int
+    dropped: Mapping[str, int]
+    """How many were given up, by reason in one word."""
+
+
+class Outbox:
+    """Takes predictions at once and hands them to another sink from a thread of its own, in order.
+
+    When the queue is full the oldest prediction makes room, as the newest says what is true now: counted as ``full``.
+    What the sink raises is counted by its reason, told once, and the next prediction is tried. What is left at the end
+    is counted as ``closing``.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        sink: Sink,
+        *,
+        stop: threading.Event,
+        wait: bool = False,
+        room: int = ROOM,
+        patience: float = PATIENCE,
+        report: Callable[[str], None] = tell,
+    ) -> None:
+        """Start the thread.
+
+        Args:
+            name: of the sink, in the counters and for people.
+            sink: its ``close`` is called from another thread than ``write``, which it must end within a moment.
+            stop: once set, the end of the run waits `HURRY` and not ``patience``.
+            wait: let the writer wait for room (a folder, which can), until nothing was delivered for ``patience``.
+            room: predictions held at most.
+            patience: seconds, see `PATIENCE`.
+            report: takes a line for people when deliveries begin to fail, when they work again, and at the end.
+        """
+        self.wants_frames = sink.wants_frames
+        self._name, self._sink, self._stop, self._wait = name, sink, stop, wait
+        self._room, self._patience, self._report = room, patience, report
+        self._changed = threading.Condition()
+        self._queue: deque[tuple[Prediction, Frame | None]] = deque()
+        self._busy = self._closing = self._failing = False
+        self._moved = time.monotonic()
+        """When something was delivered or given up by the sink; the queue counts as stuck when that is long ago."""
+        self._delivered = 0
+        self._dropped: Counter[str] = Counter()
+        self._error: BaseException | None = None
+        # A daemon, as a delivery that hangs must not hold up the end of the program.
+        self._thread = threading.Thread(target=self._work, name=f"outbox {name}", daemon=True)
+        self._thread.start()
+
+    def write(self, prediction: Prediction, frame: Frame | None) -> None:
+        """Queue one prediction; returns at once, but see ``wait``."""
+        with self._changed:
+            if self._error is not None:
+                raise self._error
+            if not self._queue and not self._busy:
+                self._moved = time.monotonic()
+            if self._wait:
+                self._wait_until(lambda: len(self._queue) < self._room, self._patience)
+            if len(self._queue) >= self._room:
+                self._queue.popleft()
+                self._dropped["full"] += 1
+            self._queue.append((prediction, frame))
+            self._changed.notify_all()
+
+    def _wait_until(self, done: Callable[[], bool], patience: float) -> None:
+        """Wait, with the lock held, until ``done`` or until nothing has moved for ``patience`` seconds."""
+        while not done() and self._error is None:
+            left = self._moved + (HURRY if self._stop.is_set() else patience) - time.monotonic()
+            if left <= 0:
+                return
+            self._changed.wait(min(left, HURRY))
+
+    def delivery(self) -> Delivery:
+        """Return how it stands; may be asked from any thread."""
+        with self._changed:
+            return Delivery(self._name, len(self._queue) + self._busy, self._delivered, dict(self._dropped))
+
+    def close(self) -> None:
+        """Wait for what is queued, as long as it moves, give the rest up and close the sink; told in one line."""
+        with self._changed:
+            if self._closing:
+                return
+            self._moved = time.monotonic()
+            self._wait_until(lambda: not self._queue and not self._busy, self._patience)
+            self._closing = True
+            self._dropped["closing"] += len(self._queue)
+            self._queue.clear()
+            self._changed.notify_all()
+        self._sink.close()
+        self._thread.join(HURRY)
+        if self._error is not None:
+            raise self._error
+        self._tell_the_end()
+
+    def _tell_the_end(self) -> None:
+        found = self.delivery()
+        dropped = {reason: count for reason, count in found.dropped.items() if count}
+        if found.waiting:  # its thread still hangs in the sink
+            dropped["closing"] = dropped.get("closing", 0) + found.waiting
+        if dropped:
+            lost, reasons = sum(dropped.values()), ", ".join(f"{count:,} {reason}" for reason, count in dropped.items())
+            self._report(f"{self._name}: {lost:,} of {lost + found.delivered:,} results were not delivered ({reasons})")
+
+    def _work(self) -> None:
+        while (item := self._take()) is not None:
+            reason = ""
+            try:
+                self._sink.write(*item)
+            except (KDLightError, OSError) as error:
+                reason = error.reason if isinstance(error, Undelivered) else "failed"
+                if not self._failing and not self._closing:
+                    self._report(f"{self._name}: {error}")
+            except BaseException as error:  # noqa: BLE001 - a fault of ours: carried to the writer, which raises it
+                self._error = error
+            self._settle(reason)
+
+    def _take(self) -> tuple[Prediction, Frame | None] | None:
+        with self._changed:
+            while not self._queue and not self._closing:
+                self._changed.wait()
+            if self._closing or self._error is not None:
+                return None
+            self._busy = True
+            return self._queue.popleft()
+
+    def _settle(self, reason: str) -> None:
+        with self._changed:
+            self._busy = False
+            self._moved = time.monotonic()
+            if reason:
+                self._dropped["closing" if self._closing else reason] += 1
+            elif self._error is None:
+                self._delivered += 1
+            self._failing = bool(reason)
+            self._changed.notify_all()

@@ -1,0 +1,78 @@
+"""A file of lines that is followed by the next one when it is full: FILE is written, FILE.000001 is the oldest."""
+
+import os
+import re
+from pathlib import Path
+
+from kdlight_edge.errors import KDLightError, UsageError
+from kdlight_edge.sinks.lines import append_lines
+
+KEPT = 9
+"""Full files kept beside the one that is written, where the oldest are removed at all."""
+
+_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 1 << 10, "mi": 1 << 20, "gi": 1 << 30}
+
+
+def size_of(text: str) -> int:
+    """Return the bytes that ``10MB``, ``500k`` or ``1GiB`` means.
+
+    Raises:
+        UsageError: it means none, or less than a kilobyte.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmg]i?|)b?", text.strip(), re.IGNORECASE)
+    size = int(float(match[1]) * _UNITS[match[2].lower()]) if match else 0
+    if size < _UNITS["k"]:
+        raise UsageError(f"--rotate {text} is not a size; give 10MB, 500kB, 1GB, or anything from 1kB")
+    return size
+
+
+class Rotating:
+    """Goes on with a file where it was left, and begins the next one before a line would make it too large."""
+
+    def __init__(self, path: str | os.PathLike[str], *, limit: int = 0, keep: int = 0, at_once: bool = True) -> None:
+        """Open the file.
+
+        Args:
+            path: of the file that is written; the full ones stand beside it.
+            limit: bytes; 0 never begins another.
+            keep: full files kept; 0 keeps all.
+            at_once: as for `Lines`.
+
+        Raises:
+            KDLightError: it cannot be opened, or another process is writing it.
+        """
+        self.path = Path(path)
+        self._limit, self._keep, self._at_once = limit, keep, at_once
+        self._lines, self._size, self.torn = append_lines(path, at_once=at_once)
+        """``torn``: bytes of a line without an end that were cut off."""
+
+    def write(self, line: str) -> None:
+        """Take a line of ASCII without its end; raises as `Lines.write`."""
+        size = len(line) + 1
+        if self._limit and self._size and self._size + size > self._limit:
+            self._turn()
+        self._lines.write(line)
+        self._size += size
+
+    def _turn(self) -> None:
+        self._lines.close()
+        full = earlier(self.path)
+        number = int(full[-1].suffix[1:]) + 1 if full else 1
+        try:
+            self.path.rename(f"{self.path}.{number:06}")
+            for old in full[: max(0, len(full) + 1 - self._keep)] if self._keep else ():
+                old.unlink(missing_ok=True)
+        except OSError as error:
+            raise KDLightError(f"{self.path} cannot be put aside: {error.strerror}; what is there is whole") from error
+        self._lines, self._size, _ = append_lines(self.path, at_once=self._at_once)
+
+    def close(self) -> None:
+        """Write what is held back and let go; raises as `Lines.write`."""
+        self._lines.close()
+
+
+def earlier(path: Path) -> list[Path]:
+    """Return the full files before ``path``, the oldest first."""
+    form = re.compile(re.escape(path.name) + r"\.\d{6,}")
+    found = [entry for entry in path.parent.iterdir() if form.fullmatch(entry.name)] if path.parent.is_dir() else []
+    return sorted(found, key=lambda entry: int(entry.suffix[1:]))

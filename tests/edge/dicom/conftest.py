@@ -1,0 +1,68 @@
+"""Scans made of a few chosen numbers, so that what a reader sees can be computed by hand."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+pytest.importorskip("pydicom", reason="the extra dicom is not installed")
+
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
+
+MakeScan = Callable[..., Dataset]
+
+NAME, NUMBER = "DOE^JANE", "PATIENT-4711"
+"""What must never be told."""
+
+CLASSES = {
+    "DX": UID("1.2.840.10008.5.1.4.1.1.1.1"),
+    "CT": UID("1.2.840.10008.5.1.4.1.1.2"),
+    "US": UID("1.2.840.10008.5.1.4.1.1.3.1"),
+}
+
+
+@pytest.fixture(scope="session")
+def make_scan() -> MakeScan:
+    """Return ``make(pixels, *, modality, frames, **tags) -> Dataset``; pixels are [frames,] h, w [, 3]."""
+    return _make_scan
+
+
+def _make_scan(pixels: npt.NDArray[Any], *, modality: str = "DX", frames: int = 0, **tags: Any) -> Dataset:
+    shape = pixels.shape[1:] if frames else pixels.shape
+    scan = Dataset()
+    scan.file_meta = FileMetaDataset()
+    scan.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    scan.SOPClassUID = scan.file_meta.MediaStorageSOPClassUID = CLASSES[modality]
+    scan.SOPInstanceUID = scan.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+    scan.StudyInstanceUID, scan.SeriesInstanceUID = generate_uid(), generate_uid()
+    scan.PatientName, scan.PatientID, scan.PatientBirthDate, scan.PatientSex = NAME, NUMBER, "19700101", "F"
+    scan.StudyDate, scan.StudyTime, scan.StudyID, scan.AccessionNumber = "20260101", "120000", "1", "ACCESSION"
+    scan.ReferringPhysicianName = "ROE^RICHARD"
+    scan.Modality, scan.BodyPartExamined, scan.SeriesNumber, scan.InstanceNumber = modality, "CHEST", 1, 1
+    scan.Rows, scan.Columns = shape[:2]
+    scan.SamplesPerPixel = 3 if len(shape) == 3 else 1
+    if scan.SamplesPerPixel == 3:
+        scan.PlanarConfiguration = 0
+    if frames:
+        scan.NumberOfFrames = frames
+    bits = pixels.dtype.itemsize * 8
+    scan.BitsAllocated, scan.BitsStored, scan.HighBit = bits, bits, bits - 1
+    scan.PixelRepresentation = int(pixels.dtype.kind == "i")
+    scan.PhotometricInterpretation = "RGB" if len(shape) == 3 else "MONOCHROME2"
+    content = np.ascontiguousarray(pixels).tobytes()
+    for keyword, value in tags.items():
+        setattr(scan, keyword, value)
+    scan.add_new("PixelData", "OB" if bits == 8 else "OW", content + b"\0" * (len(content) % 2))
+    return scan
+
+
+@pytest.fixture(autouse=True)
+def _quiet(recwarn: pytest.WarningsRecorder) -> None:
+    """Pytest turns warnings into errors; pydicom's about odd files are told by our own lines, as they are in use."""
+    import warnings
+
+    del recwarn
+    warnings.filterwarnings("ignore", module=r"(pydicom|pynetdicom|highdicom)(\..*)?$")

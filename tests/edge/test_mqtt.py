@@ -1,0 +1,374 @@
+"""MQTT against a real broker that is stopped, frozen and started, and with kill -9 of the program that sends."""
+
+import functools
+import gc
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import paho.mqtt.client as paho
+import pytest
+from paho.mqtt.enums import CallbackAPIVersion
+
+from kdlight_edge.cli import main
+from kdlight_edge.decide import Prediction
+from kdlight_edge.errors import UsageError
+from kdlight_edge.frame import Moment
+from kdlight_edge.sinks.mqtt import Mqtt, broker_of, check_device
+from kdlight_edge.sinks.store import Store
+from kdlight_edge.sources import Patience
+
+MOSQUITTO = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin")
+LIMIT = 30.0
+ORIGIN = {"engine": "fake", "bundle": {"name": "tiny"}}
+
+pytestmark = pytest.mark.skipif(MOSQUITTO is None, reason="mosquitto is not installed: apt install mosquitto")
+
+
+class Broker:
+    """A mosquitto that keeps sessions over a restart."""
+
+    def __init__(self, folder: Path) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.url = f"mqtt://127.0.0.1:{self.port}"
+        self.config = folder / "mosquitto.conf"
+        self.config.write_text(
+            f"listener {self.port} 127.0.0.1\nallow_anonymous true\nmax_queued_messages 0\nuser root\n"
+            f"persistence true\npersistence_location {folder}/\n"
+        )
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it and wait until it listens."""
+        assert MOSQUITTO is not None
+        self.process = subprocess.Popen(
+            [MOSQUITTO, "-c", str(self.config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        until(self._listens)
+
+    def _listens(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+    def stop(self) -> None:
+        """End it in good order, so that it saves its sessions."""
+        if self.process is not None:
+            self.process.send_signal(signal.SIGCONT)
+            self.process.terminate()
+            self.process.wait(LIMIT)
+            self.process = None
+
+
+class Listener:
+    """A subscriber with a session that the broker keeps while it is away."""
+
+    def __init__(self, broker: Broker) -> None:
+        self.results: list[dict[str, Any]] = []
+        self.states: list[str] = []
+        self._ready = threading.Event()
+        self._client = paho.Client(CallbackAPIVersion.VERSION2, "listener", clean_session=False)
+        self._client.on_connect = lambda client, *_: client.subscribe("kdlight/#", qos=1)
+        self._client.on_subscribe = lambda *_: self._ready.set()
+        self._client.on_message = self._take
+        self._client.reconnect_delay_set(1, 1)
+        self._client.connect("127.0.0.1", broker.port)
+        self._client.loop_start()
+        assert self._ready.wait(LIMIT)
+
+    def _take(self, _client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
+        content = json.loads(message.payload)
+        if message.topic.endswith("/status"):
+            self.states.append(content["state"])
+        else:
+            self.results.append(content)
+
+    def once(self) -> list[dict[str, Any]]:
+        """Return the results as one who knows the ids that it has seen."""
+        return list({result["id"]: result for result in reversed(self.results)}.values())[::-1]
+
+    def close(self) -> None:
+        """Disconnect."""
+        self._client.disconnect()
+        self._client.loop_stop()
+
+
+def until(done: Callable[[], bool]) -> None:
+    end = time.monotonic() + LIMIT
+    while not done():
+        assert time.monotonic() < end, "it did not come to pass"
+        time.sleep(0.01)
+
+
+def prediction(index: int) -> Prediction:
+    return Prediction("cam", index, Moment.now(), Moment.now(), "accepted", "", "crack", 0.9, (("crack", 0.9),), 0.1)
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Broker]:
+    made = Broker(tmp_path)
+    made.start()
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def listener(broker: Broker) -> Iterator[Listener]:
+    made = Listener(broker)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def sender(broker: Broker, tmp_path: Path) -> Iterator[Callable[..., Mqtt]]:
+    made: list[Mqtt] = []
+
+    def make(**keywords: Any) -> Mqtt:
+        keywords.setdefault("report", lambda _: None)
+        store = Store(tmp_path / "store.sqlite", limit=keywords.pop("limit", 1 << 20))
+        patience = Patience(first_wait=1, longest_wait=1)
+        made.append(
+            Mqtt(broker_of(broker.url), "wall", store, ORIGIN, stop=threading.Event(), patience=patience, **keywords)
+        )
+        return made[-1]
+
+    yield make
+    for mqtt in made:
+        mqtt.close()
+
+
+def test_results_arrive_in_order_each_with_an_id_and_the_device(
+    sender: Callable[..., Mqtt], listener: Listener
+) -> None:
+    mqtt = sender()
+    for index in range(100):
+        mqtt.write(prediction(index), None)
+    mqtt.close()
+    until(lambda: len(listener.results) == 100)
+    assert [result["index"] for result in listener.results] == list(range(100))
+    assert len({result["id"] for result in listener.results}) == 100
+    assert {result["device"] for result in listener.results} == {"wall"}
+    assert listener.results[0]["schema"] == "kdlight-edge/prediction/1"
+    assert mqtt.delivery().delivered == 100
+    assert mqtt.delivery().waiting == 0
+
+
+def test_the_status_is_kept_by_the_broker_and_says_online_then_offline(
+    sender: Callable[..., Mqtt], listener: Listener, broker: Broker
+) -> None:
+    mqtt = sender()
+    until(lambda: listener.states == ["online"])
+    mqtt.close()
+    until(lambda: listener.states == ["online", "offline"])
+    listener.close()
+    late = Listener(broker)
+    until(lambda: late.states == ["offline"])
+    late.close()
+
+
+def test_a_broker_stopped_and_started_gets_every_result_once_in_order(
+    sender: Callable[..., Mqtt], listener: Listener, broker: Broker
+) -> None:
+    told: list[str] = []
+    mqtt = sender(report=told.append)
+    index = 0
+    for _ in range(2):
+        for _ in range(150):  # what is on its way when the broker goes is the hard part: do not wait for it
+            mqtt.write(prediction(index), None)
+            index += 1
+        broker.stop()
+        for _ in range(50):
+            mqtt.write(prediction(index), None)
+            index += 1
+        assert mqtt.delivery().waiting >= 50
+        broker.start()
+        until(lambda: mqtt.delivery().waiting == 0)
+    until(lambda: len(listener.once()) == index)
+    assert [result["index"] for result in listener.once()] == list(range(index))
+    assert any("lost" in line for line in told)
+    assert any("is back" in line for line in told)
+
+
+def test_a_frozen_broker_does_not_hold_up_the_writer(
+    sender: Callable[..., Mqtt], listener: Listener, broker: Broker
+) -> None:
+    mqtt = sender()
+    until(lambda: listener.states == ["online"])
+    assert broker.process is not None
+    broker.process.send_signal(signal.SIGSTOP)
+    for index in range(200):
+        mqtt.write(prediction(index), None)
+    assert mqtt.delivery().waiting == 200
+    broker.process.send_signal(signal.SIGCONT)
+    until(lambda: len(listener.results) == 200)
+    assert [result["index"] for result in listener.results] == list(range(200))
+
+
+def test_what_waits_at_the_end_of_a_run_is_sent_by_the_next(
+    sender: Callable[..., Mqtt], listener: Listener, broker: Broker
+) -> None:
+    told: list[str] = []
+    broker.stop()
+    first = sender(report=told.append, linger=0.0)
+    for index in range(30):
+        first.write(prediction(index), None)
+    first.close()
+    assert "30 results wait in" in told[-1]
+    broker.start()
+    second = sender()
+    second.write(prediction(30), None)
+    until(lambda: len(listener.results) == 31)
+    assert [result["index"] for result in listener.results] == list(range(31))
+
+
+def test_a_store_that_is_full_gives_up_the_oldest_and_says_so(
+    sender: Callable[..., Mqtt], listener: Listener, broker: Broker
+) -> None:
+    told: list[str] = []
+    broker.stop()
+    mqtt = sender(report=told.append, limit=20_000)
+    for index in range(200):
+        mqtt.write(prediction(index), None)
+    full = mqtt.delivery().dropped["full"]
+    assert full > 100
+    broker.start()
+    until(lambda: len(listener.once()) == 200 - full)
+    assert [result["index"] for result in listener.once()] == list(range(full, 200))
+    mqtt.close()
+    assert f"{full} results are lost" in told[-1]
+
+
+def test_a_broker_that_refuses_is_told_once(broker: Broker, tmp_path: Path) -> None:
+    broker.stop()
+    broker.config.write_text(broker.config.read_text().replace("allow_anonymous true", "allow_anonymous false"))
+    broker.start()
+    told: list[str] = []
+    store = Store(tmp_path / "store.sqlite")
+    mqtt = Mqtt(
+        broker_of(broker.url.replace("//", "//user:secret@")), "wall", store, ORIGIN,
+        stop=threading.Event(), linger=0.0, report=told.append,
+    )  # fmt: skip
+    until(lambda: bool(told))
+    assert "refuses" in told[0]
+    assert "secret" not in " ".join(told)
+    mqtt.close()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # paho drops a refused socket unclosed
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed: apt install openssl")
+def test_over_tls_a_broker_is_believed_only_with_a_certificate_that_is_trusted(
+    broker: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broker.stop()
+    key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
+    request = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=broker"]
+    files = ["-keyout", str(key), "-out", str(certificate), "-addext", "subjectAltName=IP:127.0.0.1"]
+    subprocess.run([*request, *files], check=True, capture_output=True)
+    broker.config.write_text(f"{broker.config.read_text()}keyfile {key}\ncertfile {certificate}\n")
+    broker.start()
+    for trusted in (False, True):
+        if trusted:
+            monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        told: list[str] = []
+        store = Store(tmp_path / f"{trusted}.sqlite")
+        address = broker_of(broker.url.replace("mqtt:", "mqtts:"))
+        mqtt = Mqtt(address, "wall", store, ORIGIN, stop=threading.Event(), linger=0.0, report=told.append)
+        mqtt.write(prediction(0), None)
+        until(functools.partial(_either, mqtt, told))
+        assert mqtt.delivery().delivered == trusted
+        mqtt.close()
+        assert ("certificate verify failed" in "".join(told)) != trusted
+    until(lambda: not any(thread.name.startswith(("paho", "mqtt")) for thread in threading.enumerate()))
+    gc.collect()
+
+
+def _either(mqtt: Mqtt, told: list[str]) -> bool:
+    return bool(told) or mqtt.delivery().delivered == 1
+
+
+def run_infer(bundle: Path, broker: Broker, store: Path, *more: str) -> "subprocess.Popen[str]":
+    command = [
+        sys.executable, "-m", "kdlight_edge.cli", "infer", "--camera", "scene:crack?size=64x64&fps=200", "--json",
+        "--model", str(bundle), "--mqtt", broker.url, "--mqtt-device", "wall", "--mqtt-store", str(store), *more,
+    ]  # fmt: skip
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+
+
+def test_kill_9_of_the_program_loses_nothing_that_it_has_told(
+    tiny_bundle: Callable[..., Path], listener: Listener, broker: Broker, tmp_path: Path
+) -> None:
+    bundle, told = tiny_bundle(), list[tuple[str, int]]()
+    for lines in (5, 60, 150):
+        with run_infer(bundle, broker, tmp_path / "store.sqlite") as child:
+            assert child.stdout is not None
+            seen = [child.stdout.readline() for _ in range(lines)]
+            child.send_signal(signal.SIGKILL)
+            seen += [line for line in child.stdout.read().splitlines(keepends=True) if line.endswith("\n")]
+        told += [(record["captured"], record["index"]) for record in map(json.loads, seen)]
+        until(lambda: listener.states[-1:] == ["offline"])  # the last will
+        listener.states.clear()
+    with run_infer(bundle, broker, tmp_path / "store.sqlite", "--frames", "3") as last:
+        assert last.wait(LIMIT) == 0
+        assert last.stdout is not None
+        told += [(record["captured"], record["index"]) for record in map(json.loads, last.stdout)]
+    numbers = [int(result["id"].rpartition("-")[2]) for result in listener.once()]
+    assert numbers == list(range(1, len(numbers) + 1))
+    arrived = [(result["captured"], result["index"]) for result in listener.once()]
+    assert len(set(arrived)) == len(arrived)
+    assert set(told) <= set(arrived)
+    assert len(told) > 200
+
+
+def test_a_folder_run_delivers_all_before_it_ends(
+    tiny_bundle: Callable[..., Path], listener: Listener, broker: Broker, tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    arguments = [
+        "infer",
+        "--camera",
+        "scene:crack?size=64x64&fps=100&frames=40",
+        "--model",
+        str(tiny_bundle()),
+        "--json",
+    ]
+    store = ["--mqtt", broker.url, "--mqtt-device", "wall", "--mqtt-store", str(tmp_path / "s" / "store.sqlite")]
+    assert main([*arguments, *store]) == 0
+    said = [json.loads(line)["index"] for line in capfd.readouterr().out.splitlines()]
+    until(lambda: len(listener.results) == len(said))
+    assert [result["index"] for result in listener.results] == said
+
+
+@pytest.mark.parametrize(
+    "url", ["127.0.0.1", "http://host", "mqtt://", "mqtt://h:0", "mqtt://h:99999", "mqtt://h/a+b", "mqtt://a..b"]
+)
+def test_what_is_no_address_of_a_broker_is_refused(url: str) -> None:
+    with pytest.raises(UsageError, match="--mqtt is not the address of a broker"):
+        broker_of(url)
+
+
+def test_an_address_may_hold_user_port_and_prefix_and_the_password_may_come_from_outside(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = broker_of("mqtts://u:p%40ss@host/site/7")
+    assert (found.host, found.port, found.tls, found.user) == ("host", 8883, True, "u")
+    assert found.password == "p@ss"  # noqa: S105 - an example
+    assert found.prefix == "site/7"
+    monkeypatch.setitem(os.environ, "KDLIGHT_MQTT_PASSWORD", "other")
+    assert broker_of("mqtt://u@host").password == "other"  # noqa: S105 - an example
+    assert "other" not in f"{found}{found!r}"
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "a+b", "#", ".x", "a b", "a\nb"])
+def test_a_device_whose_name_cannot_be_in_a_topic_is_refused(name: str) -> None:
+    with pytest.raises(UsageError, match="--mqtt-device"):
+        check_device(name)

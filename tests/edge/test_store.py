@@ -1,0 +1,156 @@
+"""The queue on the disk: in order, bounded, whole after kill -9, and one process at a time."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from kdlight_edge.errors import KDLightError
+from kdlight_edge.sinks.store import Store, default_path
+
+
+def bodies(store: Store) -> list[str]:
+    return [body for _, body in store.after(0, 1000)]
+
+
+def test_what_is_put_in_comes_out_in_order_and_only_once_taken_it_is_gone(tmp_path: Path) -> None:
+    store = Store(tmp_path / "q.sqlite")
+    for text in "abc":
+        store.put(text)
+    assert bodies(store) == ["a", "b", "c"]
+    assert store.after(1, 1) == [(2, "b")]
+    store.take([1, 3, 99])
+    assert (bodies(store), len(store)) == (["b"], 1)
+    store.close()
+    store.close()
+
+
+def test_a_store_goes_on_where_it_was_left_and_no_number_is_used_again(tmp_path: Path) -> None:
+    store = Store(tmp_path / "q.sqlite")
+    name = store.name
+    store.put("a")
+    store.put("b")
+    store.take([1, 2])
+    store.close()
+    again = Store(tmp_path / "q.sqlite")
+    again.put("c")
+    assert again.after(0, 9) == [(3, "c")]
+    assert again.name == name
+    again.close()
+
+
+def test_the_oldest_make_room_and_are_counted(tmp_path: Path) -> None:
+    store = Store(tmp_path / "q.sqlite", limit=1000)
+    for number in range(25):
+        store.put(f"{number:0100}")
+    left = [int(body) for body in bodies(store)]
+    assert left == list(range(25 - len(left), 25))
+    assert 7 <= len(left) <= 10
+    assert store.dropped == 25 - len(left)
+    store.close()
+
+
+def test_the_file_stays_small_when_much_has_gone_through_it(tmp_path: Path) -> None:
+    store = Store(tmp_path / "q.sqlite", limit=10_000)
+    for _ in range(40):
+        for _ in range(50):
+            store.put("x" * 100)
+        store.checkpoint()
+    size = sum(entry.stat().st_size for entry in tmp_path.iterdir())
+    assert size < 300_000
+    store.close()
+
+
+def test_a_process_that_is_killed_leaves_all_that_it_put_in(tmp_path: Path) -> None:
+    script = (
+        "import sys\nfrom kdlight_edge.sinks.store import Store\n"
+        "store = Store(sys.argv[1])\n"
+        "for n in range(10**9):\n    store.put(str(n))\n    print(n, flush=True)\n"
+    )
+    for _ in range(3):
+        child = subprocess.Popen(
+            [sys.executable, "-c", script, tmp_path / "q.sqlite"], stdout=subprocess.PIPE, text=True
+        )
+        with child:
+            assert child.stdout is not None
+            for _ in range(200):
+                child.stdout.readline()
+            child.send_signal(signal.SIGKILL)
+            rest = child.stdout.read().splitlines(keepends=True)
+        told = max([199, *(int(line) for line in rest if line.endswith("\n"))])
+        store = Store(tmp_path / "q.sqlite")
+        found = store.after(0, 10**6)
+        assert [int(body) for _, body in found] == list(range(len(found)))
+        assert len(found) > told
+        store.take([number for number, _ in found])
+        store.close()
+
+
+def test_two_threads_lose_nothing(tmp_path: Path) -> None:
+    store = Store(tmp_path / "q.sqlite")
+
+    def write() -> None:
+        for number in range(500):
+            store.put(str(number))
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    got: list[str] = []
+    while len(got) < 500:
+        found = store.after(0, 20)
+        store.take([number for number, _ in found])
+        store.checkpoint()
+        got += [body for _, body in found]
+    writer.join()
+    assert got == [str(n) for n in range(500)]
+    store.close()
+
+
+def test_a_second_process_is_refused(tmp_path: Path) -> None:
+    store = Store(tmp_path / "q.sqlite")
+    with pytest.raises(KDLightError, match="in use by another kdlight-edge"):
+        Store(tmp_path / "q.sqlite")
+    store.close()
+
+
+def test_a_damaged_file_is_put_aside_and_told(tmp_path: Path) -> None:
+    path, told = tmp_path / "q.sqlite", list[str]()
+    path.write_bytes(b"this is not a database, whatever its name may say" * 100)
+    store = Store(path, report=told.append)
+    store.put("a")
+    assert bodies(store) == ["a"]
+    assert len(told) == 1
+    assert "damaged" in told[0]
+    assert (tmp_path / "q.sqlite.damaged").exists()
+    store.close()
+
+
+def test_a_full_disk_is_an_error_and_the_store_lives_on(tmp_path: Path) -> None:
+    store = Store(tmp_path / "q.sqlite")
+    store.put("a")
+    (pages,) = store._data.execute("PRAGMA page_count").fetchone()
+    store._data.execute(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(KDLightError, match="full"):
+        store.put("x" * 100_000)
+    store._data.execute("PRAGMA max_page_count = 100000")
+    store.put("b")
+    assert bodies(store) == ["a", "b"]
+    store.close()
+
+
+def test_a_folder_that_cannot_be_made_is_one_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(KDLightError, match="name another --mqtt-store"):
+        Store(tmp_path / "file" / "q.sqlite")
+
+
+def test_a_service_keeps_its_store_in_its_state_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("STATE_DIRECTORY", raising=False)
+    monkeypatch.setenv("XDG_STATE_HOME", os.fspath(tmp_path))
+    assert default_path("wall") == tmp_path / "kdlight-edge" / "mqtt-wall.sqlite"
+    monkeypatch.setenv("STATE_DIRECTORY", "/var/lib/kdlight:/var/lib/other")
+    assert default_path("wall") == Path("/var/lib/kdlight/mqtt-wall.sqlite")
