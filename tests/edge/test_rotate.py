@@ -115,14 +115,8 @@ def test_infer_appends_json_lines_and_rotates(
     tmp_path: Path, tiny_bundle: Callable[..., Path], capfd: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "out.jsonl"
-    arguments = [
-        "infer",
-        "--camera",
-        "scene:crack?size=64x64&fps=200&frames=20",
-        "--model",
-        str(tiny_bundle()),
-        "--json",
-    ]
+    arguments = ["infer", "--camera", "scene:crack?size=64x64&fps=200", "--frames", "20", "--json"]
+    arguments += ["--model", str(tiny_bundle())]
     said: list[str] = []
     for _ in range(2):
         assert main([*arguments, "--json-file", str(path), "--rotate", "2kB"]) == 0
