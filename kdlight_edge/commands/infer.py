@@ -54,6 +54,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--identity-key", metavar="FILE", help="of scans: hash identifiers with this key (default: a new one each run)"
     )
+    parser.add_argument("--dicom-out", metavar="DIR", help="of scans: write a report and a picture with the heat map")
+    parser.add_argument("--dicom-to", metavar="AET@HOST:PORT", help="of scans: send both to this node")
     parser.add_argument("--retries", type=int, metavar="N", help="attempts to reopen a lost camera (default: for ever)")
     parser.add_argument("--await-camera", action="store_true", help="wait for a camera that is not there at the start")
     outlets.add_arguments(parser)
@@ -191,6 +193,18 @@ def _folder(path: str) -> "Source":
     return Folder(path)
 
 
+def _answers(args: argparse.Namespace, classifier: "Classifier") -> "Sink":
+    from kdlight_edge.dicom.scan import CAUTION
+    from kdlight_edge.dicom.send import Sender, read_node
+    from kdlight_edge.sinks.dicom import DicomAnswers
+    from kdlight_edge.sources import tell
+
+    sender = None if args.dicom_to is None else Sender(read_node(args.dicom_to), tell)
+    tell(f"answers to scans are made; {CAUTION}")
+    folder = None if args.dicom_out is None else Path(args.dicom_out)
+    return DicomAnswers(classifier, folder=folder, sender=sender, tell=tell)
+
+
 def _sinks(args: argparse.Namespace, classifier: "Classifier", source: "Source") -> "list[Sink]":
     """Open what the flags ask for; stdout is last, so that its broken pipe finds the files written."""
     from kdlight_edge.sinks.csv import Csv
@@ -214,6 +228,8 @@ def _sinks(args: argparse.Namespace, classifier: "Classifier", source: "Source")
             JsonLines(open_lines(folder / "predictions.jsonl", at_once=live), classifier.origin),
             Csv(open_lines(folder / "predictions.csv", at_once=live)),
         ]
+    if args.dicom_out is not None or args.dicom_to is not None:
+        sinks.append(_answers(args, classifier))
     if args.csv:
         sinks.append(Csv(open_lines(args.csv, at_once=live)))
     if args.sheet:

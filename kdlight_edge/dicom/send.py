@@ -1,0 +1,120 @@
+"""Sending objects to a DICOM node, beside the run: a node that is slow or away never holds up the camera."""
+
+import queue
+import re
+import threading
+from collections.abc import Callable
+from typing import NamedTuple
+
+from pydicom.dataset import Dataset
+from pynetdicom import AE
+
+from kdlight_edge.dicom.listen import check_title
+from kdlight_edge.errors import UsageError
+
+OUR_TITLE = "KDLIGHT"
+
+WAITS = (1.0, 2.0, 4.0)
+"""Seconds between the attempts, of which there is one more than waits."""
+
+HELD = 64
+"""Objects that wait to be sent; one more is given up at once, and told."""
+
+CLOSE_SECONDS = 10.0
+"""How long the end of a run waits for what is still to be sent."""
+
+
+class Node(NamedTuple):
+    """A node on the network."""
+
+    title: str
+    host: str
+    port: int
+
+
+def read_node(text: str) -> Node:
+    """Read ``AET@HOST:PORT``.
+
+    Raises:
+        UsageError: it does not look like that.
+    """
+    found = re.fullmatch(r"([^@]+)@(\[[0-9a-fA-F:]+\]|[^:@]+):(\d{1,5})", text)
+    if found is None or not 0 < int(found[3]) < 65536:  # noqa: PLR2004 - ports have 16 bits
+        raise UsageError(f"--dicom-to {text} names no node; write it like ARCHIVE@10.0.0.5:104")
+    return Node(check_title(found[1]), found[2].strip("[]"), int(found[3]))
+
+
+class Sender:
+    """A queue and the thread that empties it; what could not be sent is counted and told."""
+
+    def __init__(self, node: Node, report: Callable[[str], None], waits: tuple[float, ...] = WAITS) -> None:
+        """Take where to send, who is told of losses, and the seconds between attempts."""
+        self.node = node
+        self.lost = 0
+        """Objects given up."""
+        self._report = report
+        self._waits = waits
+        self._waiting: queue.Queue[Dataset | None] = queue.Queue()
+        self._unsent = 0
+        self._over = threading.Event()
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(target=self._run, name="send", daemon=True)
+        self._thread.start()
+
+    def send(self, made: Dataset) -> None:
+        """Take an object; never waits."""
+        with self._lock:
+            room = self._unsent < HELD
+            self._unsent += room
+        if room:
+            self._waiting.put(made)
+        else:
+            self._lose(1, f"{HELD} objects wait already")
+
+    def _run(self) -> None:
+        while (made := self._waiting.get()) is not None:
+            reason = self._attempt(made)
+            for wait in self._waits:
+                if not reason or self._over.wait(wait):
+                    break
+                reason = self._attempt(made)
+            if self._over.is_set():
+                return
+            with self._lock:
+                self._unsent -= 1
+            if reason:
+                self._lose(1, reason)
+
+    def _attempt(self, made: Dataset) -> str:
+        """Send one object; returns why it could not be, or an empty string."""
+        entity = AE(ae_title=OUR_TITLE)
+        entity.connection_timeout = entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = 10
+        entity.add_requested_context(made.SOPClassUID, made.file_meta.TransferSyntaxUID)
+        association = entity.associate(self.node.host, self.node.port, ae_title=self.node.title)
+        if not association.is_established:
+            return "no association (away, or it knows neither our title nor this kind of object)"
+        try:
+            status = association.send_c_store(made).get("Status")
+        except (ValueError, RuntimeError) as error:
+            return f"it does not take this kind of object ({type(error).__name__})"
+        finally:
+            association.release()
+        if status is None:
+            return "no answer"
+        # Success, or a warning that the object was stored with other attributes (PS3.4, B.2.3).
+        return "" if status == 0 or status >> 8 == 0xB0 else f"refused with status 0x{status:04X}"  # noqa: PLR2004
+
+    def _lose(self, count: int, reason: str) -> None:
+        self.lost += count
+        what = "an answer was" if count == 1 else f"{count} answers were"
+        self._report(f"{what} not sent to {self.node.title}@{self.node.host}:{self.node.port}: {reason}")
+
+    def close(self) -> None:
+        """Send what waits, with all its attempts, for `CLOSE_SECONDS`; what is left is counted and told."""
+        if self._over.is_set():
+            return
+        self._waiting.put(None)
+        self._thread.join(CLOSE_SECONDS)
+        self._over.set()
+        if self._unsent:
+            self._lose(self._unsent, "the run is over")
