@@ -80,6 +80,7 @@ EXTRA_OF_PACKAGE = {
     "numpy": "runtime",
     "cv2": "runtime",
     "onnxruntime": "runtime",
+    "openvino": "openvino",
     "onnx": "export",
     "torch": "train",
     "torchvision": "train",
