@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from kdlight_edge.errors import BundleError
-from kdlight_edge.manifest import Artifact, Manifest, from_json, to_json
+from kdlight_edge.manifest import Artifact, Manifest, Part, from_json, to_json
 
 MANIFEST = "manifest.json"
 
@@ -53,7 +53,9 @@ def open_bundle(path: str | os.PathLike[str]) -> Bundle:
     manifest = from_json(record)
     bundle = Bundle(folder, manifest)
     for artifact in manifest.artifacts:
-        _check_artifact(bundle, artifact)
+        _check_file(bundle, artifact)
+        for part in artifact.parts:
+            _check_file(bundle, part)
     return bundle
 
 
@@ -109,13 +111,13 @@ def sha256_of(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def _check_artifact(bundle: Bundle, artifact: Artifact) -> None:
-    file = bundle.file_of(artifact)
+def _check_file(bundle: Bundle, named: Artifact | Part) -> None:
+    file = _inside(bundle.path, named.file)
     try:
         content = file.read_bytes()
     except OSError as error:
-        raise BundleError(f"{bundle.path} lacks its file {artifact.file} ({_reason(error)}); copy it again") from error
-    if sha256_of(content) != artifact.sha256:
+        raise BundleError(f"{bundle.path} lacks its file {named.file} ({_reason(error)}); copy it again") from error
+    if sha256_of(content) != named.sha256:
         raise BundleError(f"{file} was changed after export (its SHA-256 differs); copy the bundle again")
 
 

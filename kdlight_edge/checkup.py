@@ -20,12 +20,16 @@ from kdlight_edge.errors import EXTRA_OF_PACKAGE
 
 PURPOSE = {
     "runtime": "infer",
+    "openvino": "infer, faster",
     "mqtt": "infer --mqtt",
     "dicom": "infer on scans",
     "export": "export",
     "train": "train",
 }
 """What a person wants to do with each extra."""
+
+IMPORTED = frozenset({"runtime", "openvino"})
+"""Extras whose packages ``infer`` loads: they are not only looked for."""
 
 IMPORT_SECONDS = 60
 """A Pi Zero needs half a minute for the largest package of the runtime."""
@@ -83,7 +87,7 @@ def _package(name: str, owners: list[str]) -> Entry:
     """
     extra = EXTRA_OF_PACKAGE[name]
     installed = importlib.util.find_spec(name) is not None
-    reason = _import_failure(name) if installed and extra == "runtime" else ""
+    reason = _import_failure(name) if installed and extra in IMPORTED else ""
     again = "--force-reinstall " if reason else ""
     return {
         "name": name,
@@ -114,12 +118,12 @@ def _import_failure(name: str) -> str:
 
 
 def _engine(name: str, packages: list[Entry]) -> Entry:
-    """An engine runs when its package, which has its name, and the runtime's other packages do."""
-    broken = [entry["name"] for entry in packages if entry["extra"] == "runtime" and not entry["works"]]
-    known = {entry["name"] for entry in packages}
-    if name not in known and importlib.util.find_spec(name) is None:
-        broken.insert(0, name)
-    needs = f"needs {', '.join(broken)}" if broken else ""
+    """An engine runs when its package, which has its name, and the runtime's packages that are no engine do."""
+    others = ENGINES.keys() - {name}
+    needed = [entry for entry in packages if entry["extra"] in IMPORTED and entry["name"] not in others]
+    broken = [entry["name"] for entry in needed if not entry["works"]]
+    mend = next((entry["mend"] for entry in needed if entry["name"] == name and not entry["installed"]), "")
+    needs = f"needs {', '.join(broken)}" + (f": {mend}" if mend and broken == [name] else "") if broken else ""
     return {"name": name, "format": ENGINES[name][1], "runs": not broken, "reason": needs}
 
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from kdlight_edge.bundle import Bundle, open_bundle
 from kdlight_edge.decide import Prediction, Settings, decide, refused
 from kdlight_edge.dicom.suited import unsuited
-from kdlight_edge.engines import Engine, Outputs, open_engine
+from kdlight_edge.engines import Engine, Outputs, open_told
 from kdlight_edge.errors import ParityError
 from kdlight_edge.frame import Frame
 from kdlight_edge.prepare import prepare
@@ -24,7 +24,8 @@ from kdlight_edge.testing import golden_picture
 class Classifier:
     """An opened bundle with its engine. Thread-safe; an engine that is not (`Engine.concurrent`) is asked in turn."""
 
-    def __init__(self, bundle: Bundle, engine: Engine, settings: Settings) -> None:
+    def __init__(self, bundle: Bundle, engine: Engine, settings: Settings, fallback: str | None = None) -> None:
+        """Take an engine of the bundle; ``fallback`` tells why it is not the one that the bundle prefers."""
         self.bundle = bundle
         self.engine = engine
         self.settings = settings
@@ -36,6 +37,7 @@ class Classifier:
         self.origin: dict[str, Any] = {
             "engine": engine.name,
             "precision": artifact.precision,
+            "fallback": fallback,
             "bundle": {"name": manifest.name, "version": manifest.version, "digest": manifest.digest[:16]},
             "throttled": None,
         }
@@ -76,10 +78,11 @@ class Classifier:
         golden, artifact = self.bundle.manifest.golden, self.engine.artifact
         seen = self.outputs(golden_picture(seed) for seed in golden.seeds).logits
         difference = float(np.abs(seen - np.asarray(golden.logits[artifact.file], np.float32)).max())
-        if not difference <= golden.tolerance:
+        allowed = golden.allowed(artifact.file)
+        if not difference <= allowed:
             raise ParityError(
                 f"{self.engine.name} answers the golden pictures of {artifact.file} with logits off by "
-                f"{difference:.3g} (allowed {golden.tolerance:g}); do not use it here, export the bundle again"
+                f"{difference:.3g} (allowed {allowed:g}); do not use it here, export the bundle again"
             )
         return difference
 
@@ -102,6 +105,7 @@ def open_classifier(
         ParityError: the engine answers differently from the student.
     """
     bundle = open_bundle(path)
-    classifier = Classifier(bundle, open_engine(bundle, engine=engine, threads=threads), settings or Settings())
+    opened, fallback = open_told(bundle, engine=engine, threads=threads)
+    classifier = Classifier(bundle, opened, settings or Settings(), fallback)
     classifier.verify()
     return classifier

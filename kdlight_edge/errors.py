@@ -84,6 +84,7 @@ EXTRA_OF_PACKAGE = {
     "pynetdicom": "dicom",
     "highdicom": "dicom",
     "imagecodecs": "dicom",
+    "openvino": "openvino",
     "onnx": "export",
     "torch": "train",
     "torchvision": "train",

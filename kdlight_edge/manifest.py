@@ -53,6 +53,15 @@ class Thresholds:
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """A further file of an artifact, beside the one that the engine is given."""
+
+    file: str
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Artifact:
     """One file that an engine runs, with what was measured about it."""
 
@@ -70,6 +79,13 @@ class Artifact:
     """Share of held-out pictures with the same first label as the torch student, from encoded bytes on."""
     max_logit_difference: float | None = None
     """Largest |Δlogit| against the torch student over those pictures."""
+    parts: tuple[Part, ...] = ()
+    """Further files that the format needs: the weights of an OpenVINO IR."""
+
+    @property
+    def all_bytes(self) -> int:
+        """Size of the file and its parts together."""
+        return self.bytes + sum(part.bytes for part in self.parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +97,49 @@ class Golden:
     """Largest |Δlogit| that still counts as the same answer."""
     logits: Mapping[str, tuple[tuple[float, ...], ...]]
     """Artifact file to logits [len(seeds)][labels]."""
+    tolerances: Mapping[str, float] = field(default_factory=dict)
+    """Artifact file to its own tolerance where ``tolerance`` is too narrow: 8-bit sums are rounded more coarsely."""
+
+    def allowed(self, file: str) -> float:
+        """Return the tolerance of an artifact's file."""
+        return self.tolerances.get(file, self.tolerance)
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What the export measured about one file that it built, and whether the bundle got it."""
+
+    file: str
+    engine: str
+    format: Literal["onnx", "openvino", "tensorrt"]
+    precision: Literal["fp32", "fp16", "int8"]
+    bytes: int
+    kept: bool
+    reason: str
+    """Why it was kept or left out, for people."""
+    accuracy: float | None = None
+    """On the held-out pictures, 0 to 1."""
+    recall: Mapping[str, float] = field(default_factory=dict)
+    """Label to the share of its held-out pictures that were answered right, 0 to 1."""
+    agreement: float | None = None
+    """Share of pictures with the same first label as the torch student."""
+    max_logit_difference: float | None = None
+    p50_ms: float | None = None
+    """Median time of one picture on one thread, milliseconds, all files in turn; the lowest of several series."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trials:
+    """How the export chose its files."""
+
+    machine: str
+    """Where the times were measured, for people."""
+    pictures: int
+    """Held-out pictures that accuracy and recall were measured on."""
+    max_drop: float
+    """Points of accuracy that a precision was allowed to lose; a class twice as many."""
+    int8: Literal["auto", "on", "off"]
+    files: tuple[Trial, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,12 +201,15 @@ class Manifest:
     labels: tuple[Label, ...]
     input: Input
     artifacts: tuple[Artifact, ...]
+    """In order of preference: the first whose engine is there answers."""
     golden: Golden
     provenance: Provenance
     card: Card
     budgets: Mapping[str, Budget] = field(default_factory=dict)
     scans: Scans | None = None
     """None where nobody has said, so that any scan is answered."""
+    trials: Trials | None = None
+    """None for a bundle that was not made by ``export``."""
     digest: str = ""
     """SHA-256 over the canonical JSON of all other keys; catches an edited manifest."""
 

@@ -1,7 +1,8 @@
 """What several tests need: a real bundle with a network of a few numbers, made in a moment."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from kdlight_edge.bundle import sha256_of, write_bundle
 from kdlight_edge.classifier import Classifier
 from kdlight_edge.decide import Settings
 from kdlight_edge.engines import open_engine
-from kdlight_edge.manifest import Artifact, Card, Golden, Input, Label, Manifest, Provenance, Scans, Thresholds
+from kdlight_edge.manifest import Artifact, Card, Golden, Input, Label, Manifest, Part, Provenance, Scans, Thresholds
 from kdlight_edge.testing import golden_picture
 
 COLOURS = ((1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 1, 0), (0, 1, 1), (1, 0, 1))
@@ -23,10 +24,10 @@ GAIN = 12.0
 
 @pytest.fixture
 def tiny_bundle(tmp_path: Path) -> Callable[..., Path]:
-    """Return ``make(labels, *, size, name, accept, outlier, folder, scans) -> Path``, which writes NAME.kdl.
+    """Return ``make(labels, *, size, name, accept, outlier, folder, scans, openvino) -> Path``, which writes NAME.kdl.
 
     Its network answers by colour: a red picture is the first label (the positive one), a green one the second. Its
-    ``outlier`` output is the mean brightness, 0 to 1.
+    ``outlier`` output is the mean brightness, 0 to 1. With ``openvino`` it holds an IR too, and prefers it.
     """
 
     def make(
@@ -38,16 +39,21 @@ def tiny_bundle(tmp_path: Path) -> Callable[..., Path]:
         outlier: float | None = None,
         folder: Path | None = None,
         scans: Scans | None = None,
+        openvino: bool = False,
     ) -> Path:
-        content = tiny_onnx(len(labels), size)
-        manifest = dataclasses.replace(_manifest(labels, size, name, content, Thresholds(accept, outlier)), scans=scans)
+        files = {"model.onnx": tiny_onnx(len(labels), size)}
+        if openvino:
+            files = {**tiny_ir(files["model.onnx"]), **files}
+        manifest = _manifest(labels, size, name, files, Thresholds(accept, outlier))
+        manifest = dataclasses.replace(manifest, scans=scans)
         target = (folder or tmp_path) / f"{name}.kdl"
         # The golden logits come from the engine itself, which needs the bundle on disk: write it twice.
-        bundle = write_bundle(target, manifest, {"model.onnx": content})
-        with Classifier(bundle, open_engine(bundle, threads=1), Settings()) as classifier:
+        bundle = write_bundle(target, manifest, files)
+        with Classifier(bundle, open_engine(bundle, engine="onnxruntime", threads=1), Settings()) as classifier:
             logits = classifier.outputs(golden_picture(seed) for seed in manifest.golden.seeds).logits
-        golden = dataclasses.replace(manifest.golden, logits={"model.onnx": tuple(map(tuple, logits.tolist()))})
-        write_bundle(target, dataclasses.replace(manifest, golden=golden), {"model.onnx": content})
+        rows = {artifact.file: tuple(map(tuple, logits.tolist())) for artifact in manifest.artifacts}
+        golden = dataclasses.replace(manifest.golden, logits=rows)
+        write_bundle(target, dataclasses.replace(manifest, golden=golden), files)
         return target
 
     return make
@@ -87,8 +93,31 @@ def tiny_onnx(labels: int, size: int) -> bytes:
     return content
 
 
-def _manifest(labels: Sequence[str], size: int, name: str, content: bytes, thresholds: Thresholds) -> Manifest:
+def tiny_ir(content: bytes) -> dict[str, bytes]:
+    """Return the same network as OpenVINO IR."""
+    ov = pytest.importorskip("openvino", reason="openvino is not installed")
+    with tempfile.TemporaryDirectory() as folder:
+        ov.save_model(ov.Core().read_model(content), f"{folder}/model.xml", compress_to_fp16=False)
+        return {name: (Path(folder) / name).read_bytes() for name in ("model.xml", "model.bin")}
+
+
+def _artifacts(files: Mapping[str, bytes], thresholds: Thresholds) -> tuple[Artifact, ...]:
+    """Describe the files: a ``.bin`` belongs to the ``.xml`` of the same name."""
+    found = {name: Part(name, sha256_of(content), len(content)) for name, content in files.items()}
+    return tuple(
+        Artifact(
+            name, "openvino" if name.endswith(".xml") else "onnx", "fp32", part.sha256, part.bytes, 1.0, thresholds,
+            parts=(found["model.bin"],) if name.endswith(".xml") else (),
+        )
+        for name, part in found.items() if not name.endswith(".bin")
+    )  # fmt: skip
+
+
+def _manifest(
+    labels: Sequence[str], size: int, name: str, files: Mapping[str, bytes], thresholds: Thresholds
+) -> Manifest:
     seeds = (1, 2)
+    artifacts = _artifacts(files, thresholds)
     logits = tuple((0.0,) * len(labels) for _ in seeds)
     return Manifest(
         schema_version=1,
@@ -99,8 +128,8 @@ def _manifest(labels: Sequence[str], size: int, name: str, content: bytes, thres
         macs=3 * len(labels) * size * size,
         labels=tuple(Label(text, text.replace("_", " "), positive=i == 0) for i, text in enumerate(labels)),
         input=Input(size, size),
-        artifacts=(Artifact("model.onnx", "onnx", "fp32", sha256_of(content), len(content), 1.0, thresholds),),
-        golden=Golden(seeds, 1e-3, {"model.onnx": logits}),
+        artifacts=artifacts,
+        golden=Golden(seeds, 1e-3, {artifact.file: logits for artifact in artifacts}),
         provenance=Provenance("none", "arithmetic", {}, {}, {}, "2026-01-01", {}),
         card=Card("tests", "anything else", "no data"),
     )

@@ -11,6 +11,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="NAME.kdl", help="where the bundle shall stand")
     parser.add_argument("--target", default="cpu", metavar="T", help="jetson, rpi, cpu, a board's name, or auto (cpu)")
     parser.add_argument("--card", type=Path, metavar="FILE", help="TOML: names, intended use, terms of the data")
+    parser.add_argument(
+        "--int8", choices=("auto", "on", "off"), default="auto",
+        help="keep INT8 where it is as right and faster (auto), always, or never",
+    )  # fmt: skip
+    parser.add_argument(
+        "--max-drop", type=float, default=0.5, metavar="POINTS",
+        help="accuracy that INT8 may lose, in points; a class twice as many (0.5)",
+    )  # fmt: skip
     parser.add_argument("--plan", action="store_true", help="tell what would be built and why, and stop")
 
 
@@ -18,7 +26,7 @@ def run(args: argparse.Namespace) -> int:
     """Export, and return the exit code."""
     from kdlight_export.plan import make_plan
 
-    plan = make_plan(args.target)
+    plan = make_plan(args.target, int8=args.int8, max_drop=args.max_drop)
     for line in plan.reasons:
         print(line, file=sys.stdout if args.plan else sys.stderr)
     if args.plan:

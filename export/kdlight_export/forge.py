@@ -2,36 +2,43 @@
 
 import dataclasses
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 
-from kdlight_edge.bundle import Bundle, sha256_of, write_bundle
+from kdlight_devices.fingerprint import describe, fingerprint
+from kdlight_edge.bundle import Bundle, write_bundle
 from kdlight_edge.classifier import Classifier
 from kdlight_edge.decide import Settings
-from kdlight_edge.engines import open_engine
+from kdlight_edge.engines import load
 from kdlight_edge.errors import BudgetExceeded, UsageError
-from kdlight_edge.manifest import SCHEMA_VERSION, Artifact, Budget, Golden, Manifest, Provenance, Thresholds
+from kdlight_edge.manifest import SCHEMA_VERSION, Artifact, Budget, Golden, Manifest, Provenance, Trial, Trials
 from kdlight_edge.prepare import prepare_input
 from kdlight_edge.testing import golden_picture
+from kdlight_export.candidates import Candidate, candidates
 from kdlight_export.card import CardFile, labels_of, read_card
-from kdlight_export.held_out import held_out_files
+from kdlight_export.gate import Measured, judge, preference, race, table
 from kdlight_export.onnx_from_student import Finished, costs, onnx_from_student, open_run, reference
-from kdlight_export.parity import Parity, compare, encoded_golden, require
+from kdlight_export.parity import Proof, compare, gather, require
 from kdlight_export.plan import Plan
+from kdlight_export.refit import refit
+from kdlight_export.run_pictures import HELD_OUT, run_pictures
 
 GOLDEN_SEEDS = tuple(range(1, 9))
 
 GOLDEN_TOLERANCE = 0.05
 """Largest |Δlogit| allowed on a device: processors round resizes and sums differently, by a hundredth at most."""
 
+Rows = tuple[tuple[float, ...], ...]
+
 
 def export(run: Path, out: Path, plan: Plan, *, card_file: Path | None) -> Iterator[str]:
     """Build a bundle from a finished training; yields what was found, a line at a time.
 
     Raises:
-        DataError: RUN is not finished.
+        DataError: RUN is not finished, or INT8 is forced and there is nothing to calibrate on.
         UsageError: the card or the name cannot be.
         ParityError: an artifact answers differently from the student.
         BudgetExceeded: the bundle is larger than a board of the target allows.
@@ -40,48 +47,112 @@ def export(run: Path, out: Path, plan: Plan, *, card_file: Path | None) -> Itera
     if out.suffix != ".kdl":
         raise UsageError(f"--out {out} must end in .kdl")
     student, card = open_run(run), read_card(card_file)
+    labels = labels_of(student.labels, card)
     content = onnx_from_student(student, card.name or out.stem)
-    artifact = Artifact(
-        "student.onnx", "onnx", "fp32", sha256_of(content), len(content), student.temperature,
-        Thresholds(student.accept, student.outlier_limit),
-    )  # fmt: skip
-    manifest = _manifest(student, card, out.stem, plan, artifact)
-    files = {artifact.file: content}
+    built, failed = candidates(student, content, labels, plan, run)
+    manifest = _manifest(student, card, out.stem, plan, [one.artifact for one in built])
+    proof = gather(run_pictures(run, HELD_OUT, student.labels), GOLDEN_SEEDS, student.input, reference(student))
     with tempfile.TemporaryDirectory(prefix="kdlight-export-") as folder:
-        trial = write_bundle(Path(folder) / out.name, manifest, files)
-        pictures = held_out_files(run, student.labels)
-        parity, accuracy = _prove(trial, student, pictures)
-        _weigh(trial, plan)
-    proved = dataclasses.replace(
-        artifact, accuracy=accuracy, agreement=parity.agreement, max_logit_difference=parity.max_difference
+        trial = write_bundle(Path(folder) / out.name, manifest, _files(built))
+        measured, golden = _measure(trial, built, proof)
+    require(measured[0].parity, "fp32", measured[0].file)
+    trials = [*judge(measured, labels, plan), *failed]
+    kept = _settle(measured, trials, student, proof, plan)
+    manifest = dataclasses.replace(
+        manifest,
+        artifacts=tuple(one.artifact for one in kept),
+        golden=_golden(manifest.golden, kept, golden),
+        trials=_trials(trials, proof, plan),
     )
-    manifest = dataclasses.replace(manifest, artifacts=(proved,), golden=_golden(student, proved))
-    bundle = write_bundle(out, manifest, files)
-    with Classifier(bundle, open_engine(bundle), Settings()) as classifier:
-        difference = classifier.verify()
-    yield _line(proved, parity, len(pictures))
-    yield f"golden pictures on {classifier.engine.name}: max |Δlogit| {difference:.2g}; bundle {bundle.bytes:,} bytes"
+    with tempfile.TemporaryDirectory(prefix="kdlight-export-") as folder:
+        _weigh(write_bundle(Path(folder) / out.name, manifest, _files(kept)), plan)
+    bundle = write_bundle(out, manifest, _files(kept))
+    yield from _told(bundle, trials, proof, plan)
 
 
-def _prove(bundle: Bundle, student: Finished, pictures: list[tuple[bytes, int]]) -> tuple[Parity, float | None]:
-    """Compare with the torch student on the held-out and the procedural pictures, and count right answers."""
-    files = [content for content, _ in pictures] + encoded_golden(GOLDEN_SEEDS)
-    with Classifier(bundle, open_engine(bundle), Settings()) as classifier:
-        artifact = classifier.engine.artifact
-        parity = compare(classifier, reference(student), files)
-    require(parity, artifact.precision, artifact.file)
-    right = [first == truth for first, (_, truth) in zip(parity.first, pictures, strict=False)]
-    return parity, float(np.mean(right)) if right else None
+def _measure(bundle: Bundle, built: Sequence[Candidate], proof: Proof) -> tuple[list[Measured], dict[str, Rows]]:
+    """Compare each candidate, on one thread, with the student; race them; and keep their golden logits."""
+    labels = [label.id for label in bundle.manifest.labels]
+    golden_batch = _golden_batch(bundle.manifest)
+    with ExitStack() as stack:
+        engines = [stack.enter_context(load(bundle, one.artifact, engine=one.engine, threads=1)) for one in built]
+        parities = [compare(engine, labels, proof) for engine in engines]
+        golden = {
+            one.artifact.file: _rows(engine.run(golden_batch).logits)
+            for one, engine in zip(built, engines, strict=True)
+        }
+        times = race(engines, proof.batch[0])
+    return [Measured(*entry) for entry in zip(built, parities, times, strict=True)], golden
 
 
-def _golden(student: Finished, artifact: Artifact) -> Golden:
-    """Return the golden pictures' logits as the torch student gives them."""
-    batch = np.stack([prepare_input(golden_picture(seed), student.input) for seed in GOLDEN_SEEDS])
-    rows = tuple(tuple(round(float(value), 5) for value in row) for row in reference(student)(batch))
-    return Golden(GOLDEN_SEEDS, GOLDEN_TOLERANCE, {artifact.file: rows})
+def _settle(
+    measured: Sequence[Measured], trials: Sequence[Trial], student: Finished, proof: Proof, plan: Plan
+) -> list[Candidate]:
+    """Return what goes into the bundle, in order of preference, with its figures and its own thresholds."""
+    exact, by_file = measured[0].parity, {one.file: one for one in measured}
+    settled = []
+    for file in preference(trials, plan.int8):
+        one = by_file[file]
+        artifact, parity = one.candidate.artifact, one.parity
+        temperature, thresholds = artifact.temperature, artifact.thresholds
+        if one is not measured[0]:
+            temperature, thresholds = refit(exact, parity, proof.truth, student.temperature, thresholds)
+        artifact = dataclasses.replace(
+            artifact, temperature=temperature, thresholds=thresholds, accuracy=parity.accuracy,
+            agreement=parity.agreement, max_logit_difference=parity.max_difference,
+        )  # fmt: skip
+        settled.append(dataclasses.replace(one.candidate, artifact=artifact))
+    return settled
 
 
-def _manifest(student: Finished, card: CardFile, stem: str, plan: Plan, artifact: Artifact) -> Manifest:
+def _golden(known: Golden, kept: Sequence[Candidate], seen: dict[str, Rows]) -> Golden:
+    """Return the golden logits: the float files' are the student's own, an 8-bit file's are what it gave here.
+
+    Another processor may round 8-bit sums otherwise, but not move the logits further than 8 bits moved them from the
+    student's: that is the tolerance of such a file.
+    """
+    rows = next(iter(known.logits.values()))
+    eight = {one.artifact.file: one.artifact for one in kept if one.artifact.precision == "int8"}
+    return Golden(
+        GOLDEN_SEEDS,
+        GOLDEN_TOLERANCE,
+        {one.artifact.file: seen[one.artifact.file] if one.artifact.file in eight else rows for one in kept},
+        {file: max(GOLDEN_TOLERANCE, round(one.max_logit_difference or 0, 4)) for file, one in eight.items()},
+    )
+
+
+def _rows(logits: "np.ndarray[tuple[int, ...], np.dtype[np.float32]]") -> Rows:
+    return tuple(tuple(round(float(value), 5) for value in row) for row in logits)
+
+
+def _golden_batch(manifest: Manifest) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]":
+    return np.stack([prepare_input(golden_picture(seed), manifest.input) for seed in GOLDEN_SEEDS])
+
+
+def _files(chosen: Sequence[Candidate]) -> dict[str, bytes]:
+    return {name: content for one in chosen for name, content in one.files.items()}
+
+
+def _trials(trials: Sequence[Trial], proof: Proof, plan: Plan) -> Trials:
+    return Trials(describe(fingerprint()), len(proof.truth), plan.max_drop, plan.int8, tuple(trials))
+
+
+def _told(bundle: Bundle, trials: Sequence[Trial], proof: Proof, plan: Plan) -> Iterator[str]:
+    """Tell what was measured, replaying the golden pictures on every file of the finished bundle."""
+    here = fingerprint()
+    if here["board"] not in {board.name for board in plan.boards}:
+        yield f"times were measured on this machine ({here['board']}), which is no board of --target {plan.target}"
+    held_out = len(proof.truth)
+    yield f"{held_out} held-out and {len(proof.batch) - held_out} procedural pictures, from encoded bytes, one thread:"
+    yield from table(trials)
+    for artifact in bundle.manifest.artifacts:
+        engine = next(trial.engine for trial in trials if trial.file == artifact.file)
+        with Classifier(bundle, load(bundle, artifact, engine=engine), Settings()) as classifier:
+            yield f"golden pictures of {artifact.file} on {engine}: max |Δlogit| {classifier.verify():.2g}"
+    yield f"bundle {bundle.bytes:,} bytes; {bundle.manifest.artifacts[0].file} is preferred"
+
+
+def _manifest(student: Finished, card: CardFile, stem: str, plan: Plan, artifacts: Sequence[Artifact]) -> Manifest:
     size, macs = costs(student)
     told = student.provenance
     budgets = {
@@ -89,9 +160,12 @@ def _manifest(student: Finished, card: CardFile, stem: str, plan: Plan, artifact
         for board in plan.boards
         if board.budget is not None
     }
+    batch = np.stack([prepare_input(golden_picture(seed), student.input) for seed in GOLDEN_SEEDS])
+    rows = _rows(reference(student)(batch))
+    golden = Golden(GOLDEN_SEEDS, GOLDEN_TOLERANCE, {artifact.file: rows for artifact in artifacts})
     return Manifest(
         SCHEMA_VERSION, card.name or stem, card.version, student.student, size, macs,
-        labels_of(student.labels, card), student.input, (artifact,), _golden(student, artifact),
+        labels_of(student.labels, card), student.input, tuple(artifacts), golden,
         Provenance(
             told["teacher"], told["method"], told["recipe"], told["data"], told["metrics"], told["made"],
             told["versions"],
@@ -108,12 +182,3 @@ def _weigh(bundle: Bundle, plan: Plan) -> None:
                 f"the bundle has {bundle.bytes:,} bytes, {board.name} allows {board.budget.bundle_bytes:,}; "
                 "train a smaller --student or choose another --target"
             )
-
-
-def _line(artifact: Artifact, parity: Parity, held_out: int) -> str:
-    accuracy = "" if artifact.accuracy is None else f"validation accuracy {artifact.accuracy:.2%}, "
-    return (
-        f"{artifact.file} {artifact.precision}: {artifact.bytes:,} bytes, {accuracy}agreement with the student "
-        f"{parity.agreement:.2%}, max |Δlogit| {parity.max_difference:.2g} over {held_out} held-out and "
-        f"{parity.pictures - held_out} procedural pictures, from encoded bytes"
-    )

@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--conf", type=float, metavar="P", help="smallest probability accepted (default: the bundle's)")
     parser.add_argument("--topk", type=int, default=1, metavar="K", help="how many labels to report (default 1)")
     parser.add_argument("--frames", type=int, default=0, metavar="N", help="end after N pictures")
-    parser.add_argument("--engine", default="auto", metavar="NAME", help="onnxruntime, or auto (default)")
+    parser.add_argument("--engine", default="auto", metavar="NAME", help="onnxruntime, openvino, or auto (default)")
     parser.add_argument(
         "--threads",
         type=int,

@@ -59,7 +59,7 @@ def _check(bundle: "Bundle", artifact: "Artifact", name: str) -> dict[str, Any]:
     from kdlight_edge.engines import load
     from kdlight_edge.meter import milliseconds
 
-    row = _row(artifact, name)
+    row = {**_row(artifact, name), "tolerance": bundle.manifest.golden.allowed(artifact.file)}
     found: list[float] = []
     try:
         with Classifier(bundle, load(bundle, artifact, engine=name), Settings()) as classifier:
@@ -80,6 +80,7 @@ def _row(artifact: "Artifact", engine: str | None) -> dict[str, Any]:
         "file": artifact.file,
         "precision": artifact.precision,
         "engine": engine,
+        "tolerance": None,
         "status": "not checked",
         "max_logit_difference": None,
         "milliseconds": None,
@@ -101,11 +102,12 @@ def _record(bundle: "Bundle", rows: list[dict[str, Any]]) -> dict[str, Any]:
 def _tell(bundle: "Bundle", rows: list[dict[str, Any]]) -> None:
     manifest = bundle.manifest
     print(f"{manifest.name} {manifest.version}, digest {manifest.digest[:16]}: all files are as they were exported")
-    print(f"{len(manifest.golden.seeds)} golden pictures, largest |Δlogit| allowed {manifest.golden.tolerance:g}")
+    print(f"{len(manifest.golden.seeds)} golden pictures")
     for row in rows:
         where = f"  {row['file']}  {row['precision']}  {row['engine'] or '-'}  "
         if row["status"] == "equal":
-            print(f"{where}equal: |Δlogit| {row['max_logit_difference']:.2g}, {row['milliseconds']:.1f} ms")
+            seen = f"|Δlogit| {row['max_logit_difference']:.2g} of {row['tolerance']:g} allowed"
+            print(f"{where}equal: {seen}, {row['milliseconds']:.1f} ms")
         else:
             print(f"{where}{row['status']}: {row['reason']}")
     card = manifest.card

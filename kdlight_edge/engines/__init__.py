@@ -4,7 +4,7 @@ import importlib
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from kdlight_edge.errors import BundleError, UsageError, missing_package
+from kdlight_edge.errors import BundleError, MissingPackage, UsageError, missing_package
 
 if TYPE_CHECKING:
     import numpy as np
@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 
 ENGINES = {
     "onnxruntime": ("kdlight_edge.engines.onnxruntime", "onnx"),
+    "openvino": ("kdlight_edge.engines.openvino", "openvino"),
 }
-"""Engine name to the module that owns it and the artifact format it runs, in order of preference."""
+"""Engine name to the module that owns it and the artifact format it runs. Which comes first is the bundle's to say."""
 
 
 class Outputs(NamedTuple):
@@ -53,7 +54,7 @@ def open_engine(bundle: "Bundle", *, engine: str = "auto", threads: int = 0) -> 
 
     Args:
         bundle: an opened bundle.
-        engine: a name of `ENGINES`, or ``auto`` for the first whose artifact the bundle has.
+        engine: a name of `ENGINES`, or ``auto`` for the first artifact whose engine is installed.
         threads: threads inside one `Engine.run`; 0 takes every core this process may use.
 
     Raises:
@@ -61,13 +62,26 @@ def open_engine(bundle: "Bundle", *, engine: str = "auto", threads: int = 0) -> 
         BundleError: the bundle has no artifact for it.
         MissingPackage: the engine's package is not installed.
     """
+    return open_told(bundle, engine=engine, threads=threads)[0]
+
+
+def open_told(bundle: "Bundle", *, engine: str = "auto", threads: int = 0) -> tuple[Engine, str | None]:
+    """As `open_engine`, and tell why it is not the engine that the bundle prefers; None where it is."""
     if engine != "auto" and engine not in ENGINES:
         raise UsageError(f"--engine {engine} is unknown; choose auto, {', '.join(ENGINES)}")
-    for name in ENGINES if engine == "auto" else [engine]:
-        kind = ENGINES[name][1]
-        for artifact in bundle.manifest.artifacts:
-            if artifact.format == kind:
-                return load(bundle, artifact, engine=name, threads=threads)
+    passed_over: list[MissingPackage] = []
+    for artifact in bundle.manifest.artifacts:
+        for name in ENGINES if engine == "auto" else [engine]:
+            if artifact.format != ENGINES[name][1]:
+                continue
+            try:
+                opened = load(bundle, artifact, engine=name, threads=threads)
+            except MissingPackage as error:
+                passed_over.append(error)
+            else:
+                return opened, str(passed_over[0]) if passed_over else None
+    if passed_over:
+        raise passed_over[-1]
     formats = ", ".join(artifact.format for artifact in bundle.manifest.artifacts)
     raise BundleError(f"{bundle.path} holds {formats} and nothing that --engine {engine} runs; export it again")
 
@@ -81,5 +95,10 @@ def load(bundle: "Bundle", artifact: "Artifact", *, engine: str, threads: int = 
         if missing is None:
             raise
         raise missing from error
+    except ImportError as error:
+        # The package is there and its libraries do not load: a board without a system library, a wheel cut short.
+        raise MissingPackage(
+            f"{engine} is installed and does not import ({error}); kdlight-edge doctor tells"
+        ) from error
     opened: Engine = module.load(bundle, artifact, threads=threads)
     return opened

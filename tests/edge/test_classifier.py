@@ -41,6 +41,7 @@ def test_the_origin_names_engine_precision_and_bundle(tiny_bundle: Make) -> None
         assert classifier.origin == {
             "engine": "onnxruntime",
             "precision": "fp32",
+            "fallback": None,
             "bundle": {"name": "tiny", "version": "1", "digest": manifest.digest[:16]},
             "throttled": None,
         }

@@ -1,19 +1,22 @@
 """Every engine keeps the same contract: the fake one, and each real one on a real bundle."""
 
 import dataclasses
+import json
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
 from kdlight_edge.bundle import Bundle, open_bundle, sha256_of, write_bundle
+from kdlight_edge.classifier import open_classifier
 from kdlight_edge.engines import ENGINES, Engine, open_engine
 from kdlight_edge.errors import BundleError, MissingPackage, UsageError
-from kdlight_edge.manifest import Label
+from kdlight_edge.manifest import Label, Part
 from kdlight_edge.testing import FakeEngine
 
 Make = Callable[..., Path]
@@ -25,7 +28,7 @@ def engine(request: pytest.FixtureRequest, tiny_bundle: Make) -> Engine:
     """An engine for pictures of 32x32 and three labels."""
     if request.param == "fake":
         return FakeEngine(LABELS)
-    bundle = open_bundle(tiny_bundle(("red", "green", "blue")))
+    bundle = open_bundle(tiny_bundle(("red", "green", "blue"), openvino=request.param == "openvino"))
     return open_engine(bundle, engine=request.param, threads=1)
 
 
@@ -98,16 +101,64 @@ def test_the_answer_belongs_to_the_caller(engine: Engine) -> None:
 
 def test_an_engine_names_itself_and_the_file_it_runs(engine: Engine) -> None:
     assert engine.name in {"fake", *ENGINES}
-    assert engine.artifact.file.endswith(".onnx")
+    assert engine.artifact.file.endswith(".xml" if engine.name == "openvino" else ".onnx")
 
 
-def test_auto_takes_the_first_engine_that_the_bundle_serves(tiny_bundle: Make) -> None:
-    with open_engine(open_bundle(tiny_bundle())) as engine:
-        assert engine.name == next(iter(ENGINES))
+@pytest.mark.parametrize(("files", "name"), [({}, "onnxruntime"), ({"openvino": True}, "openvino")])
+def test_auto_takes_the_engine_of_the_file_that_the_bundle_prefers(
+    tiny_bundle: Make, files: dict[str, bool], name: str
+) -> None:
+    with open_engine(open_bundle(tiny_bundle(**files))) as engine:
+        assert engine.name == name
+
+
+def test_an_engine_that_is_not_installed_is_passed_over_and_told(
+    tiny_bundle: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tiny_bundle(openvino=True)
+    hide(monkeypatch, "openvino")
+    with open_classifier(path) as classifier:
+        assert classifier.engine.name == "onnxruntime"
+        assert (
+            classifier.origin["fallback"] == "openvino is not installed; pip install 'kdlight-edge[openvino]' brings it"
+        )
+        assert json.loads(json.dumps(classifier.origin)) == classifier.origin
+    with pytest.raises(MissingPackage, match=r"pip install 'kdlight-edge\[openvino\]'"):
+        open_engine(open_bundle(path), engine="openvino")
+
+
+def test_an_engine_whose_libraries_do_not_load_is_passed_over_and_told(
+    tiny_bundle: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tiny_bundle(openvino=True)
+    hide(monkeypatch, "openvino", ImportError("libtbb.so.12: cannot open shared object file"))
+    with open_classifier(path) as classifier:
+        assert classifier.engine.name == "onnxruntime"
+        assert "libtbb.so.12" in classifier.origin["fallback"]
+
+
+def test_a_preferred_engine_that_is_there_has_nothing_to_tell(tiny_bundle: Make) -> None:
+    with open_classifier(tiny_bundle(openvino=True)) as classifier:
+        assert classifier.engine.name == "openvino"
+        assert classifier.origin["fallback"] is None
+
+
+def test_an_engine_that_was_asked_for_is_no_fallback(tiny_bundle: Make) -> None:
+    with open_classifier(tiny_bundle(openvino=True), engine="onnxruntime") as classifier:
+        assert classifier.engine.name == "onnxruntime"
+        assert classifier.origin["fallback"] is None
+
+
+def hide(monkeypatch: pytest.MonkeyPatch, package: str, error: ImportError | None = None) -> None:
+    """Let the import of an engine's package fail, as if it were not installed or with an error of its own."""
+    for module in [name for name in sys.modules if name.split(".")[0] == package]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.delitem(sys.modules, f"kdlight_edge.engines.{package}", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Hidden(package, error), *sys.meta_path])
 
 
 def test_an_unknown_engine_is_an_error_that_lists_the_known_ones(tiny_bundle: Make) -> None:
-    with pytest.raises(UsageError, match="--engine abacus is unknown; choose auto, onnxruntime"):
+    with pytest.raises(UsageError, match="--engine abacus is unknown; choose auto, onnxruntime, openvino"):
         open_engine(open_bundle(tiny_bundle()), engine="abacus")
 
 
@@ -125,20 +176,21 @@ def test_a_bundle_without_a_file_for_the_engine_is_refused(tiny_bundle: Make, en
 
 def test_a_missing_package_names_the_extra_that_brings_it(tiny_bundle: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     bundle = open_bundle(tiny_bundle())
-    monkeypatch.delitem(sys.modules, "kdlight_edge.engines.onnxruntime", raising=False)
-    monkeypatch.delitem(sys.modules, "onnxruntime", raising=False)
-    monkeypatch.setattr(sys, "meta_path", [NoOnnxRuntime(), *sys.meta_path])
+    hide(monkeypatch, "onnxruntime")
     with pytest.raises(MissingPackage, match=r"onnxruntime is not installed; pip install 'kdlight-edge\[runtime\]'"):
         open_engine(bundle)
 
 
-class NoOnnxRuntime:
-    """An import hook of an environment in which ONNX Runtime was never installed."""
+class Hidden:
+    """An import hook of an environment in which a package was never installed, or is broken."""
+
+    def __init__(self, package: str, error: ImportError | None) -> None:
+        self._package, self._error = package, error
 
     def find_spec(self, name: str, *_: object) -> None:
         """Fail as the import system does at the end of its search."""
-        if name == "onnxruntime":
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+        if name == self._package:
+            raise self._error or ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 
 def replace_model(path: Path, content: bytes, **changes: object) -> Bundle:
@@ -186,3 +238,44 @@ def test_a_network_with_foreign_inputs_and_outputs_is_refused(tiny_bundle: Make)
     bundle = replace_model(tiny_bundle(), model.SerializeToString())
     with pytest.raises(BundleError, match=r"has inputs {'x'.*and outputs \['y'\], not image uint8"):
         open_engine(bundle)
+
+
+def replace_ir(path: Path, xml: bytes, weights: bytes) -> Bundle:
+    """Write a bundle anew with other bytes as its IR, sealed correctly."""
+    manifest = open_bundle(path).manifest
+    part = Part("model.bin", sha256_of(weights), len(weights))
+    artifact = dataclasses.replace(manifest.artifacts[0], sha256=sha256_of(xml), bytes=len(xml), parts=(part,))
+    manifest = dataclasses.replace(manifest, artifacts=(artifact,))
+    return write_bundle(path, manifest, {"model.xml": xml, "model.bin": weights})
+
+
+def test_an_ir_that_is_no_network_is_refused_in_one_line(tiny_bundle: Make) -> None:
+    bundle = replace_ir(tiny_bundle(openvino=True), b"<net>this is no network</net>", b"")
+    with pytest.raises(BundleError, match=r"OpenVINO [\d.]+.* does not take model\.xml: ") as caught:
+        open_engine(bundle)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        ({"size": 48}, r"\[48, 48, 3\].* not image uint8 \[N, 32, 32, 3\]"),
+        ({"labels": ("a", "b", "c")}, r"model\.xml answers with 3 logits where the manifest has 2 labels"),
+    ],
+)
+def test_an_ir_that_is_not_what_the_manifest_says_is_refused(
+    tiny_bundle: Make, tmp_path: Path, other: dict[str, Any], message: str
+) -> None:
+    foreign = tiny_bundle(openvino=True, folder=tmp_path / "other", **other)
+    files = [(foreign / name).read_bytes() for name in ("model.xml", "model.bin")]
+    bundle = replace_ir(tiny_bundle(openvino=True), *files)
+    with pytest.raises(BundleError, match=message):
+        open_engine(bundle)
+
+
+@pytest.mark.parametrize("spoil", [lambda file: file.unlink(), lambda file: file.write_bytes(b"other")])
+def test_a_part_that_is_missing_or_changed_is_refused(tiny_bundle: Make, spoil: Callable[[Path], None]) -> None:
+    path = tiny_bundle(openvino=True)
+    spoil(path / "model.bin")
+    with pytest.raises(BundleError, match=r"lacks its file model\.bin|model\.bin was changed after export"):
+        open_bundle(path)

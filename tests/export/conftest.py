@@ -12,6 +12,7 @@ from torch import nn
 
 from kdlight_edge.manifest import Input
 from kdlight_edge.testing import golden_picture
+from kdlight_export.run_pictures import CALIBRATION, HELD_OUT
 from kdlight_train import finished
 from kdlight_train.calibrate import fit_outlier
 from kdlight_train.finished import Finished
@@ -53,15 +54,16 @@ def _make_finished(name: str = "nano", labels: tuple[str, ...] = ("crack", "no_c
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
-    """Return RUN of a finished training with a dozen held-out pictures."""
+    """Return RUN of a finished training with a dozen held-out pictures and a dozen to calibrate on."""
     folder = tmp_path / "run"
     folder.mkdir()
     finished.save(folder, _make_finished())
-    with (folder / "held_out.csv").open("w", newline="") as stream:
-        table = csv.writer(stream)
-        table.writerow(["file", "label"])
-        for seed in range(20, 32):
-            file = tmp_path / f"{seed}.jpg"
-            cv2.imwrite(str(file), golden_picture(seed))
-            table.writerow([file, "crack" if seed % 2 else "no_crack"])
+    for name, seeds in ((HELD_OUT, range(20, 32)), (CALIBRATION, range(40, 52))):
+        with (folder / name).open("w", newline="") as stream:
+            table = csv.writer(stream)
+            table.writerow(["file", "label"])
+            for seed in seeds:
+                file = tmp_path / f"{seed}.jpg"
+                cv2.imwrite(str(file), golden_picture(seed))
+                table.writerow([file, "crack" if seed % 2 else "no_crack"])
     return folder

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from kdlight_edge.bundle import open_bundle
 from kdlight_edge.classifier import open_classifier
 from kdlight_edge.cli import main
-from kdlight_edge.manifest import Scans
+from kdlight_edge.manifest import Manifest, Scans, to_json
 from kdlight_export.onnx_from_student import onnx_from_student
 from kdlight_train import finished
 from kdlight_train.finished import Finished
@@ -47,12 +48,12 @@ def test_a_finished_run_becomes_a_bundle_that_proves_itself(run: Path, tmp_path:
         ("crack", "Crack", True), ("no_crack", "no crack", False),
     ]  # fmt: skip
     assert manifest.scans == Scans(("DX", "CR"), ("CHEST",))
-    (artifact,) = manifest.artifacts
+    artifact = next(artifact for artifact in manifest.artifacts if artifact.file == "student.onnx")
     assert artifact.agreement == 1.0
     assert artifact.max_logit_difference is not None
     assert artifact.max_logit_difference <= 1e-3
     assert artifact.accuracy is not None
-    with open_classifier(out) as classifier:
+    with open_classifier(out, engine="onnxruntime") as classifier:
         assert classifier.verify() < 1e-3
 
 
@@ -64,9 +65,9 @@ def test_without_held_out_pictures_the_procedural_ones_are_the_proof(run: Path, 
 
 def test_an_older_bundle_is_replaced_whole(run: Path, tmp_path: Path) -> None:
     out = tmp_path / "wall.kdl"
-    assert main(["export", str(run), "--out", str(out)]) == 0
+    assert main(["export", str(run), "--target", "other", "--out", str(out)]) == 0
     (out / "left_over.bin").write_bytes(b"x")
-    assert main(["export", str(run), "--out", str(out)]) == 0
+    assert main(["export", str(run), "--target", "other", "--out", str(out)]) == 0
     assert sorted(file.name for file in out.iterdir()) == ["manifest.json", "student.onnx"]
     assert [file.name for file in tmp_path.iterdir() if file.name.startswith(".")] == []
 
@@ -151,3 +152,88 @@ def test_nothing_private_travels_in_a_bundle(run: Path, tmp_path: Path) -> None:
     text = json.dumps(json.loads((tmp_path / "wall.kdl" / "manifest.json").read_text()))
     assert str(tmp_path) not in text
     assert np.all(["held_out" not in text, ".jpg" not in text])
+
+
+def manifest_of(run: Path, out: Path, *flags: str) -> Manifest:
+    assert main(["export", str(run), "--out", str(out), *flags]) == 0
+    return open_bundle(out).manifest
+
+
+def test_too_few_held_out_pictures_cannot_win_int8_its_place(run: Path, tmp_path: Path) -> None:
+    manifest = manifest_of(run, tmp_path / "wall.kdl", "--target", "rpi")
+    assert [artifact.file for artifact in manifest.artifacts] == ["student.onnx"]
+    assert manifest.trials is not None
+    exact, eight = manifest.trials.files
+    assert (exact.kept, eight.kept) == (True, False)
+    assert "has 12 held-out pictures to be judged on (100 are needed)" in eight.reason
+    assert eight.p50_ms is not None
+    assert eight.accuracy is not None
+    assert eight.agreement is not None
+    assert manifest.trials.pictures == 12
+
+
+def test_forced_int8_is_preferred_and_its_doubts_are_told(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "wall.kdl"
+    manifest = manifest_of(run, out, "--target", "rpi", "--int8", "on")
+    assert [artifact.precision for artifact in manifest.artifacts] == ["int8", "fp32"]
+    assert "forced by --int8 on, although it has 12 held-out pictures" in capsys.readouterr().err
+    eight, exact = manifest.artifacts
+    assert eight.bytes < exact.bytes / 2
+    assert manifest.golden.allowed("student.int8.onnx") == max(0.05, round(eight.max_logit_difference or 0, 4))
+    assert manifest.golden.allowed("student.onnx") == 0.05
+    with open_classifier(out) as classifier:
+        assert classifier.origin["precision"] == "int8"
+    assert main(["verify", str(out)]) == 0
+
+
+@pytest.mark.parametrize("target", ["cpu", "rpi", "jetson"])
+def test_without_int8_none_is_tried(run: Path, tmp_path: Path, target: str) -> None:
+    manifest = manifest_of(run, tmp_path / "wall.kdl", "--target", target, "--int8", "off")
+    assert manifest.trials is not None
+    assert "int8" not in {trial.precision for trial in manifest.trials.files}
+    assert "student.onnx" in {artifact.file for artifact in manifest.artifacts}
+
+
+def test_a_forced_int8_bundle_serves_both_engines(run: Path, tmp_path: Path) -> None:
+    pytest.importorskip("openvino", reason="openvino is not installed")
+    out = tmp_path / "wall.kdl"
+    manifest = manifest_of(run, out, "--target", "x86-vnni", "--int8", "on")
+    files = {artifact.file: artifact for artifact in manifest.artifacts}
+    assert set(files) == {"student.int8.xml", "student.int8.onnx", "student.onnx"}
+    assert [part.file for part in files["student.int8.xml"].parts] == ["student.int8.bin"]
+    for engine in ("openvino", "onnxruntime"):
+        with open_classifier(out, engine=engine) as classifier:
+            assert classifier.origin["precision"] == "int8"
+    (out / "student.int8.bin").write_bytes((out / "student.int8.bin").read_bytes()[:-1] + b"x")
+    assert main(["verify", str(out)]) == 5
+
+
+def test_without_openvino_the_bundle_is_made_and_the_lack_is_told(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    monkeypatch.delitem(sys.modules, "kdlight_export.openvino_from_onnx", raising=False)
+    manifest = manifest_of(run, tmp_path / "wall.kdl", "--target", "x86-vnni", "--int8", "off")
+    assert [artifact.file for artifact in manifest.artifacts] == ["student.onnx"]
+    assert manifest.trials is not None
+    assert "pip install 'kdlight-edge[openvino]'" in manifest.trials.files[-1].reason
+
+
+def test_without_calibration_pictures_int8_is_left_out_or_refused(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (run / "calibration.csv").unlink()
+    manifest = manifest_of(run, tmp_path / "wall.kdl", "--target", "rpi")
+    assert manifest.trials is not None
+    assert "calibration.csv names no picture that is still there" in manifest.trials.files[-1].reason
+    assert str(tmp_path) not in json.dumps(to_json(manifest))
+    assert main(["export", str(run), "--target", "rpi", "--int8", "on", "--out", str(tmp_path / "other.kdl")]) == 1
+    assert "INT8 is calibrated on them" in last_line(capsys)
+    assert not (tmp_path / "other.kdl").exists()
+
+
+def test_a_loss_that_cannot_be_is_refused(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["export", str(run), "--max-drop", "-1", "--out", str(tmp_path / "wall.kdl")]) == 2
+    assert "--max-drop -1 is not between 0 and 100 points" in last_line(capsys)

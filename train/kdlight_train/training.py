@@ -18,15 +18,15 @@ from kdlight_edge.metrics import ece, figures
 from kdlight_train import finished
 from kdlight_train.audit import audit
 from kdlight_train.calibrate import OUTLIER_QUANTILE, fit_acceptance, fit_outlier, fit_temperature
-from kdlight_train.data import Data, open_data
+from kdlight_train.data import Data, Split, open_data
 from kdlight_train.place import Place
 from kdlight_train.recipe import Recipe, to_json
 from kdlight_train.report import ModelResult, Report, worst_mistakes, write_report
 from kdlight_train.student import multiply_adds, parameters
 from kdlight_train.workshop import Say, Shelf, Taught, features_of, input_of, maps_of, teach_student, teach_teacher
 
-HELD_OUT = 256
-"""About how many validation pictures the export compares on."""
+KEPT = 256
+"""About how many validation pictures the export compares on, and how many training pictures it calibrates on."""
 
 
 def train(
@@ -87,7 +87,8 @@ def train(
         "versions": {name: metadata.version(name) for name in ("kdlight-edge", "torch", "torchvision", "numpy")},
     }
     _finish(run, student, shelf, results["student"].temperature, provenance)
-    _keep_held_out(run, data)
+    _keep(run / "held_out.csv", data.val, data.labels)
+    _keep(run / "calibration.csv", data.train, data.labels)
     seconds = sum(_seconds(taught, shelf) for taught in (teacher, student))
     report = _report(run, shelf, student, results, made, found.to_json(), seconds)
     write_report(run, report)
@@ -169,13 +170,13 @@ def _finish(run: Path, student: Taught, shelf: Shelf, temperature: float, proven
     )  # fmt: skip
 
 
-def _keep_held_out(run: Path, data: Data) -> None:
-    """List validation pictures for the export's proofs in RUN/held_out.csv; names stay here and out of bundles."""
-    pictures = data.val.pictures[:: max(1, len(data.val) // HELD_OUT)]
-    with (run / "held_out.csv").open("w", encoding="utf-8", newline="") as stream:
+def _keep(file: Path, split: Split, labels: Sequence[str]) -> None:
+    """List pictures of a split for the export, evenly over it; names stay here and out of bundles."""
+    pictures = split.pictures[:: max(1, len(split) // KEPT)]
+    with file.open("w", encoding="utf-8", newline="") as stream:
         table = csv.writer(stream)
         table.writerow(["file", "label"])
-        table.writerows([picture.path.resolve(), data.labels[picture.label]] for picture in pictures if picture.path)
+        table.writerows([picture.path.resolve(), labels[picture.label]] for picture in pictures if picture.path)
 
 
 def _report(

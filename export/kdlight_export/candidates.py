@@ -1,0 +1,92 @@
+"""The files that could go into a bundle, built from the student's float ONNX file for what the plan names."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from kdlight_edge.bundle import sha256_of
+from kdlight_edge.errors import BundleError, DataError, MissingPackage, missing_package
+from kdlight_edge.manifest import Artifact, Label, Part, Thresholds, Trial
+from kdlight_export.calibration import calibration_batch, ranges_of
+from kdlight_export.onnx_from_student import Finished
+from kdlight_export.plan import ENGINE_OF, Plan
+from kdlight_export.quantize import quantize, quantized_tensors
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One artifact with the bytes of its files; its figures are still to be measured."""
+
+    artifact: Artifact
+    files: Mapping[str, bytes]
+
+    @property
+    def engine(self) -> str:
+        """Name of the engine that runs it."""
+        return ENGINE_OF[self.artifact.format]
+
+
+def candidates(
+    student: Finished, content: bytes, labels: Sequence[Label], plan: Plan, run: Path
+) -> tuple[list[Candidate], list[Trial]]:
+    """Build what the plan names; the float ONNX file comes first.
+
+    Args:
+        student: of the run.
+        content: its float ONNX file.
+        labels: of the bundle, in the order of the logits.
+        plan: what to build.
+        run: holds the calibration pictures.
+
+    Returns:
+        What was built, and for each that could not be why.
+
+    Raises:
+        DataError: INT8 is forced and there are no pictures to calibrate on.
+        MissingPackage: INT8 is forced and ONNX Runtime or onnx is missing.
+    """
+    built, failed = [candidate("onnx", "fp32", {"student.onnx": content}, student)], []
+    precise: dict[bool, bytes] = {}
+    for kind, precision in plan.formats[1:]:
+        name = "student.int8" if precision == "int8" else "student"
+        try:
+            if precision == "int8" and not precise:
+                precise = _quantized(student, content, run)
+            source = precise[kind == "openvino"] if precision == "int8" else content
+            files = {f"{name}.onnx": source} if kind == "onnx" else _openvino(source, name, labels, student)
+        except (DataError, BundleError, MissingPackage) as error:
+            if precision == "int8" and plan.int8 == "on" and isinstance(error, DataError):
+                raise
+            file = f"{name}.{'onnx' if kind == 'onnx' else 'xml'}"
+            failed.append(Trial(file, ENGINE_OF[kind], kind, precision, 0, kept=False, reason=f"not built: {error}"))
+        else:
+            built.append(candidate(kind, precision, files, student))
+    return built, failed
+
+
+def candidate(kind: str, precision: str, files: Mapping[str, bytes], student: Finished) -> Candidate:
+    """Describe files, the first of which the engine is given, with the student's own temperature and thresholds."""
+    parts = [Part(name, sha256_of(content), len(content)) for name, content in files.items()]
+    artifact = Artifact(
+        parts[0].file, kind, precision, parts[0].sha256, parts[0].bytes,  # type: ignore[arg-type]
+        student.temperature, Thresholds(student.accept, student.outlier_limit), parts=tuple(parts[1:]),
+    )  # fmt: skip
+    return Candidate(artifact, files)
+
+
+def _quantized(student: Finished, content: bytes, run: Path) -> dict[bool, bytes]:
+    """Return the Q/DQ file with a float and with an 8-bit first convolution."""
+    batch = calibration_batch(run, student.labels, student.input)
+    ranges = ranges_of(content, quantized_tensors(content), batch)
+    return {stem: quantize(content, ranges, stem=stem) for stem in (False, True)}
+
+
+def _openvino(content: bytes, name: str, labels: Sequence[Label], student: Finished) -> dict[str, bytes]:
+    try:
+        from kdlight_export.openvino_from_onnx import openvino_from_onnx
+    except ModuleNotFoundError as error:
+        missing = missing_package(error)
+        if missing is None:
+            raise
+        raise missing from error
+    return openvino_from_onnx(content, name, labels, student.input)

@@ -1,0 +1,126 @@
+"""A float ONNX file of ours to INT8 with explicit Q/DQ: which layer is 8-bit can be read off the graph.
+
+Weights are symmetric int8, one scale a channel; feature maps are uint8, one scale a tensor: zero point 0 after a ReLU
+and 128 where values are signed. Biases, the class activation map and the outlier distance stay in float.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import helper, numpy_helper
+
+from kdlight_export.calibration import Range
+
+WEIGHT_STEPS = 63
+"""Largest magnitude of an 8-bit weight. Two products of 255 and 63 still fit into 16 bits, so that x86 processors
+without VNNI, which add pairs there and saturate, give the very same sums."""
+
+PIXELS = Range(255.0, signed=False)
+"""What the network's input spans: its 8-bit numbers are the pixels themselves."""
+
+FLOAT_OUTPUTS = frozenset({"cam"})
+"""Convolutions that are kept in float: the head is a thousandth of the work, and its rounding goes to the logits."""
+
+
+def quantized_tensors(content: bytes) -> tuple[str, ...]:
+    """Return the names of the feature maps that become 8-bit: what every layer hands to the next."""
+    return _feature_maps(onnx.load_from_string(content).graph)
+
+
+def _feature_maps(graph: onnx.GraphProto) -> tuple[str, ...]:
+    readers: dict[str, list[str]] = {}
+    for node in graph.node:
+        for name in node.input:
+            readers.setdefault(name, []).append(node.op_type)
+    return tuple(
+        node.output[0]
+        for node in graph.node
+        if node.op_type in {"Conv", "Relu", "Add"}
+        # A convolution and its ReLU are one layer; what no pooling or convolution follows is arithmetic on few numbers.
+        and set(readers.get(node.output[0], ())) & {"Conv", "Add", "GlobalAveragePool"}
+        and node.output[0] not in FLOAT_OUTPUTS
+        and not node.output[0].startswith("outlier")
+    )
+
+
+def quantize(content: bytes, ranges: Mapping[str, Range], *, stem: bool) -> bytes:
+    """Return the INT8 file of a float one.
+
+    Args:
+        content: a file of `onnx_from_student`.
+        ranges: of every tensor that `quantized_tensors` names.
+        stem: whether the first convolution is 8-bit too. OpenVINO is faster with it; ONNX Runtime is faster without,
+            because three channels fill none of its 8-bit kernels.
+    """
+    model = onnx.load_from_string(content)
+    spans = dict(ranges)
+    if stem:
+        spans["planes"] = PIXELS
+    rewrite = _Rewrite(model.graph, spans)
+    for node in list(model.graph.node):
+        rewrite.take(node)
+    del model.graph.node[:], model.graph.initializer[:]
+    model.graph.node.extend(rewrite.nodes)
+    model.graph.initializer.extend(rewrite.constants_in_use())
+    onnx.checker.check_model(model, full_check=True)
+    result: bytes = model.SerializeToString()
+    return result
+
+
+class _Rewrite:
+    """The 8-bit graph under construction."""
+
+    def __init__(self, graph: onnx.GraphProto, ranges: Mapping[str, Range]) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self._ranges = ranges
+        self._weights = {entry.name: entry for entry in graph.initializer}
+        self._constants: list[onnx.TensorProto] = []
+        self._known: dict[str, str] = {}
+        """Float tensor to the one that has been through 8 bits."""
+
+    def take(self, node: onnx.NodeProto) -> None:
+        """Append a node, its inputs and weights through 8 bits where they have them, and its output's pair."""
+        output = node.output[0]
+        node.input[:] = [self._known.get(name, name) for name in node.input]
+        if node.op_type == "Conv" and node.input[0] in self._known.values() and output not in FLOAT_OUTPUTS:
+            node.input[1] = self._weight(node.input[1])
+        self.nodes.append(node)
+        if output in self._ranges:
+            span = self._ranges[output]
+            scale = span.limit / (127 if span.signed else 255)
+            self._known[output] = self._pair(output, scale, np.uint8(128 if span.signed else 0))
+
+    def constants_in_use(self) -> list[onnx.TensorProto]:
+        """Return what the nodes read, the float weights that became 8-bit left out."""
+        read = {name for node in self.nodes for name in node.input}
+        return [entry for entry in [*self._weights.values(), *self._constants] if entry.name in read]
+
+    def _pair(self, source: str, scale: float, zero: np.uint8) -> str:
+        inputs = [self._constant(f"{source}.scale", np.float32(scale)), self._constant(f"{source}.zero", zero)]
+        self._add("QuantizeLinear", [source, *inputs], f"{source}.q")
+        return self._add("DequantizeLinear", [f"{source}.q", *inputs], f"{source}.dq")
+
+    def _weight(self, name: str) -> str:
+        """Round a convolution's weights, float32 [out, in, h, w], with one scale an output channel."""
+        weight = numpy_helper.to_array(self._weights[name])
+        peaks = np.abs(weight).max(axis=(1, 2, 3))
+        # A channel of zeros has no scale of its own; any will do.
+        scale = np.where(peaks > 0, peaks / WEIGHT_STEPS, 1).astype(np.float32)
+        rounded = np.round(weight / scale[:, None, None, None]).astype(np.int8)
+        inputs = [
+            self._constant(f"{name}.q", rounded),
+            self._constant(f"{name}.scale", scale),
+            self._constant(f"{name}.zero", np.zeros(len(scale), np.int8)),
+        ]
+        return self._add("DequantizeLinear", inputs, f"{name}.dq", axis=0)
+
+    def _constant(self, name: str, value: npt.NDArray[Any] | np.generic) -> str:
+        self._constants.append(numpy_helper.from_array(np.asarray(value), name))
+        return name
+
+    def _add(self, kind: str, inputs: list[str], output: str, **attributes: Any) -> str:
+        self.nodes.append(helper.make_node(kind, inputs, [output], name=output, **attributes))
+        return output
