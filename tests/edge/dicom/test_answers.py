@@ -31,7 +31,7 @@ from kdlight_edge.stream import run
 
 MakeScan = Callable[..., Dataset]
 MakeBundle = Callable[..., Path]
-LIMIT = 20.0
+LIMIT = 60.0
 RED = np.full((64, 48, 3), (220, 0, 0), np.uint8)
 GREEN = np.full((64, 48, 3), (0, 220, 0), np.uint8)
 
