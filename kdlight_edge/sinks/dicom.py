@@ -31,6 +31,8 @@ SMALLEST, LARGEST = 512, 1024
 class _Pending:
     """An object whose frames are coming in."""
 
+    name: tuple[str, str | None]
+    """Source and hash of its identifier."""
     dataset: Dataset
     predictions: list[Prediction]
     shown: tuple[float, Frame, Prediction]
@@ -77,15 +79,19 @@ class DicomAnswers:
         Raises:
             KDLightError: the folder cannot be written.
         """
-        dataset = None if frame is None else frame.meta.get("dicom")
-        if self._pending is not None and dataset is not self._pending.dataset and prediction.scan is not None:
+        if prediction.scan is None:
+            return
+        # Two workers may have read the same file each for itself: what it is tells, not which copy.
+        name = prediction.source, prediction.scan["instance"]
+        if self._pending is not None and name != self._pending.name:
             self._finish()
-        if frame is None or dataset is None or prediction.scan is None:
+        dataset = None if frame is None else frame.meta.get("dicom")
+        if frame is None or dataset is None:
             return
         matters = [value for label, value in prediction.top if label in self._positive]
         weight = matters[0] if matters else -1.0 + (prediction.probability or 0)
         if self._pending is None:
-            self._pending = _Pending(dataset, [prediction], (weight, frame, prediction))
+            self._pending = _Pending(name, dataset, [prediction], (weight, frame, prediction))
         else:
             self._pending.predictions.append(prediction)
             if weight > self._pending.shown[0]:

@@ -29,7 +29,7 @@ from kdlight_edge.stream import run
 from kdlight_edge.testing import FakeSource
 
 MakeScan = Callable[..., Dataset]
-LIMIT = 20.0
+LIMIT = 60.0
 COMMAND = [sys.executable, "-m", "kdlight_edge.cli", "infer"]
 RED = np.full((8, 8, 3), (220, 0, 0), np.uint8)
 
