@@ -146,15 +146,15 @@ def expect(truth: object, what: str) -> None:
 def live(board: Board, wheels: Path) -> None:
     """Let the board live through everything."""
     say("power on to ssh", timed(board.power_on))
-    board.copy(wheels, MODEL, ROOT / "devices/setup/steps.sh")
-    say("set-up script: from nothing to ready", timed(lambda: set_up(board, wheels.name)))
-    say(f"  /opt/kdlight-edge takes {board.ask('du -sm /opt/kdlight-edge').stdout.split()[0]} MB")
+    board.copy(wheels, MODEL)
+    say("environment and program installed", timed(lambda: install_program(board, wheels.name)))
+    command = f"service install --model {MODEL.name} --source scene:crack"
+    say("service install to ready", timed(lambda: program(board, command)))
     say("first results told", until(serving(board, 0), "results"))
     say(f"  {board.show()['StatusText']}")
     say(f"  runs as {board.ask('ps -o user= -p ' + board.show()['MainPID']).stdout.strip()}")
-    again = set_up(board, wheels.name)
-    changes = [line for line in again.splitlines() if line.startswith(("write ", "copy ", "+ python3"))]
-    expect(not changes and serving(board, 0)(), f"a second set-up changes nothing, not {changes}")
+    again = program(board, command)
+    expect("write " not in again and "copy " not in again, f"a second install changes nothing, not {again!r}")
     hang(board)
     killed(board)
     power_cut(board)
@@ -170,11 +170,12 @@ def timed(action: Callable[[], object]) -> float:
     return time.monotonic() - started
 
 
-def set_up(board: Board, wheels: str) -> str:
-    """Run the steps of the set-up scripts, with the wheels brought along in place of the package index."""
-    flags = f"--wheel {wheels}/kdlight_edge-*.whl --model {MODEL.name} --source scene:crack"
-    steps = f"source ./steps.sh; read_flags {flags}; need_python; make_environment; make_service"
-    return board.ask(f"PIP_NO_INDEX=1 PIP_FIND_LINKS=/root/{wheels} bash -euo pipefail -c '{steps}'").stderr
+def install_program(board: Board, wheels: str) -> None:
+    """Make the environment as the set-up scripts do, from the wheels brought along."""
+    board.ask("python3 -m venv /opt/kdlight-edge")
+    pip = f"/opt/kdlight-edge/bin/pip install --quiet --no-index --find-links {wheels} 'kdlight-edge[runtime]'"
+    board.ask(pip)
+    say(f"  /opt/kdlight-edge takes {board.ask('du -sm /opt/kdlight-edge').stdout.split()[0]} MB")
 
 
 def program(board: Board, arguments: str) -> str:
