@@ -21,6 +21,9 @@ from kdlight_edge.tally import Summary, Tally, truth_of
 AHEAD = 4
 """Pictures per worker that may be decided before an earlier one is: bounds memory when one picture takes long."""
 
+AHEAD_LIGHT = 32
+"""The same where no sink wants the pictures themselves: results alone weigh nothing."""
+
 
 class Result(NamedTuple):
     """One picture on its way from a worker to the sinks."""
@@ -61,9 +64,8 @@ def run(
     labels = frozenset(label.id for label in classifier.bundle.manifest.labels)
     if isinstance(source, Album):
         threads = (workers or len(os.sched_getaffinity(0))) if classifier.engine.concurrent else 1
-        results = _Crew(source, classifier, labels, limit=limit, ahead=threads * AHEAD, keep=keep).results(
-            threads, stop
-        )
+        ahead = threads * (AHEAD if keep else AHEAD_LIGHT)
+        results = _Crew(source, classifier, labels, limit=limit, ahead=ahead, keep=keep).results(threads, stop)
     else:
         results = _one_by_one(source, classifier, labels, limit, stop)
     tally = Tally()
@@ -178,7 +180,9 @@ class _Crew:
                     result = result._replace(frame=None)
                 with self._changed:
                     self._ready[index] = result
-                    if index == self._delivered:
+                    # Half of the room at a time: waking the delivering thread for each picture costs the workers more.
+                    full = len(self._ready) * 2 >= self._ahead or self._begun == self._count or self._over
+                    if full and self._delivered in self._ready:
                         self._changed.notify_all()
         except BaseException as error:  # noqa: BLE001 - carried to the thread that delivers, which raises it
             with self._changed:

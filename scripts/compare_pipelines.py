@@ -73,7 +73,9 @@ def main() -> int:
     cores = sorted(os.sched_getaffinity(0))[: args.cores]
     os.sched_setaffinity(0, cores)
     args.cache.mkdir(parents=True, exist_ok=True)
-    folder = args.folder or _pictures(args.cache / f"pictures-{args.pictures}", args.pictures)
+    folder = (
+        args.folder.resolve() if args.folder else _pictures(args.cache / f"pictures-{args.pictures}", args.pictures)
+    )
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in {".jpg", ".jpeg"})
     if len(files) < 2:  # noqa: PLR2004 - a rate needs two
         print(f"{folder} holds fewer than two JPEG files", file=sys.stderr)
