@@ -37,7 +37,7 @@ def main() -> int:
     parser.add_argument("--only", choices=TESTS, help="measure one bundle and keep the others' figures")
     args = parser.parse_args()
     kept = json.loads(RESULTS.read_text(encoding="utf-8"))["models"] if args.only else []
-    measured = [measure(name, args.data) for name in ([args.only] if args.only else TESTS)]
+    measured = [measure(name, args.data.resolve()) for name in ([args.only] if args.only else TESTS)]
     entries = {entry["name"]: entry for entry in (*kept, *measured)}
     record = {
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -54,8 +54,8 @@ def main() -> int:
 
 def measure(name: str, data: Path) -> dict[str, Any]:
     """Return the figures of one bundle."""
-    bundle = ROOT / "models" / f"{name}.kdl"
-    manifest = open_bundle(bundle).manifest
+    bundle = Path("models") / f"{name}.kdl"
+    manifest = open_bundle(ROOT / bundle).manifest
     judged = run("eval", bundle, "--data", *(data / folder for folder in TESTS[name]))
     speed = run("bench", bundle, "--threads", "1")
     teacher = manifest.provenance.metrics["teacher"]["test"]
@@ -76,7 +76,7 @@ def measure(name: str, data: Path) -> dict[str, Any]:
 def run(verb: str, *arguments: object) -> dict[str, Any]:
     """Run a verb with --json and return its object."""
     command = [sys.executable, "-m", "kdlight_edge.cli", verb, *map(str, arguments), "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
     if done.returncode:
         raise SystemExit(done.stderr.strip() or f"{shlex.join(command)} ended with {done.returncode}")
     record: dict[str, Any] = json.loads(done.stdout)
