@@ -5,7 +5,7 @@ named in the manifest, and calibration, evaluation and the runtime all call it.
 
 ``reduce`` is the default interpolation: an exact box reduction by the largest whole factor that keeps the picture at
 least as large as the target, then bilinear. It has no aliasing from a 12-megapixel camera, and between 1x and 2x it
-costs a fifth of an area resize. ``linear`` and ``area`` are OpenCV's own.
+costs less than an area resize. ``linear`` and ``area`` are OpenCV's own.
 """
 
 from typing import Any

@@ -209,3 +209,17 @@ def test_the_installed_program_is_this_one() -> None:
 
     (script,) = entry_points(group="console_scripts", name="kdlight-edge")
     assert script.load() is cli.main
+
+
+def test_onnx_runtime_is_told_to_send_no_telemetry_before_it_is_imported(tmp_path: Path) -> None:
+    code = (
+        "import sys, kdlight_edge, kdlight_edge.engines.onnxruntime, os;"
+        "print(os.environ['ORT_DISABLE_TELEMETRY'], list(__import__('pathlib').Path(sys.argv[1]).rglob('*')))"
+    )
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("ORT_", "XDG_"))}
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)],
+        capture_output=True, text=True, check=True, env={**environment, "HOME": str(tmp_path)},
+    )  # fmt: skip
+    assert done.stdout.strip() == "1 []", "nothing is kept in the home folder"
+    assert "telemetry" not in done.stderr

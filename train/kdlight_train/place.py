@@ -29,7 +29,7 @@ class Place:
     def autocast(self, *, large: bool) -> torch.autocast:
         """Return the context for a forward pass.
 
-        A student is too small to gain by bfloat16 on a CPU (half the speed); a teacher is 1.5 to 3 times faster.
+        A student is too small to gain by bfloat16 on a CPU; a teacher does gain.
         """
         wanted = self.bf16 and (large or self.device.type == "cuda")
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=wanted)
@@ -59,7 +59,7 @@ def choose_place(device: str) -> Place:
 
 
 def move(network: nn.Module, place: Place) -> nn.Module:
-    """Bring a network to the device in the memory layout that is 2 to 6 times faster there (measured)."""
+    """Bring a network to the device in the memory layout that its convolutions want."""
     return network.to(place.device).to(memory_format=torch.channels_last)
 
 
@@ -72,7 +72,7 @@ def leave() -> None:
 def _keep_memory() -> None:
     """Let the C library keep freed memory instead of giving it back to the kernel after every layer.
 
-    Page faults on fresh memory took 15 to 20 % of a training on two cores.
+    Page faults on fresh memory otherwise take a visible share of a training on a CPU.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
