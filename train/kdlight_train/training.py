@@ -65,7 +65,8 @@ def train(
         paths, groups=groups, group_regex=group_regex,
         val_share=recipe.val_share, test_share=recipe.test_share, seed=recipe.seed,
     )  # fmt: skip
-    _claim(run, recipe, data, resume=resume, first=place.first)
+    if place.first:  # one process speaks for all: the others would find its claim and take it for another training
+        _claim(run, recipe, data, resume=resume)
     found = audit(data)
     for line in found.lines():
         say(line)
@@ -96,7 +97,7 @@ def train(
         say(_headline(name, result))
 
 
-def _claim(run: Path, recipe: Recipe, data: Data, *, resume: bool, first: bool) -> None:
+def _claim(run: Path, recipe: Recipe, data: Data, *, resume: bool) -> None:
     """Make RUN ours, or see that what it holds is this very training."""
     file = run / "run.json"
     record = {"recipe": to_json(recipe), "fingerprint": data.fingerprint}
@@ -111,7 +112,7 @@ def _claim(run: Path, recipe: Recipe, data: Data, *, resume: bool, first: bool) 
         difference = _difference(held, json.loads(text))
         if difference:
             raise UsageError(f"--resume: {run} was started with {difference}; use the same, or another --out")
-    elif first:
+    else:
         try:
             run.mkdir(parents=True, exist_ok=True)
             file.write_text(text + "\n", encoding="utf-8")
