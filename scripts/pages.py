@@ -2,8 +2,9 @@
 """Fill the generated parts of README.md and docs/: help texts and figures; with --check only tell what is out of date.
 
 A generated part stands between ``<!-- begin KIND ARGUMENT -->`` and ``<!-- end -->``. Kinds: ``help VERB``, the text of
-``kdlight-edge VERB --help``; ``models``, the table of bundles from docs/results/models.json; ``ratios NAME``, a
-comparison with a peer from docs/results/NAME.json; ``footprint``, what the runtime weighs.
+``kdlight-edge VERB --help``; ``models`` and ``sets``, the tables of bundles from docs/results/models.json; ``outliers``
+from outliers.json there; ``ratios NAME``, a comparison with a peer from NAME.json; ``footprint``, what the runtime
+weighs.
 """
 
 import argparse
@@ -44,6 +45,10 @@ def generate(kind: str, argument: str) -> str:
         return help_text(argument)
     if kind == "models":
         return models_table(json.loads((RESULTS / "models.json").read_text(encoding="utf-8")))
+    if kind == "sets":
+        return sets_table(json.loads((RESULTS / "models.json").read_text(encoding="utf-8")))
+    if kind == "outliers":
+        return outliers_table(json.loads((RESULTS / "outliers.json").read_text(encoding="utf-8")))
     if kind == "ratios":
         return ratios_table(json.loads((RESULTS / f"{argument}.json").read_text(encoding="utf-8")))
     if kind == "footprint":
@@ -73,6 +78,49 @@ def models_table(results: dict[str, Any]) -> str:
             f"| {judged['balanced_accuracy']:.1%} | {judged['auc']:.3f} | {judged['ece']:.3f} "
             f"| {entry['parameters'] / 1e6:.2f} M | {entry['bytes'] / 1e6:.2f} MB | {entry['p50_ms']:.2f} ms |"
         )
+    return "\n".join([*rows, "", measured(results)])
+
+
+def sets_table(results: dict[str, Any]) -> str:
+    """Return every bundle beside its teacher, and the class that its pictures are looked at for."""
+    titles = ["bundle", "n", "student (95 % interval)", "teacher (95 % interval)", "difference", "balanced", "macro F1"]
+    titles += ["AUC", "ECE", "sensitivity by class", "accepted", "right of these"]
+    rows = [f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
+    for entry in results["models"]:
+        judged, teacher = entry["eval"], entry["teacher"]
+        per_class = ", ".join(f"{name} {one['sensitivity']:.1%}" for name, one in judged["per_class"].items())
+        rows.append(
+            f"| `{entry['name']}` | {judged['n']:,} | **{interval(judged)}** | {interval(teacher)} "
+            f"| {100 * (judged['accuracy'] - teacher['accuracy']):+.1f} points | {judged['balanced_accuracy']:.1%} "
+            f"| {judged['macro_f1']:.3f} | {judged['auc']:.3f} | {judged['ece']:.3f} | {per_class} "
+            f"| {judged['coverage']:.1%} | {judged['accuracy_of_accepted']:.1%} |"
+        )
+        rows += [
+            f"| &nbsp;&nbsp;{name} | {one['n']:,} | {interval(one)} |" + " |" * (len(titles) - 3)
+            for name, one in entry.get("by_set", {}).items()
+        ]
+    return "\n".join([*rows, "", measured(results)])
+
+
+def interval(judged: dict[str, Any]) -> str:
+    """Return an accuracy with its interval."""
+    low, high = judged["ci95"]
+    return f"{judged['accuracy']:.1%} ({low:.1%} to {high:.1%})"
+
+
+def outliers_table(results: dict[str, Any]) -> str:
+    """Return how well each bundle knows what it was not made for."""
+    kinds = list(dict.fromkeys(kind for entry in results["bundles"] for kind in entry["kinds"]))
+    rows = [f"| bundle | own | {' | '.join(kind.removeprefix('modality: ') for kind in kinds)} |"]
+    rows.append("|---" * (len(kinds) + 2) + "|")
+    for entry in results["bundles"]:
+        cells = [
+            f"{entry['kinds'][kind]['auroc']:.3f} ({entry['kinds'][kind]['called_outlier']:.0%})"
+            if kind in entry["kinds"]
+            else "its own"
+            for kind in kinds
+        ]
+        rows.append(f"| `{entry['name']}` | {entry['own_called_outlier']:.1%} | {' | '.join(cells)} |")
     return "\n".join([*rows, "", measured(results)])
 
 

@@ -23,9 +23,9 @@ def teacher_objective(pool: Pool, classes: int, recipe: Recipe, place: Place) ->
     """Return the teacher's loss: cross-entropy with the labels of augmented pictures."""
 
     def objective(network: nn.Module, batch: Batch) -> Tensor:
-        views, target = _views(pool, batch, classes, recipe.teacher.imgsz, recipe)
+        views, target = augmented(pool, batch, classes, recipe.teacher.imgsz, recipe)
         with place.autocast(large=True):
-            logits = network(_real(views))
+            logits = network(real(views))
         return cross_entropy(logits.float(), target, recipe.teacher.label_smoothing)
 
     return objective
@@ -40,7 +40,7 @@ def student_objective(pool: Pool, classes: int, recipe: Recipe, place: Place, te
     def objective(network: nn.Module, batch: Batch) -> Tensor:
         lesson = lessons(batch)
         with place.autocast(large=False):
-            logits = network(_real(lesson.views)).float()
+            logits = network(real(lesson.views)).float()
         labels = cross_entropy(logits, lesson.target, smoothing)
         if compare is None or lesson.answers is None:
             return labels
@@ -75,7 +75,7 @@ class Lessons:
         """Return the lesson of a batch."""
         if batch.seed in self._kept:
             return self._kept[batch.seed]
-        views, target = _views(self._pool, batch, self._classes, self._recipe.input.imgsz, self._recipe)
+        views, target = augmented(self._pool, batch, self._classes, self._recipe.input.imgsz, self._recipe)
         lesson = Lesson(views, target, self._answer(batch))
         self._room -= views.numel()
         if self._room > 0:
@@ -87,13 +87,13 @@ class Lessons:
         if self._teacher is None:
             return None
         if batch.seed not in self._answers:
-            views, _ = _views(self._pool, batch, self._classes, self._recipe.teacher.imgsz, self._recipe)
+            views, _ = augmented(self._pool, batch, self._classes, self._recipe.teacher.imgsz, self._recipe)
             with self._place.autocast(large=True):
-                self._answers[batch.seed] = self._teacher(_real(views)).float()
+                self._answers[batch.seed] = self._teacher(real(views)).float()
         return self._answers[batch.seed]
 
 
-def _views(pool: Pool, batch: Batch, classes: int, size: int, recipe: Recipe) -> tuple[Tensor, Tensor]:
+def augmented(pool: Pool, batch: Batch, classes: int, size: int, recipe: Recipe) -> tuple[Tensor, Tensor]:
     """Augment a batch to uint8 [N, 3, size, size], as a camera would give it; the crop is the same at every size."""
     index = batch.index.to(pool.truth.device)
     target = F.one_hot(pool.truth[index], classes).float()
@@ -101,7 +101,7 @@ def _views(pool: Pool, batch: Batch, classes: int, size: int, recipe: Recipe) ->
     return views.mul_(255).round_().to(torch.uint8), target
 
 
-def _real(pictures: Tensor) -> Tensor:
+def real(pictures: Tensor) -> Tensor:
     """Return float [N, 3, h, w] in 0..1, channels last, of uint8 pictures."""
     return pictures.to(torch.float32, memory_format=torch.channels_last).mul_(1 / 255)
 
@@ -120,4 +120,4 @@ def answer(network: nn.Module, pictures: Tensor, place: Place, *, large: bool) -
 def real_batches(pictures: Tensor, place: Place, batch: int = 128) -> Iterator[Tensor]:
     """Yield pictures, uint8 [n, 3, h, w], as float batches in 0..1 on the device."""
     for part in pictures.split(batch):  # type: ignore[no-untyped-call]
-        yield _real(part.to(place.device))
+        yield real(part.to(place.device))
