@@ -2,9 +2,7 @@
 """Fill the generated parts of README.md and docs/: help texts and figures; with --check only tell what is out of date.
 
 A generated part stands between ``<!-- begin KIND ARGUMENT -->`` and ``<!-- end -->``. Kinds: ``help VERB``, the text of
-``kdlight-edge VERB --help``; ``models`` and ``sets``, the tables of bundles from docs/results/models.json; ``outliers``
-from outliers.json there; ``ratios NAME``, a comparison with a peer from NAME.json; ``footprint``, what the runtime
-weighs.
+``kdlight-edge VERB --help``, and those of `TABLES` below, from docs/results/.
 """
 
 import argparse
@@ -13,6 +11,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -43,17 +42,10 @@ def generate(kind: str, argument: str) -> str:
     """Return the text of one generated part."""
     if kind == "help":
         return help_text(argument)
-    if kind == "models":
-        return models_table(json.loads((RESULTS / "models.json").read_text(encoding="utf-8")))
-    if kind == "sets":
-        return sets_table(json.loads((RESULTS / "models.json").read_text(encoding="utf-8")))
-    if kind == "outliers":
-        return outliers_table(json.loads((RESULTS / "outliers.json").read_text(encoding="utf-8")))
-    if kind == "ratios":
-        return ratios_table(json.loads((RESULTS / f"{argument}.json").read_text(encoding="utf-8")))
-    if kind == "footprint":
-        return footprint_table(json.loads((RESULTS / "footprint.json").read_text(encoding="utf-8")))
-    raise SystemExit(f"unknown generated part: {kind}")
+    if kind not in TABLES:
+        raise SystemExit(f"unknown generated part: {kind}")
+    name, table = TABLES[kind]
+    return table(json.loads((RESULTS / f"{argument or name}.json").read_text(encoding="utf-8")))
 
 
 def help_text(verb: str) -> str:
@@ -124,6 +116,17 @@ def outliers_table(results: dict[str, Any]) -> str:
     return "\n".join([*rows, "", measured(results)])
 
 
+def ablation_table(results: dict[str, Any]) -> str:
+    """Return trainings that differ in one thing, judged on validation pictures."""
+    rows = ["| set | start | taught by | validation pictures | accuracy (95 % interval) | balanced |", "|---" * 6 + "|"]
+    rows += [
+        f"| {row['set']} | {row['start']} | {row['method']} | {row['n']} | {interval(row)} "
+        f"| {row['balanced_accuracy']:.1%} |"
+        for row in results["rows"]
+    ]
+    return "\n".join([*rows, "", measured(results)])
+
+
 def ratios_table(results: dict[str, Any]) -> str:
     """Return the comparison with the peer, same run, same machine."""
     rows = ["| | kdlight-edge | " + results["peer"] + " | ratio |", "|---|---|---|---|"]
@@ -141,6 +144,17 @@ def footprint_table(results: dict[str, Any]) -> str:
 def measured(results: dict[str, Any]) -> str:
     """Return the line that says where, when and by which command figures were measured."""
     return f"Measured on {results['machine']}, {results['date']}, by `{results['command']}`."
+
+
+TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
+    "models": ("models", models_table),
+    "sets": ("models", sets_table),
+    "outliers": ("outliers", outliers_table),
+    "ablation": ("ablation", ablation_table),
+    "ratios": ("", ratios_table),
+    "footprint": ("footprint", footprint_table),
+}
+"""Kind of a part to the file of its results (a part of the page's text may name another) and its writer."""
 
 
 if __name__ == "__main__":
