@@ -56,6 +56,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--dicom-out", metavar="DIR", help="of scans: write a report and a picture with the heat map")
     parser.add_argument("--dicom-to", metavar="AET@HOST:PORT", help="of scans: send both to this node")
+    parser.add_argument(
+        "--freeze-timeout", type=float, default=5.0, metavar="S", help="one same picture that is a loss (default 5)"
+    )
     parser.add_argument("--retries", type=int, metavar="N", help="attempts to reopen a lost camera (default: for ever)")
     parser.add_argument("--await-camera", action="store_true", help="wait for a camera that is not there at the start")
     outlets.add_arguments(parser)
@@ -77,7 +80,9 @@ def run(args: argparse.Namespace) -> int:
 
         RUN.use(Path(args.identity_key))
     model = _model(args.model)
-    patience = Patience(args.stall_timeout, args.retries, at_start=args.await_camera)
+    patience = Patience(
+        args.stall_timeout, args.retries, at_start=args.await_camera, freeze_timeout=args.freeze_timeout
+    )
     notifier = _notifier(model)
     with stopped_by_signals() as stop:
         source = open_source(args.source or args.camera, patience) if args.folder is None else _folder(args.folder)
@@ -154,7 +159,11 @@ def _check(args: argparse.Namespace) -> None:
             raise UsageError(f"{flag} {value} is too small; give {least} or more")
     if args.retries is not None and args.retries < 0:
         raise UsageError(f"--retries {args.retries} is too small; give 0 or more")
-    for flag, seconds in (("--max-age", args.max_age), ("--stall-timeout", args.stall_timeout)):
+    for flag, seconds in (
+        ("--max-age", args.max_age),
+        ("--stall-timeout", args.stall_timeout),
+        ("--freeze-timeout", args.freeze_timeout),
+    ):
         if seconds is not None and not seconds > 0:
             raise UsageError(f"{flag} {seconds:g} is not a time; give seconds above 0")
     outlets.check(args)

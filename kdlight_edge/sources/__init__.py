@@ -82,6 +82,8 @@ class Patience:
     """Seconds at most between two attempts."""
     at_start: bool = False
     """Whether a camera that is not there at the start is waited for like one that is lost later."""
+    freeze_timeout: float = 5.0
+    """Seconds of one and the same picture after which a camera counts as frozen, and so as lost."""
 
 
 def tell(line: str) -> None:

@@ -82,6 +82,8 @@ class Latest:
         """
         self.reconnects = 0
         """How often it was lost and came back."""
+        self.repeated = 0
+        """Frames left out because they were the one before once more."""
         self._capture = capture
         self._slot = Slot(uri)
         self._error: BaseException | None = None
