@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from kdlight_edge.classifier import Classifier
     from kdlight_edge.notify import Notifier
     from kdlight_edge.sinks import Sink
-    from kdlight_edge.sources import Source
+    from kdlight_edge.sources import Patience, Source
     from kdlight_edge.tally import Summary
 
 
@@ -25,7 +25,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     where = parser.add_mutually_exclusive_group(required=True)
     where.add_argument(
-        "--camera", nargs="?", const="0", metavar="URI", help="0, /dev/video0, rtsp://..., http://..., scene:crack"
+        "--camera",
+        action="append",
+        nargs="?",
+        const="0",
+        metavar="URI",
+        help="0, /dev/video0, rtsp://..., http://..., gst:..., scene:crack; may be given again for more cameras",
     )
     where.add_argument("--folder", metavar="DIR", help="every picture in it and in the folders below")
     where.add_argument("--source", metavar="URI", help="any of them, or a picture or video file")
@@ -70,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
     from kdlight_edge.decide import Settings
     from kdlight_edge.progress import Progress
     from kdlight_edge.pulse import Pulse
-    from kdlight_edge.sources import Album, Patience, open_source
+    from kdlight_edge.sources import Album, Patience
     from kdlight_edge.stream import run as stream
     from kdlight_edge.stream import stopped_by_signals
 
@@ -85,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
     )
     notifier = _notifier(model)
     with stopped_by_signals() as stop:
-        source = open_source(args.source or args.camera, patience) if args.folder is None else _folder(args.folder)
+        source = _open(args, patience)
         album = isinstance(source, Album)
         try:
             settings = Settings(args.conf, args.topk, args.max_age if source.live else None)
@@ -150,7 +155,7 @@ def describe(summary: "Summary", *, live: bool) -> str:
 
 def _check(args: argparse.Namespace) -> None:
     """Refuse flags whose values cannot be."""
-    if "" in {args.source, args.camera, args.folder}:
+    if "" in {args.source, *(args.camera or ()), args.folder}:
         raise UsageError("the source is empty; give a camera, a folder or a file")
     if args.conf is not None and not 0 <= args.conf <= 1:
         raise UsageError(f"--conf {args.conf:g} is not a probability; give 0 to 1")
@@ -188,6 +193,20 @@ def _notifier(model: str) -> "Notifier | None":
     if notifier is not None:
         notifier.send(STATUS=f"loading {model}", EXTEND_TIMEOUT_USEC=LOADING_SECONDS * 1_000_000)
     return notifier
+
+
+def _open(args: argparse.Namespace, patience: "Patience") -> "Source":
+    from kdlight_edge.sources import open_source
+
+    if args.folder is not None:
+        return _folder(args.folder)
+    if args.source is not None:
+        return open_source(args.source, patience)
+    if len(args.camera) == 1:
+        return open_source(args.camera[0], patience)
+    from kdlight_edge.sources.several import open_several
+
+    return open_several(args.camera, patience)
 
 
 def _folder(path: str) -> "Source":

@@ -108,7 +108,8 @@ def test_a_real_camera_that_shows_one_picture_for_ever_gives_one_result_and_is_r
     cv2.imwrite(str(tmp_path / "still.png"), noise(3, (96, 128)))
     with socket.create_server(("127.0.0.1", 0)) as listener:
         uri = f"http://127.0.0.1:{listener.getsockname()[1]}/"
-    still = ["ffmpeg", "-loglevel", "quiet", "-re", "-loop", "1", "-i", str(tmp_path / "still.png"), "-f", "mpjpeg"]
+    still = ["ffmpeg", "-loglevel", "quiet", "-re", "-loop", "1", "-i", str(tmp_path / "still.png"), "-q:v", "3"]
+    still += ["-f", "mpjpeg"]  # the rate control of a free quality would change the bytes of a still picture
     command = [sys.executable, "-m", "kdlight_edge.cli", "infer", "--camera", uri, "--model", str(tiny_bundle())]
     command += ["--json", "--freeze-timeout", "0.5", "--retries", "2", "--await-camera"]
     with subprocess.Popen([*still, "-listen", "1", uri], stdin=subprocess.DEVNULL) as camera:
