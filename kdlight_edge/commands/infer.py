@@ -42,6 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--save", metavar="DIR", help="also write annotated copies, predictions.jsonl and predictions.csv"
     )
     parser.add_argument("--conf", type=float, metavar="P", help="smallest probability accepted (default: the bundle's)")
+    parser.add_argument(
+        "--quality", action="store_true", help="of cameras: abstain from dark, over-exposed, blurred and empty pictures"
+    )
     parser.add_argument("--topk", type=int, default=1, metavar="K", help="how many labels to report (default 1)")
     parser.add_argument("--frames", type=int, default=0, metavar="N", help="end after N pictures")
     parser.add_argument("--engine", default="auto", metavar="NAME", help="onnxruntime, openvino, or auto (default)")
@@ -93,7 +96,9 @@ def run(args: argparse.Namespace) -> int:
         source = _open(args, patience)
         album = isinstance(source, Album)
         try:
-            settings = Settings(args.conf, args.topk, args.max_age if source.live else None)
+            settings = Settings(
+                args.conf, args.topk, args.max_age if source.live else None, args.quality and source.live
+            )
             # One thread an answer: a network this small gains nothing by more, and a folder's workers take the cores.
             threads = 1 if album else args.threads or 1
             classifier = open_classifier(model, engine=args.engine, threads=threads, settings=settings)

@@ -149,7 +149,8 @@ server = GstRtspServer.RTSPServer()
 server.set_service(sys.argv[1])
 factory = GstRtspServer.RTSPMediaFactory()
 factory.set_launch("( videotestsrc is-live=true pattern=snow "
-                   "! video/x-raw,format=I420,width=128,height=96,framerate=15/1 ! jpegenc ! rtpjpegpay name=pay0 pt=26 )")
+                   "! video/x-raw,format=I420,width=128,height=96,framerate=15/1 ! jpegenc "
+                   "! rtpjpegpay name=pay0 pt=26 )")
 factory.set_shared(True)
 server.get_mount_points().add_factory("/live", factory)
 server.attach(None)
