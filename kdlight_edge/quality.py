@@ -48,7 +48,7 @@ class Quality:
         limit = limits[self._refused == name]
         return f"{name}: {said} is below {limit:g}" if value < limit else ""
 
-    def _over(self, grey: npt.NDArray[np.uint8]) -> str:
-        share = cv2.countNonZero(cv2.compare(grey, WHITE, cv2.CMP_GE)) / grey.size
+    def _over(self, grey: Any) -> str:
+        share = cv2.countNonZero(cv2.inRange(grey, WHITE, 255)) / grey.size
         limit = OVER[self._refused == "over-exposed"]
         return f"over-exposed: {share:.0%} of it is white, more than {limit:.0%}" if share > limit else ""

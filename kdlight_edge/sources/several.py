@@ -23,7 +23,7 @@ class Several:
         self.cameras = tuple(cameras)
         self._report = report
         self._changed = threading.Condition()
-        self._closed = False
+        self._closed = threading.Event()
 
     @property
     def reconnects(self) -> int:
@@ -46,7 +46,7 @@ class Several:
         for camera in self.cameras:
             camera.begin(self._changed)
         left, errors = list(self.cameras), list[BaseException]()
-        while left and not self._closed:
+        while left and not self._closed.is_set():
             for camera in tuple(left):
                 ended = camera.ended  # asked before its slot, as a last frame may come with the end
                 item = camera.poll()
@@ -56,9 +56,9 @@ class Several:
                     left.remove(camera)
                     errors += self._told(camera, go_on=bool(left))
             with self._changed:
-                while not self._closed and left and not any(camera.ready for camera in left):
+                while not self._closed.is_set() and left and not any(camera.ready for camera in left):
                     self._changed.wait()
-        if errors and len(errors) == len(self.cameras) and not self._closed:
+        if errors and len(errors) == len(self.cameras) and not self._closed.is_set():
             raise errors[-1]
 
     def _told(self, camera: Latest, *, go_on: bool) -> list[BaseException]:
@@ -68,14 +68,14 @@ class Several:
             return []
         if not isinstance(error, SourceError):
             raise error
-        if go_on and not self._closed:
+        if go_on and not self._closed.is_set():
             self._report(f"{error}; the other cameras go on")
         return [error]
 
     def close(self) -> None:
         """End the iteration and every camera; safe to call twice."""
         with self._changed:
-            self._closed = True
+            self._closed.set()
             self._changed.notify_all()
         for camera in self.cameras:
             camera.close()

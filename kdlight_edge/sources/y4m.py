@@ -89,7 +89,7 @@ class Y4m:
             self._fill(memoryview(self._again))
             if self._again != self._next:
                 raise SourceError("the size of its pictures has changed")
-        self._fill(memoryview(self._yuv).cast("B"))
+        self._fill(self._yuv.data.cast("B"))
         captured = Moment.now()
         rgb: Any = cv2.cvtColor(self._yuv, cv2.COLOR_YUV2RGB_I420)
         return rgb, captured
