@@ -107,8 +107,8 @@ class EventFolder:
             for _, name, picture in self._rings.get(event.source, ()):
                 _save(place, name, picture)
             self._open[event.source] = (place, AFTER)
-        place, _ = self._open[event.source] if event.state == "held" else self._open.pop(event.source, (None, 0))
-        record = {**to_record(event), "folder": None if place is None else place.name, **self._origin}
+        known = self._open.get(event.source) if event.state == "held" else self._open.pop(event.source, None)
+        record = {**to_record(event), "folder": known[0].name if known else None, **self._origin}
         self._lines.write(json.dumps(record))
 
     def _make_room(self) -> None:

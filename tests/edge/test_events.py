@@ -4,13 +4,13 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from kdlight_edge.cli import main
 from kdlight_edge.decide import Prediction
 from kdlight_edge.events import Events
 from kdlight_edge.frame import Frame, Moment
+from kdlight_edge.picture import read_picture
 from kdlight_edge.sinks.events import AFTER, BEFORE, EventFolder
 
 
@@ -70,7 +70,7 @@ def test_an_event_has_the_frames_around_it_and_a_line_at_its_beginning_and_end(t
     place = tmp_path / "ev" / str(held["folder"])
     pictures = sorted(place.iterdir())
     assert BEFORE <= len(pictures) <= BEFORE + AFTER
-    assert all(cv2.imread(str(path)).shape == (48, 64, 3) for path in pictures)
+    assert {read_picture(path).shape for path in pictures} == {(48, 64, 3)}
 
 
 def test_the_oldest_events_make_room_on_the_disk(tmp_path: Path) -> None:
