@@ -3,7 +3,8 @@
 
 A generated part stands between ``<!-- begin KIND ARGUMENT -->`` and ``<!-- end -->``. Kinds: ``help VERB``, the text of
 ``kdlight-edge VERB --help``; ``models``, the table of bundles from docs/results/models.json; ``ratios NAME``, a
-comparison with a peer from docs/results/NAME.json; ``footprint``, what the runtime weighs.
+comparison with a peer from docs/results/NAME.json; ``footprint``, what the runtime weighs; ``rows NAME``,
+figures beside their goals from docs/results/NAME.json.
 """
 
 import argparse
@@ -48,6 +49,8 @@ def generate(kind: str, argument: str) -> str:
         return ratios_table(json.loads((RESULTS / f"{argument}.json").read_text(encoding="utf-8")))
     if kind == "footprint":
         return footprint_table(json.loads((RESULTS / "footprint.json").read_text(encoding="utf-8")))
+    if kind == "rows":
+        return footprint_table(json.loads((RESULTS / f"{argument}.json").read_text(encoding="utf-8")))
     raise SystemExit(f"unknown generated part: {kind}")
 
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from kdlight_edge.classifier import Classifier
     from kdlight_edge.sinks import Sink
-    from kdlight_edge.sinks.outbox import Delivery
+    from kdlight_edge.sinks.outbox import Delivery, Outbox
     from kdlight_edge.sources import Source
 
 
@@ -35,6 +35,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--mqtt-store", metavar="FILE", help="where they wait (default: the state folder)")
     group.add_argument("--webhook", metavar="URL", help="post each result as JSON")
+    group.add_argument("--event-dir", metavar="DIR", help="of cameras: events.jsonl, and the frames around each event")
+    group.add_argument(
+        "--event-hold", type=float, metavar="S", help="a positive class seen for S seconds is an event (default 2)"
+    )
     group.add_argument("--metrics", metavar="[HOST:]PORT", help="figures for Prometheus on /metrics, and /healthz")
 
 
@@ -45,6 +49,7 @@ def check(args: argparse.Namespace) -> None:
         ("--rotate", args.rotate, "--json-file or --audit", args.json_file or args.audit),
         ("--mqtt-device", args.mqtt_device, "--mqtt", args.mqtt),
         ("--mqtt-store", args.mqtt_store, "--mqtt", args.mqtt),
+        ("--event-hold", args.event_hold, "--event-dir", args.event_dir),
     ):
         if value is not None and needed is None:
             raise UsageError(f"{flag} says nothing without {other}")
@@ -75,6 +80,10 @@ def open_sinks(
             outbox = Outbox("webhook", Webhook(args.webhook, classifier.origin), stop=stop, wait=not source.live)
             deliveries.append(outbox.delivery)
             add(outbox)
+        if args.event_dir:
+            events = _events(args, classifier, source, stop)
+            deliveries.append(events.delivery)
+            add(events)
         if args.metrics:
             add(_metrics(args, classifier, source, deliveries))
         undo.pop_all()
@@ -115,6 +124,24 @@ def _mqtt(
     device = check_device(socket.gethostname() if args.mqtt_device is None else args.mqtt_device)
     mqtt = Mqtt(broker, device, Store(args.mqtt_store or default_path(device)), classifier.origin, stop=stop)
     return mqtt, mqtt.delivery
+
+
+def _events(args: argparse.Namespace, classifier: "Classifier", source: "Source", stop: threading.Event) -> "Outbox":
+    from pathlib import Path
+
+    from kdlight_edge.events import Events
+    from kdlight_edge.sinks.events import EventFolder
+    from kdlight_edge.sinks.outbox import Outbox
+
+    hold = 2.0 if args.event_hold is None else args.event_hold
+    if not source.live:
+        raise UsageError("--event-dir says nothing without a camera; an event is a class held for a while")
+    if not hold > 0:
+        raise UsageError(f"--event-hold {hold:g} is not a time; give seconds above 0")
+    labels = classifier.bundle.manifest.labels
+    watched = {label.id for label in labels if label.positive} or {label.id for label in labels}
+    folder = EventFolder(Path(args.event_dir), Events(watched, hold), classifier.origin)
+    return Outbox("events", folder, stop=stop, room=16)  # pictures wait in it: few, or they would fill the memory
 
 
 def _metrics(
