@@ -14,7 +14,7 @@ function draw(canvas, points, now, tone) {
   const pen = canvas.getContext("2d");
   pen.setTransform(ratio, 0, 0, ratio, 0, 0);
   pen.clearRect(0, 0, width, height);
-  const left = 34, bottom = height - 18, top = 6;
+  const left = 44, bottom = height - 18, top = 6;
   const x = (t) => width - 2 - ((now - t) / SPAN) * (width - left - 2);
   const y = (p) => bottom - p * (bottom - top);
   pen.font = "11px " + style.fontFamily;

@@ -19,10 +19,14 @@ const whole = (value) => Math.round(value).toLocaleString("en");
 
 function put(list, rows) {
   // Nodes are kept and their text replaced: a list that is made anew twice a second costs more than it says.
-  while (list.children.length > rows.length * 2) list.lastChild.remove();
+  while (list.children.length > rows.length) list.lastChild.remove();
   rows.forEach(([name, value, ill], i) => {
-    if (list.children.length < i * 2 + 2) list.append(document.createElement("dt"), document.createElement("dd"));
-    const dt = list.children[i * 2], dd = list.children[i * 2 + 1];
+    if (list.children.length === i) {
+      const pair = document.createElement("div");
+      pair.append(document.createElement("dt"), document.createElement("dd"));
+      list.append(pair);
+    }
+    const [dt, dd] = list.children[i].children;
     if (dt.textContent !== name) dt.textContent = name;
     if (dd.textContent !== String(value)) dd.textContent = value;
     dd.className = ill ? "ill" : "";
