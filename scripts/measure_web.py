@@ -20,8 +20,8 @@ from kdlight_devices.fingerprint import describe, fingerprint, versions
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "docs" / "results" / "web.json"
-sys.path.insert(0, str(ROOT / "tests" / "edge"))
-from browser import Browser, browser  # noqa: E402 - the tests' own, on a path that is set above
+sys.path.insert(0, str(ROOT))
+from tests.edge.browser import Browser, browser  # noqa: E402 - the tests' own, on a path that is set above
 
 STARTS = 5
 CAMERA = "scene:crack?size=640x480&fps=30"

@@ -26,6 +26,7 @@ from kdlight_edge.testing import FakeSource
 from kdlight_edge.web.door import TOKEN, Door, door_of
 from kdlight_edge.web.server import CONNECTIONS, HEADER_BYTES
 from kdlight_edge.web.view import place
+from tests.edge.browser import browser
 
 SECRET = "correct-horse-battery"  # noqa: S105 - of the tests
 
@@ -70,6 +71,10 @@ def get(web: Web, path: str, method: str = "GET", body: str | None = None, **hea
     return answer.status, content, answer.headers
 
 
+def decoded(content: bytes) -> Any:
+    return cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+
+
 def raw(web: Web, sent: bytes) -> bytes:
     with socket.create_connection(("127.0.0.1", web.port), 20) as client:
         with contextlib.suppress(ConnectionError):
@@ -88,7 +93,7 @@ def test_a_picture_is_kept_and_made_only_while_somebody_looks(make: Callable[...
     web.write(result(index=1), picture(1))
     status, content, headers = get(web, "/picture/0")
     assert (status, headers["X-Frame-Index"]) == (200, "1")
-    assert cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR).shape == (360, 480, 3)
+    assert decoded(content).shape == (360, 480, 3)
     assert get(web, "/picture/0?after=1")[0] == 204
 
 
@@ -96,10 +101,7 @@ def test_the_heat_map_lies_where_the_network_sees_the_class(make: Callable[..., 
     web = make()
     web.look()
     web.write(result(), picture())
-    plain, hot = (
-        cv2.imdecode(np.frombuffer(get(web, f"/picture/0?heat={on}")[1], np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
-        for on in (0, 1)
-    )
+    plain, hot = (decoded(get(web, f"/picture/0?heat={on}")[1]) for on in (0, 1))
     changed = np.abs(plain.astype(int) - hot).mean(axis=2)
     assert changed[:, :200].mean() > 5
     assert changed[:, 280:].mean() < 3
@@ -260,9 +262,6 @@ def test_a_port_that_is_taken_is_one_clear_error(make: Callable[..., Web]) -> No
 
 @pytest.mark.skipif(shutil.which("chromedriver") is None, reason="chromedriver is missing: apt install chromium-driver")
 def test_a_browser_shows_picture_answer_and_heat_map_without_a_complaint(tiny_bundle: Callable[..., Path]) -> None:
-    sys.path.insert(0, str(Path(__file__).parent))
-    from browser import browser
-
     command = [sys.executable, "-m", "kdlight_edge.cli", "infer", "--camera", "scene:crack?size=320x240&fps=20"]
     run = [*command, "--model", str(tiny_bundle()), "--web", "0"]
     with subprocess.Popen(run, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
