@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kdlight_edge import config
 from kdlight_edge.commands import outlets
 from kdlight_edge.errors import KDLightError, UsageError
 
@@ -70,10 +71,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--retries", type=int, metavar="N", help="attempts to reopen a lost camera (default: for ever)")
     parser.add_argument("--await-camera", action="store_true", help="wait for a camera that is not there at the start")
     outlets.add_arguments(parser)
+    config.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Classify until the source ends or a signal comes; see `add_arguments` for the exit code."""
+    _check(args)
+    if args.print_config:
+        print(args.print_config)
+        return 0
     from kdlight_edge.classifier import open_classifier
     from kdlight_edge.decide import Settings
     from kdlight_edge.progress import Progress
@@ -82,7 +88,6 @@ def run(args: argparse.Namespace) -> int:
     from kdlight_edge.stream import run as stream
     from kdlight_edge.stream import stopped_by_signals
 
-    _check(args)
     if args.identity_key is not None:
         from kdlight_edge.dicom.identity import RUN
 

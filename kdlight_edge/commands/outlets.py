@@ -40,6 +40,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--event-hold", type=float, metavar="S", help="a positive class seen for S seconds is an event (default 2)"
     )
     group.add_argument("--metrics", metavar="[HOST:]PORT", help="figures for Prometheus on /metrics, and /healthz")
+    group.add_argument(
+        "--web", nargs="?", const="8080", metavar="[HOST:]PORT", help="a page with the live picture (8080; docs/web.md)"
+    )
+    group.add_argument("--web-token", metavar="FILE", help="what opens the page; any address but 127.0.0.1 needs one")
 
 
 def check(args: argparse.Namespace) -> None:
@@ -50,9 +54,14 @@ def check(args: argparse.Namespace) -> None:
         ("--mqtt-device", args.mqtt_device, "--mqtt", args.mqtt),
         ("--mqtt-store", args.mqtt_store, "--mqtt", args.mqtt),
         ("--event-hold", args.event_hold, "--event-dir", args.event_dir),
+        ("--web-token", args.web_token, "--web", args.web),
     ):
         if value is not None and needed is None:
             raise UsageError(f"{flag} says nothing without {other}")
+    if args.web is not None:
+        from kdlight_edge.web.door import door_of
+
+        door_of(args.web, args.web_token)
 
 
 def open_sinks(
@@ -86,6 +95,8 @@ def open_sinks(
             add(events)
         if args.metrics:
             add(_metrics(args, classifier, source, deliveries))
+        if args.web is not None:
+            add(_web(args, classifier, source, deliveries))
         undo.pop_all()
     return sinks
 
@@ -155,3 +166,17 @@ def _metrics(
     )
     tell(f"metrics on http://{args.metrics.rpartition(':')[0] or '127.0.0.1'}:{metrics.port}/metrics")
     return metrics
+
+
+def _web(
+    args: argparse.Namespace, classifier: "Classifier", source: "Source", deliveries: "list[Callable[[], Delivery]]"
+) -> "Sink":
+    from kdlight_edge.sinks.web import Web
+    from kdlight_edge.sources import tell
+    from kdlight_edge.web.door import door_of
+
+    door = door_of(args.web, args.web_token)
+    web = Web(door, classifier, source, stall_timeout=args.stall_timeout, deliveries=deliveries)
+    host = f"[{door.host}]" if ":" in door.host else door.host
+    tell(f"page on http://{host}:{web.port}/{' (asks for the token)' if door.token else ''}")
+    return web
