@@ -18,6 +18,7 @@ from kdlight_edge.engines import Engine, Outputs, open_told
 from kdlight_edge.errors import ParityError
 from kdlight_edge.frame import Frame
 from kdlight_edge.prepare import prepare
+from kdlight_edge.quality import Quality
 from kdlight_edge.testing import golden_picture
 
 
@@ -43,12 +44,18 @@ class Classifier:
         }
         """What is the same for every line of a run, for `decide.to_record`; ``throttled`` follows the board."""
 
-    def classify(self, frame: Frame) -> Prediction:
-        """Classify one frame, with the time of each stage; a scan that the bundle was not made for is an ``error``."""
+    def classify(self, frame: Frame, quality: Quality | None = None) -> Prediction:
+        """Classify one frame, with the time of each stage; a scan that the bundle was not made for is an ``error``.
+
+        Args:
+            frame: the picture.
+            quality: of its source, where pictures that cannot be judged are to be abstained from.
+        """
         if "scan" in frame.meta and (reason := unsuited(frame.meta["scan"], self.bundle.manifest.scans)):
             return refused(frame, reason)
         started = time.perf_counter()
         batch = prepare(frame.image, self.bundle.manifest)[np.newaxis]
+        unfit = "" if quality is None else quality.look(batch[0])
         prepared = time.perf_counter()
         with self._turn:
             outputs = self.engine.run(batch)
@@ -58,7 +65,7 @@ class Classifier:
             stages = {"decode": frame.meta["decode_ms"], **stages}
         manifest = self.bundle.manifest
         row = outputs.logits[0], float(outputs.outlier[0])
-        return decide(frame, *row, manifest, self.engine.artifact, self.settings, stages)
+        return decide(frame, *row, manifest, self.engine.artifact, self.settings, stages, unfit)
 
     def outputs(self, images: Iterable[npt.NDArray[np.uint8]], *, cam: bool = False) -> Outputs:
         """Run decoded pictures, uint8 [h, w, 3] RGB of any size, as one batch."""

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from kdlight_edge import __version__
+from kdlight_edge.config import Configurable
 from kdlight_edge.errors import KDLightError, UsageError, missing_package
 
 COMMANDS = {
@@ -38,7 +39,7 @@ def build_parser(verb: str | None = None) -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"kdlight-edge {__version__}")
-    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True, parser_class=Configurable)
     for name, (module, line) in COMMANDS.items():
         child = verbs.add_parser(name, help=line, description=f"{line[0].upper()}{line[1:]}.", allow_abbrev=False)
         if name == verb:

@@ -25,6 +25,8 @@ class Settings:
     """How many labels to report."""
     max_age: float | None = None
     """Seconds after which a live result is ``stale``; None for files."""
+    quality: bool = False
+    """Whether pictures that cannot be judged (dark, over-exposed, blurred, empty) are abstained from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,7 @@ def decide(
     artifact: Artifact,
     settings: Settings,
     milliseconds: Mapping[str, float] | None = None,
+    unfit: str = "",
 ) -> Prediction:
     """Turn one row of an engine's outputs into a prediction.
 
@@ -78,6 +81,7 @@ def decide(
         artifact: temperature and thresholds of the file that answered.
         settings: the user's.
         milliseconds: time of each stage, passed on.
+        unfit: why the picture cannot be judged (`kdlight_edge.quality`); empty where it can.
     """
     if not (np.isfinite(logits).all() and np.isfinite(outlier)):
         # Every comparison with NaN is false, so it would pass the thresholds below as accepted.
@@ -91,6 +95,8 @@ def decide(
     top = tuple((manifest.labels[i].id, float(probability[i])) for i in order)
     decided = Moment.now()
     decision, reason = _judge(frame, decided, top[0][1], outlier, artifact, settings)
+    if unfit and decision in {"accepted", "abstained", "outlier"}:
+        decision, reason = "abstained", unfit  # the cause, where the others tell what followed from it
     scan = noted(frame.meta["scan"], manifest.scans) if "scan" in frame.meta else None
     return Prediction(
         frame.source, frame.index, frame.captured, decided, decision, reason, top[0][0], top[0][1], top,

@@ -88,7 +88,7 @@ EXTRA_OF_PACKAGE = {
     "onnx": "export",
     "torch": "train",
     "torchvision": "train",
-    "tomli": "train",
+    "tomli": "runtime",
     "paho": "mqtt",
 }
 """Which extra of this distribution brings which import name."""

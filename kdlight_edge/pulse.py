@@ -13,6 +13,7 @@ from kdlight_edge.errors import KDLightError
 from kdlight_edge.frame import Frame
 from kdlight_edge.sources import Patience, Source, tell
 from kdlight_edge.sources.latest import Latest
+from kdlight_edge.sources.several import Several
 
 if TYPE_CHECKING:
     from kdlight_edge.notify import Notifier
@@ -122,7 +123,7 @@ class Pulse:
 
     def _replay(self) -> str:
         """While no camera is there, let the engine answer the golden pictures; return what to say, empty otherwise."""
-        away = self._source.away if isinstance(self._source, Latest) else None
+        away = self._source.away if isinstance(self._source, Latest | Several) else None
         if away is None:
             return ""
         if time.monotonic() - away > self._attempt:

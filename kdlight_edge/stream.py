@@ -14,6 +14,7 @@ from kdlight_edge.decide import Prediction, failed
 from kdlight_edge.errors import KDLightError
 from kdlight_edge.frame import Frame, Unreadable
 from kdlight_edge.progress import Progress
+from kdlight_edge.quality import Quality
 from kdlight_edge.sinks import Sink
 from kdlight_edge.sources import Album, Source
 from kdlight_edge.tally import Summary, Tally, truth_of
@@ -82,10 +83,12 @@ def run(
     return tally.summary(elapsed)
 
 
-def _classify(item: Frame | Unreadable, classifier: Classifier, labels: frozenset[str]) -> Result:
+def _classify(
+    item: Frame | Unreadable, classifier: Classifier, labels: frozenset[str], quality: Quality | None = None
+) -> Result:
     if isinstance(item, Unreadable):
         return Result(failed(item), None, None)
-    prediction = classifier.classify(item)
+    prediction = classifier.classify(item, quality)
     if prediction.decision == "error":
         return Result(prediction, None, None)
     return Result(prediction, item, truth_of(item.meta, labels))
@@ -107,8 +110,12 @@ def _one_by_one(
     watcher.start()
     try:
         items = iter(source)
+        judges = classifier.settings.quality
+        # What was refused must become clearly better before it is let in again: each camera has a past of its own.
+        qualities: dict[str, Quality] = {}
         for count, item in enumerate(items, 1):
-            yield _classify(item, classifier, labels)
+            quality = qualities.setdefault(item.source, Quality()) if judges else None
+            yield _classify(item, classifier, labels, quality)
             if count == limit or stop.is_set():
                 # Asked once more, a source that keeps a list, or owes a sender an answer, learns that its last picture
                 # was delivered.

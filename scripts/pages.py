@@ -153,6 +153,7 @@ TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "ablation": ("ablation", ablation_table),
     "ratios": ("", ratios_table),
     "footprint": ("footprint", footprint_table),
+    "rows": ("", footprint_table),
 }
 """Kind of a part to the file of its results (a part of the page's text may name another) and its writer."""
 

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kdlight_edge import config
 from kdlight_edge.commands import outlets
 from kdlight_edge.errors import KDLightError, UsageError
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from kdlight_edge.classifier import Classifier
     from kdlight_edge.notify import Notifier
     from kdlight_edge.sinks import Sink
-    from kdlight_edge.sources import Source
+    from kdlight_edge.sources import Patience, Source
     from kdlight_edge.tally import Summary
 
 
@@ -25,7 +26,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     where = parser.add_mutually_exclusive_group(required=True)
     where.add_argument(
-        "--camera", nargs="?", const="0", metavar="URI", help="0, /dev/video0, rtsp://..., http://..., scene:crack"
+        "--camera",
+        action="append",
+        nargs="?",
+        const="0",
+        metavar="URI",
+        help="0, /dev/video0, rtsp://..., http://..., gst:..., scene:crack; may be given again for more cameras",
     )
     where.add_argument("--folder", metavar="DIR", help="every picture in it and in the folders below")
     where.add_argument("--source", metavar="URI", help="any of them, or a picture or video file")
@@ -37,6 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--save", metavar="DIR", help="also write annotated copies, predictions.jsonl and predictions.csv"
     )
     parser.add_argument("--conf", type=float, metavar="P", help="smallest probability accepted (default: the bundle's)")
+    parser.add_argument(
+        "--quality", action="store_true", help="of cameras: abstain from dark, over-exposed, blurred and empty pictures"
+    )
     parser.add_argument("--topk", type=int, default=1, metavar="K", help="how many labels to report (default 1)")
     parser.add_argument("--frames", type=int, default=0, metavar="N", help="end after N pictures")
     parser.add_argument("--engine", default="auto", metavar="NAME", help="onnxruntime, openvino, or auto (default)")
@@ -56,34 +65,45 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--dicom-out", metavar="DIR", help="of scans: write a report and a picture with the heat map")
     parser.add_argument("--dicom-to", metavar="AET@HOST:PORT", help="of scans: send both to this node")
+    parser.add_argument(
+        "--freeze-timeout", type=float, default=5.0, metavar="S", help="one same picture that is a loss (default 5)"
+    )
     parser.add_argument("--retries", type=int, metavar="N", help="attempts to reopen a lost camera (default: for ever)")
     parser.add_argument("--await-camera", action="store_true", help="wait for a camera that is not there at the start")
     outlets.add_arguments(parser)
+    config.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Classify until the source ends or a signal comes; see `add_arguments` for the exit code."""
+    _check(args)
+    if args.print_config:
+        print(args.print_config)
+        return 0
     from kdlight_edge.classifier import open_classifier
     from kdlight_edge.decide import Settings
     from kdlight_edge.progress import Progress
     from kdlight_edge.pulse import Pulse
-    from kdlight_edge.sources import Album, Patience, open_source
+    from kdlight_edge.sources import Album, Patience
     from kdlight_edge.stream import run as stream
     from kdlight_edge.stream import stopped_by_signals
 
-    _check(args)
     if args.identity_key is not None:
         from kdlight_edge.dicom.identity import RUN
 
         RUN.use(Path(args.identity_key))
     model = _model(args.model)
-    patience = Patience(args.stall_timeout, args.retries, at_start=args.await_camera)
+    patience = Patience(
+        args.stall_timeout, args.retries, at_start=args.await_camera, freeze_timeout=args.freeze_timeout
+    )
     notifier = _notifier(model)
     with stopped_by_signals() as stop:
-        source = open_source(args.source or args.camera, patience) if args.folder is None else _folder(args.folder)
+        source = _open(args, patience)
         album = isinstance(source, Album)
         try:
-            settings = Settings(args.conf, args.topk, args.max_age if source.live else None)
+            settings = Settings(
+                args.conf, args.topk, args.max_age if source.live else None, args.quality and source.live
+            )
             # One thread an answer: a network this small gains nothing by more, and a folder's workers take the cores.
             threads = 1 if album else args.threads or 1
             classifier = open_classifier(model, engine=args.engine, threads=threads, settings=settings)
@@ -145,7 +165,7 @@ def describe(summary: "Summary", *, live: bool) -> str:
 
 def _check(args: argparse.Namespace) -> None:
     """Refuse flags whose values cannot be."""
-    if "" in {args.source, args.camera, args.folder}:
+    if "" in {args.source, *(args.camera or ()), args.folder}:
         raise UsageError("the source is empty; give a camera, a folder or a file")
     if args.conf is not None and not 0 <= args.conf <= 1:
         raise UsageError(f"--conf {args.conf:g} is not a probability; give 0 to 1")
@@ -154,7 +174,11 @@ def _check(args: argparse.Namespace) -> None:
             raise UsageError(f"{flag} {value} is too small; give {least} or more")
     if args.retries is not None and args.retries < 0:
         raise UsageError(f"--retries {args.retries} is too small; give 0 or more")
-    for flag, seconds in (("--max-age", args.max_age), ("--stall-timeout", args.stall_timeout)):
+    for flag, seconds in (
+        ("--max-age", args.max_age),
+        ("--stall-timeout", args.stall_timeout),
+        ("--freeze-timeout", args.freeze_timeout),
+    ):
         if seconds is not None and not seconds > 0:
             raise UsageError(f"{flag} {seconds:g} is not a time; give seconds above 0")
     outlets.check(args)
@@ -179,6 +203,20 @@ def _notifier(model: str) -> "Notifier | None":
     if notifier is not None:
         notifier.send(STATUS=f"loading {model}", EXTEND_TIMEOUT_USEC=LOADING_SECONDS * 1_000_000)
     return notifier
+
+
+def _open(args: argparse.Namespace, patience: "Patience") -> "Source":
+    from kdlight_edge.sources import open_source
+
+    if args.folder is not None:
+        return _folder(args.folder)
+    if args.source is not None:
+        return open_source(args.source, patience)
+    if len(args.camera) == 1:
+        return open_source(args.camera[0], patience)
+    from kdlight_edge.sources.several import open_several
+
+    return open_several(args.camera, patience)
 
 
 def _folder(path: str) -> "Source":

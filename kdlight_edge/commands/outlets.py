@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from kdlight_edge.classifier import Classifier
     from kdlight_edge.sinks import Sink
-    from kdlight_edge.sinks.outbox import Delivery
+    from kdlight_edge.sinks.outbox import Delivery, Outbox
     from kdlight_edge.sources import Source
 
 
@@ -35,7 +35,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--mqtt-store", metavar="FILE", help="where they wait (default: the state folder)")
     group.add_argument("--webhook", metavar="URL", help="post each result as JSON")
+    group.add_argument("--event-dir", metavar="DIR", help="of cameras: events.jsonl, and the frames around each event")
+    group.add_argument(
+        "--event-hold", type=float, metavar="S", help="a positive class seen for S seconds is an event (default 2)"
+    )
     group.add_argument("--metrics", metavar="[HOST:]PORT", help="figures for Prometheus on /metrics, and /healthz")
+    group.add_argument(
+        "--web", nargs="?", const="8080", metavar="[HOST:]PORT", help="a page with the live picture (8080; docs/web.md)"
+    )
+    group.add_argument("--web-token", metavar="FILE", help="what opens the page; any address but 127.0.0.1 needs one")
 
 
 def check(args: argparse.Namespace) -> None:
@@ -45,9 +53,15 @@ def check(args: argparse.Namespace) -> None:
         ("--rotate", args.rotate, "--json-file or --audit", args.json_file or args.audit),
         ("--mqtt-device", args.mqtt_device, "--mqtt", args.mqtt),
         ("--mqtt-store", args.mqtt_store, "--mqtt", args.mqtt),
+        ("--event-hold", args.event_hold, "--event-dir", args.event_dir),
+        ("--web-token", args.web_token, "--web", args.web),
     ):
         if value is not None and needed is None:
             raise UsageError(f"{flag} says nothing without {other}")
+    if args.web is not None:
+        from kdlight_edge.web.door import door_of
+
+        door_of(args.web, args.web_token)
 
 
 def open_sinks(
@@ -75,8 +89,14 @@ def open_sinks(
             outbox = Outbox("webhook", Webhook(args.webhook, classifier.origin), stop=stop, wait=not source.live)
             deliveries.append(outbox.delivery)
             add(outbox)
+        if args.event_dir:
+            events = _events(args, classifier, source, stop)
+            deliveries.append(events.delivery)
+            add(events)
         if args.metrics:
             add(_metrics(args, classifier, source, deliveries))
+        if args.web is not None:
+            add(_web(args, classifier, source, deliveries))
         undo.pop_all()
     return sinks
 
@@ -117,6 +137,24 @@ def _mqtt(
     return mqtt, mqtt.delivery
 
 
+def _events(args: argparse.Namespace, classifier: "Classifier", source: "Source", stop: threading.Event) -> "Outbox":
+    from pathlib import Path
+
+    from kdlight_edge.events import Events
+    from kdlight_edge.sinks.events import EventFolder
+    from kdlight_edge.sinks.outbox import Outbox
+
+    hold = 2.0 if args.event_hold is None else args.event_hold
+    if not source.live:
+        raise UsageError("--event-dir says nothing without a camera; an event is a class held for a while")
+    if not hold > 0:
+        raise UsageError(f"--event-hold {hold:g} is not a time; give seconds above 0")
+    labels = classifier.bundle.manifest.labels
+    watched = {label.id for label in labels if label.positive} or {label.id for label in labels}
+    folder = EventFolder(Path(args.event_dir), Events(watched, hold), classifier.origin)
+    return Outbox("events", folder, stop=stop, room=16)  # pictures wait in it: few, or they would fill the memory
+
+
 def _metrics(
     args: argparse.Namespace, classifier: "Classifier", source: "Source", deliveries: "list[Callable[[], Delivery]]"
 ) -> "Sink":
@@ -128,3 +166,17 @@ def _metrics(
     )
     tell(f"metrics on http://{args.metrics.rpartition(':')[0] or '127.0.0.1'}:{metrics.port}/metrics")
     return metrics
+
+
+def _web(
+    args: argparse.Namespace, classifier: "Classifier", source: "Source", deliveries: "list[Callable[[], Delivery]]"
+) -> "Sink":
+    from kdlight_edge.sinks.web import Web
+    from kdlight_edge.sources import tell
+    from kdlight_edge.web.door import door_of
+
+    door = door_of(args.web, args.web_token)
+    web = Web(door, classifier, source, stall_timeout=args.stall_timeout, deliveries=deliveries)
+    host = f"[{door.host}]" if ":" in door.host else door.host
+    tell(f"page on http://{host}:{web.port}/{' (asks for the token)' if door.token else ''}")
+    return web

@@ -19,6 +19,7 @@ from kdlight_edge.frame import Frame
 from kdlight_edge.sinks.exposition import Family, Histogram, Sample, by, one, text_of
 from kdlight_edge.sinks.outbox import Delivery
 from kdlight_edge.sources import Source
+from kdlight_edge.sources.several import Several
 
 INFERENCE = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
 """Upper bounds of the histogram of inference times, seconds."""
@@ -66,7 +67,10 @@ class Metrics:
         self._source, self._origin = source, origin
         self._stall_timeout, self._deliveries = stall_timeout, deliveries
         self._began = time.time()
-        self._newest = time.monotonic()  # a camera has as long for its first frame as for any other
+        now = time.monotonic()  # a camera has as long for its first frame as for any other
+        cameras = source.cameras if isinstance(source, Several) else ()
+        self._newest = {camera.name: now for camera in cameras} or {"": now}
+        """Monotonic time of the newest frame of each camera; of a single source under no name."""
         self._decisions: Counter[str] = Counter({"accepted": 0, "abstained": 0, "outlier": 0, "stale": 0, "error": 0})
         self._labels: Counter[str] = Counter()
         self._replaced = 0
@@ -85,7 +89,7 @@ class Metrics:
         del frame
         self._decisions[prediction.decision] += 1
         self._replaced += prediction.dropped
-        self._newest = prediction.captured.monotonic
+        self._newest[prediction.source if prediction.source in self._newest else ""] = prediction.captured.monotonic
         if prediction.decision == "accepted" and prediction.label is not None:
             self._labels[prediction.label] += 1
         if prediction.label is not None:
@@ -102,10 +106,11 @@ class Metrics:
 
     def health(self) -> str:
         """Return why the run is not well; empty when it is."""
-        silent = time.monotonic() - self._newest
-        if self._source.live and silent > self._stall_timeout:
-            return f"no frame for {silent:.1f} s"
-        return ""
+        if not self._source.live:
+            return ""
+        silent = {name: time.monotonic() - newest for name, newest in self._newest.items()}
+        late = {name: seconds for name, seconds in silent.items() if seconds > self._stall_timeout}
+        return "; ".join(f"no frame{f' of {name}' if name else ''} for {late[name]:.1f} s" for name in late)
 
     def page(self) -> str:
         """Return everything in Prometheus' text format, version 0.0.4."""
@@ -125,10 +130,23 @@ class Metrics:
         yield Family("inference_seconds", "histogram", "Time of the network.", self._inference.samples())
         yield Family("frame_age_seconds", "histogram", "Time from capture to decision.", self._age.samples())
         if self._source.live:
-            up = not self.health()
-            yield one("camera_up", "gauge", "Whether a frame came within the stall timeout.", up)
-            reopened: int = getattr(self._source, "reconnects", 0)
-            yield one("reconnects_total", "counter", "How often the camera was lost and came back.", reopened)
+            yield from self._of_cameras()
+
+    def _of_cameras(self) -> Iterator[Family]:
+        """Tell one camera without a label, several by ``source``."""
+        cameras = self._source.cameras if isinstance(self._source, Several) else (self._source,)
+        labels = [{"source": camera.name} if isinstance(self._source, Several) else {} for camera in cameras]  # type: ignore[attr-defined]
+        now = time.monotonic()
+        up = [now - self._newest[found.get("source", "")] <= self._stall_timeout for found in labels]
+        families = (
+            ("camera_up", "gauge", "Whether a frame came within the stall timeout.", up),
+            ("reconnects_total", "counter", "How often the camera was lost and came back.",
+             [getattr(camera, "reconnects", 0) for camera in cameras]),
+            ("frames_repeated_total", "counter", "Frames left out because the camera sent the same picture again.",
+             [getattr(camera, "repeated", 0) for camera in cameras]),
+        )  # fmt: skip
+        for name, kind, text, values in families:
+            yield Family(name, kind, text, [Sample("", *row) for row in zip(labels, values, strict=True)])
 
     def _of_sinks(self) -> Iterator[Family]:
         found = [delivery() for delivery in self._deliveries]

@@ -52,6 +52,8 @@ SOURCES = {
     "camera": Kind("kdlight_edge.sources.opencv", "0, /dev/video0, /dev/v4l/by-id/NAME", r"\d+|/dev/(video|v4l/).+"),
     "mjpeg": Kind("kdlight_edge.sources.mjpeg", "http://HOST/PATH", r"https?://.+"),
     "stream": Kind("kdlight_edge.sources.opencv", "rtsp://HOST/PATH", r"rtsps?://.+"),
+    "gst": Kind("kdlight_edge.sources.gst", "gst:PIPELINE", r"gst:.*"),
+    "board": Kind("kdlight_edge.sources.board_camera", "csi://0, libcamera://0", r"(csi|libcamera)://.*"),
     "dicom-listener": Kind("kdlight_edge.sources.dicom_listener", "dicom://0.0.0.0:11112 (listens)", r"dicom://.+"),
     "scene": Kind("kdlight_edge.sources.scene", "scene:crack (generated, no hardware)", r"scene:.*"),
     "watch": Kind("kdlight_edge.sources.watch", "watch:DIR (pictures as they come)", r"watch:.+"),
@@ -82,6 +84,8 @@ class Patience:
     """Seconds at most between two attempts."""
     at_start: bool = False
     """Whether a camera that is not there at the start is waited for like one that is lost later."""
+    freeze_timeout: float = 5.0
+    """Seconds of one and the same picture after which a camera counts as frozen, and so as lost."""
 
 
 def tell(line: str) -> None:

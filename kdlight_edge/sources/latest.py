@@ -23,6 +23,7 @@ class Slot:
         self.asked = False
         """Whether somebody waits for a frame at this moment."""
         self._changed = threading.Condition()
+        self._also: threading.Condition | None = None
         self._frame: Frame | Unreadable | None = None
         self._count = 0
         self._dropped = 0
@@ -39,6 +40,34 @@ class Slot:
                 self._frame = Frame(image, captured, self.source, self._count, self._dropped, meta)
             self._count += 1
             self._changed.notify()
+        self._notify_also()
+
+    def share(self, also: threading.Condition) -> None:
+        """Let another condition be notified too: of one who waits for several slots."""
+        self._also = also
+
+    def _notify_also(self) -> None:
+        if self._also is not None:
+            with self._also:
+                self._also.notify_all()
+
+    @property
+    def ready(self) -> bool:
+        """Whether `poll` would give a frame, or tell the end."""
+        return self._frame is not None or self._ended
+
+    @property
+    def ended(self) -> bool:
+        """Whether no frame will follow the one that may still be there."""
+        return self._ended
+
+    def poll(self) -> Frame | Unreadable | None:
+        """Return a frame that was not handed out yet without waiting for one; None where there is none."""
+        with self._changed:
+            frame, self._frame = self._frame, None
+            if isinstance(frame, Frame):
+                self._dropped = 0
+            return frame
 
     def take(self) -> Frame | Unreadable | None:
         """Wait for a frame that was not handed out yet; None once the slot is closed or its end was reached."""
@@ -59,6 +88,7 @@ class Slot:
         with self._changed:
             self._ended = True
             self._changed.notify()
+        self._notify_also()
 
     def close(self) -> None:
         """Tell that nobody takes frames any more."""
@@ -82,6 +112,8 @@ class Latest:
         """
         self.reconnects = 0
         """How often it was lost and came back."""
+        self.repeated = 0
+        """Frames left out because they were the one before once more."""
         self._capture = capture
         self._slot = Slot(uri)
         self._error: BaseException | None = None
@@ -93,6 +125,44 @@ class Latest:
         """When it was last tried to open a lost camera whose frame is waited for (`Slot.away`); None otherwise."""
         return self._slot.away if self._slot.asked else None
 
+    @property
+    def lost(self) -> float | None:
+        """When it was last tried to open a lost camera, whether or not its frame is waited for; None otherwise."""
+        return self._slot.away
+
+    @property
+    def name(self) -> str:
+        """The ``source`` of its frames."""
+        return self._slot.source
+
+    @property
+    def ready(self) -> bool:
+        """Whether there is a frame, or the end was reached."""
+        return self._slot.ready
+
+    @property
+    def ended(self) -> bool:
+        """Whether no frame will follow the one that may still be there."""
+        return self._slot.ended
+
+    @property
+    def error(self) -> BaseException | None:
+        """What ended the capture; None where it goes on or reached its end."""
+        return self._error
+
+    def begin(self, changed: threading.Condition) -> None:
+        """Start to capture for one who reads several cameras by `poll`, and is notified of frames and the end.
+
+        Raises:
+            SourceError: it is being read already.
+        """
+        self._slot.share(changed)
+        self._start()
+
+    def poll(self) -> Frame | Unreadable | None:
+        """Return a frame that was not handed out yet; None where there is none now."""
+        return self._slot.poll()
+
     def _run(self) -> None:
         try:
             self._capture(self._slot)
@@ -101,13 +171,16 @@ class Latest:
         self._slot.end()
 
     def __iter__(self) -> Iterator[Frame | Unreadable]:
-        if self._thread.ident is not None:
-            raise SourceError(f"{self._slot.source} is being read already; open it a second time")
-        self._thread.start()
+        self._start()
         while (frame := self._slot.take()) is not None:
             yield frame
         if self._error is not None and not self._slot.closed.is_set():
             raise self._error
+
+    def _start(self) -> None:
+        if self._thread.ident is not None:
+            raise SourceError(f"{self._slot.source} is being read already; open it a second time")
+        self._thread.start()
 
     def close(self) -> None:
         """End the iteration and the thread; a thread that hangs in a driver is left behind after half a second."""

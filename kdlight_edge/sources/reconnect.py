@@ -10,6 +10,7 @@ import numpy.typing as npt
 from kdlight_edge.errors import SourceError
 from kdlight_edge.frame import Moment
 from kdlight_edge.sources import Patience
+from kdlight_edge.sources.frozen import Frozen
 from kdlight_edge.sources.latest import Latest, Slot
 
 
@@ -45,6 +46,7 @@ def keep_reading(name: str, connect: Callable[[], Feed], patience: Patience, rep
         SourceError: the camera cannot be opened now. (Later, from the iteration: it stayed away too long.)
     """
     first = None if patience.at_start else connect()
+    frozen = Frozen(patience.freeze_timeout)
 
     def capture(slot: Slot) -> None:
         feed: Feed | None = first
@@ -53,10 +55,12 @@ def keep_reading(name: str, connect: Callable[[], Feed], patience: Patience, rep
             try:
                 feed = feed or connect()
                 image, captured = feed.read()
+                repeated = frozen.repeats(image, captured)
             except SourceError as error:
                 if feed is not None:
                     feed.close()
                 feed, slot.away = None, time.monotonic()
+                frozen.reopened()
                 if not lost:
                     lost, wait, failures = time.monotonic(), patience.first_wait, 0
                     report(f"{name} lost: {error}; trying to open it again")
@@ -65,6 +69,9 @@ def keep_reading(name: str, connect: Callable[[], Feed], patience: Patience, rep
                 if patience.retries is not None and failures >= patience.retries:
                     raise SourceError(f"{name} stayed away, given up after {failures} attempts: {error}") from error
                 slot.closed.wait(wait)
+                continue
+            if repeated:
+                camera.repeated += 1
                 continue
             if lost:
                 report(f"{name} is back after {time.monotonic() - lost:.1f} s")

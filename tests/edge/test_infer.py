@@ -122,7 +122,7 @@ def test_conf_turns_an_answer_into_an_abstention(
     [
         (["--folder", "nowhere", "--model", "MODEL"], 6, "nowhere cannot be read"),
         (["--camera", "99", "--model", "MODEL"], 6, "no camera at /dev/video99"),
-        (["--source", "csi://0", "--model", "MODEL"], 2, "no source looks like"),
+        (["--source", "ftp://cam/0", "--model", "MODEL"], 2, "no source looks like"),
         (["--camera", "scene:crack?frames=2", "--model", "none.kdl"], 5, "no bundle at none.kdl"),
         (["--folder", ".", "--model", "MODEL", "--conf", "7"], 2, "--conf 7"),
         (["--folder", ".", "--model", "MODEL", "--topk", "0"], 2, "--topk 0"),

@@ -172,7 +172,7 @@ def test_a_frozen_camera_counts_as_lost_after_the_stall_timeout() -> None:
         connection.sendall(MULTIPART + part(jpeg()) + part(jpeg())[:50])
         told.anything.wait(LIMIT)
 
-    camera = Server(freeze, sends(MULTIPART, part(jpeg())))
+    camera = Server(freeze, sends(MULTIPART, part(jpeg((10, 200, 10)))))
     source = open_source(camera.uri, Patience(0.3, 1, 0.01), told)
     items = take_all(source)
     camera.close()

@@ -177,7 +177,7 @@ def test_infer_serves_metrics_while_it_runs(
             """Nothing to do."""
 
     class Args:
-        audit = json_file = mqtt = webhook = None
+        audit = json_file = mqtt = event_dir = event_hold = webhook = web = None
         metrics = "0"
         stall_timeout = 5.0
 

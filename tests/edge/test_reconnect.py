@@ -93,7 +93,7 @@ class Flaky:
         if not self.left:
             raise SourceError("cable pulled")
         self.left -= 1
-        return np.zeros((2, 2, 3), np.uint8), Moment.now()
+        return np.random.default_rng().integers(0, 256, (2, 2, 3), np.uint8), Moment.now()  # a repeat is left out
 
     def close(self) -> None:
         """Remember it."""

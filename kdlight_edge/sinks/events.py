@@ -1,0 +1,152 @@
+"""Events and the frames around them: a folder each, bounded on the disk, and a line in events.jsonl."""
+
+import collections
+import contextlib
+import json
+import re
+import secrets
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from kdlight_edge.decide import Prediction, utc
+from kdlight_edge.errors import KDLightError
+from kdlight_edge.events import Event, Events, to_record
+from kdlight_edge.frame import Frame
+from kdlight_edge.sinks.lines import append_lines
+from kdlight_edge.sources import tell
+
+SPACING = 0.5
+"""Seconds between the frames that are kept: a ring of every frame would be memory without news."""
+
+BEFORE, AFTER = 8, 8
+"""Frames saved from before an event was held, and from then on."""
+
+LARGEST = 1280
+"""Longer side of a saved frame, pixels; also what bounds the ring's memory: 22 MB a camera."""
+
+KEPT_BYTES = 256 << 20
+"""Bytes of the folder above which the oldest events make room."""
+
+QUALITY = 88
+"""Of the JPEG."""
+
+Picture = npt.NDArray[np.uint8]
+
+
+class EventFolder:
+    """Takes every result and frame, and writes what happened.
+
+    Belongs behind an `Outbox`, as it draws JPEGs. A disk that refuses is told once and tried again at the next event.
+    """
+
+    wants_frames = True
+
+    def __init__(
+        self,
+        folder: Path,
+        events: Events,
+        origin: Mapping[str, Any],
+        *,
+        limit: int = KEPT_BYTES,
+        report: Callable[[str], None] = tell,
+    ) -> None:
+        """Make the folder.
+
+        Raises:
+            KDLightError: it cannot be written, or another process writes it.
+        """
+        self._folder, self._events, self._origin, self._limit, self._report = folder, events, origin, limit, report
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise KDLightError(f"{folder} cannot be made: {error.strerror}; choose another --event-dir") from error
+        self._lines, _, _ = append_lines(folder / "events.jsonl", at_once=True)
+        self._rings: dict[str, collections.deque[tuple[float, str, Picture]]] = {}
+        self._open: dict[str, tuple[Path, int]] = {}
+        """Source to the folder of its event and the number of frames that may still come."""
+        self._failing = self._closed = False
+
+    def write(self, prediction: Prediction, frame: Frame | None) -> None:
+        """Follow one result."""
+        kept = None if frame is None else self._keep(frame)
+        try:
+            for event in self._events.add(prediction):
+                self._tell(event)
+            if kept is not None and prediction.source in self._open:
+                place, left = self._open[prediction.source]
+                if left:
+                    _save(place, *kept[1:])
+                    self._open[prediction.source] = (place, left - 1)
+            self._failing = False
+        except (OSError, KDLightError) as error:
+            if not self._failing:
+                self._report(f"events: {error}; trying again at the next one")
+            self._failing = True
+
+    def _keep(self, frame: Frame) -> tuple[float, str, Picture] | None:
+        """Lay a frame into its camera's ring where the last one is old enough."""
+        ring = self._rings.setdefault(frame.source, collections.deque(maxlen=BEFORE))
+        if ring and frame.captured.monotonic - ring[-1][0] < SPACING:
+            return None
+        name = re.sub(r"[:.]", "", utc(frame.captured))
+        ring.append((frame.captured.monotonic, f"{name}-{frame.index:08}", _sized(frame.image)))
+        return ring[-1]
+
+    def _tell(self, event: Event) -> None:
+        if event.state == "held":
+            stamp = re.sub(r"[:.]", "", utc(event.began))
+            place = self._folder / f"{stamp}-{re.sub(r'[^A-Za-z0-9_-]', '_', event.label)}-{secrets.token_hex(3)}"
+            self._make_room()
+            place.mkdir()
+            for _, name, picture in self._rings.get(event.source, ()):
+                _save(place, name, picture)
+            self._open[event.source] = (place, AFTER)
+        known = self._open.get(event.source) if event.state == "held" else self._open.pop(event.source, None)
+        record = {**to_record(event), "folder": known[0].name if known else None, **self._origin}
+        self._lines.write(json.dumps(record))
+
+    def _make_room(self) -> None:
+        """Take the oldest events away until the rest is below nine tenths of the limit; none that goes on."""
+        found = sorted(entry for entry in self._folder.iterdir() if entry.is_dir() and not entry.is_symlink())
+        sizes = {entry: sum(file.stat().st_size for file in entry.iterdir()) for entry in found}
+        total, going_on = sum(sizes.values()), {place for place, _ in self._open.values()}
+        if total <= self._limit:
+            return
+        for entry in found:
+            if total <= self._limit * 9 // 10:
+                break
+            if entry not in going_on:
+                shutil.rmtree(entry, ignore_errors=True)
+                total -= sizes[entry]
+
+    def close(self) -> None:
+        """End the events that go on; safe to call twice."""
+        if self._closed:
+            return
+        self._closed = True
+        with contextlib.suppress(OSError, KDLightError):  # told when it began
+            for event in self._events.end():
+                self._tell(event)
+        self._lines.close()
+
+
+def _sized(image: Picture) -> Picture:
+    scale = min(1.0, LARGEST / max(image.shape[:2]))
+    if scale == 1:
+        return image
+    size = max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale))
+    return np.ascontiguousarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA))
+
+
+def _save(place: Path, name: str, picture: Picture) -> None:
+    bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
+    _, content = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
+    half = place / f".{name}.part"
+    half.write_bytes(content.tobytes())
+    half.rename(place / f"{name}.jpg")

@@ -1,0 +1,113 @@
+"""Events: a class held for a while begins one, with the frames around it on a disk that does not fill up."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from kdlight_edge.cli import main
+from kdlight_edge.decide import Prediction
+from kdlight_edge.events import Events
+from kdlight_edge.frame import Frame, Moment
+from kdlight_edge.picture import read_picture
+from kdlight_edge.sinks.events import AFTER, BEFORE, EventFolder
+
+
+def result(at: float, label: str = "crack", decision: str = "accepted", source: str = "cam") -> Prediction:
+    moment = Moment(1.8e9 + at, at)
+    return Prediction(source, round(at * 10), moment, moment, decision, "", label, 0.9, ((label, 0.9),))
+
+
+def states(events: Events, *results: Prediction) -> list[tuple[float, str]]:
+    return [(entry.captured.monotonic, event.state) for entry in results for event in events.add(entry)]
+
+
+def test_a_class_held_long_enough_begins_an_event_once_and_its_absence_ends_it() -> None:
+    events = Events({"crack"}, 2.0)
+    found = states(events, *(result(at) for at in (0, 1, 2, 3)), *(result(at, "no_crack") for at in (4, 4.5, 5, 6)))
+    assert found == [(2, "held"), (5, "ended")]
+
+
+def test_a_glimpse_another_class_or_another_camera_is_no_event() -> None:
+    events = Events({"crack"}, 2.0)
+    assert states(events, result(0), result(1), result(1.5, "no_crack"), result(2), result(3)) == []
+    assert states(Events({"crack"}, 2.0), result(0), result(2.5), result(3)) == []
+    assert states(Events({"crack"}, 2.0), result(0), result(1, source="b"), result(1.9), result(2.5, source="b")) == []
+
+
+def test_results_that_abstain_neither_feed_nor_break_an_event() -> None:
+    results = (result(0), result(0.5, decision="abstained"), result(1), result(1.5, decision="stale"), result(2))
+    assert states(Events({"crack"}, 2.0), *results) == [(2, "held")]
+
+
+def test_the_end_of_a_run_ends_what_goes_on() -> None:
+    events = Events({"crack"}, 1.0)
+    for at in (0, 0.5, 1):
+        events.add(result(at))
+    assert [(event.state, event.frames, event.seconds) for event in events.end()] == [("ended", 3, 1.0)]
+    assert events.end() == []
+
+
+def write(sink: EventFolder, at: float, label: str = "crack") -> None:
+    image = np.full((48, 64, 3), round(at) % 200, np.uint8)
+    prediction = result(at, label)
+    sink.write(prediction, Frame(image, prediction.captured, "cam", prediction.index))
+
+
+def lines(folder: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+
+
+def test_an_event_has_the_frames_around_it_and_a_line_at_its_beginning_and_end(tmp_path: Path) -> None:
+    sink = EventFolder(tmp_path / "ev", Events({"crack"}, 2.0), {"engine": "fake"})
+    for step in range(200):
+        write(sink, step / 10, "no_crack" if step < 100 else "crack")
+    sink.close()
+    sink.close()
+    held, ended = lines(tmp_path / "ev")
+    assert (held["state"], ended["state"], ended["frames"], ended["engine"]) == ("held", "ended", 100, "fake")
+    place = tmp_path / "ev" / str(held["folder"])
+    pictures = sorted(place.iterdir())
+    assert BEFORE <= len(pictures) <= BEFORE + AFTER
+    assert {read_picture(path).shape for path in pictures} == {(48, 64, 3)}
+
+
+def test_the_oldest_events_make_room_on_the_disk(tmp_path: Path) -> None:
+    sink = EventFolder(tmp_path, Events({"crack"}, 1.0), {}, limit=20_000)
+    for number in range(40):
+        for step in range(15):
+            write(sink, number * 10 + step / 10)
+    sink.close()
+    places = [path for path in tmp_path.iterdir() if path.is_dir()]
+    assert 0 < len(places) < 40
+    assert sum(file.stat().st_size for place in places for file in place.iterdir()) < 30_000
+    newest = str(lines(tmp_path)[-1]["folder"])
+    assert newest == max(place.name for place in places)
+
+
+def test_a_disk_that_refuses_is_told_once_and_the_next_event_is_tried(tmp_path: Path) -> None:
+    told: list[str] = []
+    sink = EventFolder(tmp_path / "ev", Events({"crack"}, 1.0), {}, report=told.append)
+    hidden = tmp_path / "away"
+    (tmp_path / "ev").rename(hidden)
+    for step in range(15):
+        write(sink, step / 10)
+    hidden.rename(tmp_path / "ev")
+    for step in range(15):
+        write(sink, 10 + step / 10)
+    sink.close()
+    assert len([line for line in told if "trying again" in line]) == 1
+    assert len([path for path in (tmp_path / "ev").iterdir() if path.is_dir()]) == 1
+
+
+def test_a_camera_run_writes_its_events(tmp_path: Path, tiny_bundle: Callable[..., Path]) -> None:
+    scene = "scene:crack?size=64x64&fps=50&frames=60"
+    model = str(tiny_bundle(accept=0.0))
+    more = ["--event-dir", str(tmp_path / "ev"), "--event-hold", "0.2", "--json"]
+    assert main(["infer", "--camera", scene, "--model", model, *more]) == 0
+    found = lines(tmp_path / "ev")
+    assert {entry["state"] for entry in found} == {"held", "ended"}
+    assert found[0]["label"] == "crack"
+    assert list((tmp_path / "ev" / str(found[0]["folder"])).glob("*.jpg"))
+    assert main(["infer", "--folder", ".", "--model", model, "--event-hold", "1"]) == 2
