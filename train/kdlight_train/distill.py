@@ -1,7 +1,10 @@
 """Teacher to student: what each of them is taught with."""
 
 import os
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -31,11 +34,27 @@ def teacher_objective(pool: Pool, classes: int, recipe: Recipe, place: Place) ->
     return objective
 
 
-def student_objective(pool: Pool, classes: int, recipe: Recipe, place: Place, teacher: nn.Module) -> Objective:
+@dataclass(slots=True)
+class Making:
+    """How long augmented pictures took: the part of a training that is in neither network."""
+
+    seconds: float = 0.0
+
+    @contextmanager
+    def timed(self) -> Iterator[None]:
+        """Add the time of a block."""
+        started = time.perf_counter()
+        yield
+        self.seconds += time.perf_counter() - started
+
+
+def student_objective(
+    pool: Pool, classes: int, recipe: Recipe, place: Place, teacher: nn.Module, making: Making
+) -> Objective:
     """Return the student's loss: the teacher's answer to the same augmented picture, and the labels."""
     distil, smoothing = recipe.distil, recipe.student.label_smoothing
     compare = None if distil.method == "none" else method(distil.method, classes)
-    lessons = Lessons(pool, classes, recipe, place, None if compare is None else teacher)
+    lessons = Lessons(pool, classes, recipe, place, None if compare is None else teacher, making)
 
     def objective(network: nn.Module, batch: Batch) -> Tensor:
         lesson = lessons(batch)
@@ -64,7 +83,10 @@ class Lesson(NamedTuple):
 class Lessons:
     """Augmented batches with the teacher's answers; each is made once and kept while there is room."""
 
-    def __init__(self, pool: Pool, classes: int, recipe: Recipe, place: Place, teacher: nn.Module | None) -> None:
+    def __init__(
+        self, pool: Pool, classes: int, recipe: Recipe, place: Place, teacher: nn.Module | None, making: Making
+    ) -> None:
+        self._making = making
         self._pool, self._classes, self._recipe, self._place = pool, classes, recipe, place
         self._teacher = None if teacher is None else for_answers(teacher, place)
         self._kept: dict[int, Lesson] = {}
@@ -75,7 +97,8 @@ class Lessons:
         """Return the lesson of a batch."""
         if batch.seed in self._kept:
             return self._kept[batch.seed]
-        views, target = augmented(self._pool, batch, self._classes, self._recipe.input.imgsz, self._recipe)
+        with self._making.timed():
+            views, target = augmented(self._pool, batch, self._classes, self._recipe.input.imgsz, self._recipe)
         lesson = Lesson(views, target, self._answer(batch))
         self._room -= views.numel()
         if self._room > 0:
@@ -87,7 +110,8 @@ class Lessons:
         if self._teacher is None:
             return None
         if batch.seed not in self._answers:
-            views, _ = augmented(self._pool, batch, self._classes, self._recipe.teacher.imgsz, self._recipe)
+            with self._making.timed():
+                views, _ = augmented(self._pool, batch, self._classes, self._recipe.teacher.imgsz, self._recipe)
             with self._place.autocast(large=True):
                 self._answers[batch.seed] = self._teacher(real(views)).float()
         return self._answers[batch.seed]

@@ -78,7 +78,7 @@ def train(
         say(line)
     shelf = Shelf(data, recipe, place, say)
     teacher = teach_teacher(shelf, teacher_weights, cache, say)
-    student = teach_student(shelf, teacher.network, run, weights)
+    student = teach_student(shelf, teacher.network, run, weights, say)
     if not place.first:
         return
     results = {"teacher": _result(recipe.teacher.name, teacher, shelf, recipe.teacher.imgsz)}

@@ -20,7 +20,7 @@ from kdlight_edge.manifest import Input
 from kdlight_edge.progress import Progress
 from kdlight_train import checkpoint
 from kdlight_train.data import Data, load
-from kdlight_train.distill import answer, real_batches, student_objective, teacher_objective
+from kdlight_train.distill import Making, answer, real_batches, student_objective, teacher_objective
 from kdlight_train.fit import Objective, Pool, Schedule, fit
 from kdlight_train.place import Place
 from kdlight_train.recipe import Recipe
@@ -94,7 +94,7 @@ def teach_teacher(shelf: Shelf, weights: Path | None, cache: Path, say: Say) -> 
     return _taught(network, history, shelf, work, started)
 
 
-def teach_student(shelf: Shelf, teacher: nn.Module, run: Path, start: Mapping[str, Tensor]) -> Taught:
+def teach_student(shelf: Shelf, teacher: nn.Module, run: Path, start: Mapping[str, Tensor], say: Say) -> Taught:
     """Distil the student from the weights of a start (which may be none); the checkpoint stands in RUN/student.ckpt."""
     recipe, classes = shelf.recipe, len(shelf.data.labels)
     settings = recipe.student
@@ -106,10 +106,15 @@ def teach_student(shelf: Shelf, teacher: nn.Module, run: Path, start: Mapping[st
         settings.epochs, settings.batch, settings.lr, settings.weight_decay, settings.warmup, settings.ema,
         own_seed, recipe.balance, recipe.distil.views,
     )  # fmt: skip
-    objective = student_objective(shelf.pool, classes, recipe, shelf.place, teacher)
+    making = Making()
+    objective = student_objective(shelf.pool, classes, recipe, shelf.place, teacher, making)
     started = time.perf_counter()
     work = Work(f"student {settings.name}", recipe.input.imgsz, run / "student.ckpt", large=False)
     network, history = _fit(student, objective, schedule, shelf, work)
+    seconds = time.perf_counter() - started
+    last = history[-1]["images_per_second"]
+    share = f"{making.seconds / seconds:.1%} of {seconds:.0f} s went into making pictures"
+    say(f"student {settings.name}: {last:.0f} images/s at the end; {share}")
     return _taught(network, history, shelf, work, started)
 
 
