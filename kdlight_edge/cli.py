@@ -12,6 +12,7 @@ from kdlight_edge.errors import KDLightError, UsageError, missing_package
 
 COMMANDS = {
     "train": ("kdlight_train.command", "distil a student from a folder of pictures"),
+    "pretrain": ("kdlight_train.pretrain_command", "give a student a start from pictures without labels"),
     "data": ("kdlight_train.data_command", "check a folder of pictures before training"),
     "export": ("kdlight_export.command", "compile a student to a bundle, proved equal"),
     "infer": ("kdlight_edge.commands.infer", "classify a camera, a folder or a stream"),

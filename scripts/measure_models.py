@@ -24,8 +24,20 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "docs" / "results" / "models.json"
 
 TESTS = {
-    "surface-crack": ("crack_concrete_patch/test", "crack_brick/test", "crack_road_cfd/test"),
+    "surface-crack": (
+        "crack_concrete_patch/test",
+        "crack_brick/test",
+        "crack_masonry_dais/test",
+        "crack_road_cfd/test",
+    ),
+    "road-crack": ("crack_road_cfd/test",),
+    "road-damage": ("road_brazil_patches/test",),
+    "glass-crack": ("glass_flat_cracks/test",),
+    "brain-mri": ("brain_mri4/test",),
     "chest-xray": ("chest_xray_pneumonia/test",),
+    "radiography": ("radiography_covid3/test",),
+    "skin-lesion": ("skin_ham10000/test",),
+    "histology-lung": ("histo_lc25000_lung/test",),
 }
 """Bundle to the folders of its test pictures, below --data."""
 
@@ -57,6 +69,10 @@ def measure(name: str, data: Path) -> dict[str, Any]:
     bundle = Path("models") / f"{name}.kdl"
     manifest = open_bundle(ROOT / bundle).manifest
     judged = run("eval", bundle, "--data", *(data / folder for folder in TESTS[name]))
+    parts = {
+        folder: run("eval", bundle, "--data", data / folder)
+        for folder in TESTS[name][: 0 if len(TESTS[name]) == 1 else None]
+    }
     speed = run("bench", bundle, "--threads", "1")
     teacher = manifest.provenance.metrics["teacher"]["test"]
     private = {"unreadable", "data"}  # paths of this machine
@@ -64,6 +80,10 @@ def measure(name: str, data: Path) -> dict[str, Any]:
         "name": name,
         "labels": [label.id for label in manifest.labels],
         "eval": {key: value for key, value in judged.items() if key not in private},
+        "by_set": {
+            folder.split("/")[0]: {key: part[key] for key in ("n", "accuracy", "ci95")}
+            for folder, part in parts.items()
+        },
         "teacher": {"name": manifest.provenance.teacher, **teacher},
         "parameters": manifest.parameters,
         "macs": manifest.macs,

@@ -2,9 +2,7 @@
 """Fill the generated parts of README.md and docs/: help texts and figures; with --check only tell what is out of date.
 
 A generated part stands between ``<!-- begin KIND ARGUMENT -->`` and ``<!-- end -->``. Kinds: ``help VERB``, the text of
-``kdlight-edge VERB --help``; ``models``, the table of bundles from docs/results/models.json; ``ratios NAME``, a
-comparison with a peer from docs/results/NAME.json; ``footprint``, what the runtime weighs; ``rows NAME``,
-figures beside their goals from docs/results/NAME.json.
+``kdlight-edge VERB --help``, and those of `TABLES` below, from docs/results/.
 """
 
 import argparse
@@ -13,6 +11,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -43,15 +42,10 @@ def generate(kind: str, argument: str) -> str:
     """Return the text of one generated part."""
     if kind == "help":
         return help_text(argument)
-    if kind == "models":
-        return models_table(json.loads((RESULTS / "models.json").read_text(encoding="utf-8")))
-    if kind == "ratios":
-        return ratios_table(json.loads((RESULTS / f"{argument}.json").read_text(encoding="utf-8")))
-    if kind == "footprint":
-        return footprint_table(json.loads((RESULTS / "footprint.json").read_text(encoding="utf-8")))
-    if kind == "rows":
-        return footprint_table(json.loads((RESULTS / f"{argument}.json").read_text(encoding="utf-8")))
-    raise SystemExit(f"unknown generated part: {kind}")
+    if kind not in TABLES:
+        raise SystemExit(f"unknown generated part: {kind}")
+    name, table = TABLES[kind]
+    return table(json.loads((RESULTS / f"{argument or name}.json").read_text(encoding="utf-8")))
 
 
 def help_text(verb: str) -> str:
@@ -79,6 +73,60 @@ def models_table(results: dict[str, Any]) -> str:
     return "\n".join([*rows, "", measured(results)])
 
 
+def sets_table(results: dict[str, Any]) -> str:
+    """Return every bundle beside its teacher, and the class that its pictures are looked at for."""
+    titles = ["bundle", "n", "student (95 % interval)", "teacher (95 % interval)", "difference", "balanced", "macro F1"]
+    titles += ["AUC", "ECE", "sensitivity by class", "accepted", "right of these"]
+    rows = [f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
+    for entry in results["models"]:
+        judged, teacher = entry["eval"], entry["teacher"]
+        per_class = ", ".join(f"{name} {one['sensitivity']:.1%}" for name, one in judged["per_class"].items())
+        rows.append(
+            f"| `{entry['name']}` | {judged['n']:,} | **{interval(judged)}** | {interval(teacher)} "
+            f"| {100 * (judged['accuracy'] - teacher['accuracy']):+.1f} points | {judged['balanced_accuracy']:.1%} "
+            f"| {judged['macro_f1']:.3f} | {judged['auc']:.3f} | {judged['ece']:.3f} | {per_class} "
+            f"| {judged['coverage']:.1%} | {judged['accuracy_of_accepted']:.1%} |"
+        )
+        rows += [
+            f"| &nbsp;&nbsp;{name} | {one['n']:,} | {interval(one)} |" + " |" * (len(titles) - 3)
+            for name, one in entry.get("by_set", {}).items()
+        ]
+    return "\n".join([*rows, "", measured(results)])
+
+
+def interval(judged: dict[str, Any]) -> str:
+    """Return an accuracy with its interval."""
+    low, high = judged["ci95"]
+    return f"{judged['accuracy']:.1%} ({low:.1%} to {high:.1%})"
+
+
+def outliers_table(results: dict[str, Any]) -> str:
+    """Return how well each bundle knows what it was not made for."""
+    kinds = list(dict.fromkeys(kind for entry in results["bundles"] for kind in entry["kinds"]))
+    rows = [f"| bundle | own | {' | '.join(kind.removeprefix('modality: ') for kind in kinds)} |"]
+    rows.append("|---" * (len(kinds) + 2) + "|")
+    for entry in results["bundles"]:
+        cells = [
+            f"{entry['kinds'][kind]['auroc']:.3f} ({entry['kinds'][kind]['called_outlier']:.0%})"
+            if kind in entry["kinds"]
+            else "its own"
+            for kind in kinds
+        ]
+        rows.append(f"| `{entry['name']}` | {entry['own_called_outlier']:.1%} | {' | '.join(cells)} |")
+    return "\n".join([*rows, "", measured(results)])
+
+
+def ablation_table(results: dict[str, Any]) -> str:
+    """Return trainings that differ in one thing, judged on validation pictures."""
+    rows = ["| set | start | taught by | validation pictures | accuracy (95 % interval) | balanced |", "|---" * 6 + "|"]
+    rows += [
+        f"| {row['set']} | {row['start']} | {row['method']} | {row['n']} | {interval(row)} "
+        f"| {row['balanced_accuracy']:.1%} |"
+        for row in results["rows"]
+    ]
+    return "\n".join([*rows, "", measured(results)])
+
+
 def ratios_table(results: dict[str, Any]) -> str:
     """Return the comparison with the peer, same run, same machine."""
     rows = ["| | kdlight-edge | " + results["peer"] + " | ratio |", "|---|---|---|---|"]
@@ -96,6 +144,18 @@ def footprint_table(results: dict[str, Any]) -> str:
 def measured(results: dict[str, Any]) -> str:
     """Return the line that says where, when and by which command figures were measured."""
     return f"Measured on {results['machine']}, {results['date']}, by `{results['command']}`."
+
+
+TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
+    "models": ("models", models_table),
+    "sets": ("models", sets_table),
+    "outliers": ("outliers", outliers_table),
+    "ablation": ("ablation", ablation_table),
+    "ratios": ("", ratios_table),
+    "footprint": ("footprint", footprint_table),
+    "rows": ("", footprint_table),
+}
+"""Kind of a part to the file of its results (a part of the page's text may name another) and its writer."""
 
 
 if __name__ == "__main__":

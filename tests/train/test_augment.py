@@ -82,3 +82,12 @@ def test_mixing_keeps_the_larger_share_of_the_picture_itself(pictures: Tensor) -
     _, mixed = run(pictures, own, 32, dataclasses.replace(STILL, mixup=0.4))
     assert bool((mixed.diagonal() >= 0.5).all())
     assert bool((mixed.diagonal() < 1).any())
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_pasted_rectangle_brings_its_share_of_the_label(seed: int) -> None:
+    black_and_white = torch.tensor([0, 255] * 4, dtype=torch.uint8)[:, None, None, None].expand(8, 3, 48, 48)
+    settings = dataclasses.replace(STILL, cutmix=1.0)
+    views, mixed = run(black_and_white.contiguous(), torch.eye(2)[torch.arange(8) % 2], 48, settings, seed)
+    torch.testing.assert_close(views.mean(dim=(1, 2, 3)), mixed[:, 1], atol=1e-5, rtol=0)
+    assert (mixed.max(dim=1).values >= 0.5).all()

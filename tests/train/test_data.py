@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -109,3 +110,27 @@ def test_a_class_that_a_given_val_lacks_is_told(tmp_path: Path, make: Make) -> N
 def test_pictures_in_subfolders_belong_to_their_class(tmp_path: Path, make: Make) -> None:
     data = open_data([make(tmp_path, {"a/monday": 4, "a/tuesday": 4, "b": 5})])
     assert sum(counts["a"] for counts in data.counts().values()) == 8
+
+
+def test_near_duplicates_without_a_group_stay_on_one_side_of_a_cut(tmp_path: Path, make: Make) -> None:
+    make(tmp_path, {"train/a": 30, "train/b": 30})
+    for file in sorted((tmp_path / "train").glob("*/*.png")):
+        picture = np.asarray(cv2.imread(str(file)), np.float32)
+        brighter = (0.9 * picture + 12).astype(np.uint8)
+        cv2.imwrite(str(file.with_name(f"{file.stem}-copy.png")), brighter)
+    data = open_data([tmp_path], val_share=0.3)
+    train, val = ({name.replace("-copy", "") for name in names(data, part)} for part in ("train", "val"))
+    assert val
+    assert not train & val
+
+
+def test_groups_that_are_given_are_kept_although_pictures_look_alike(
+    tmp_path: Path, paint: Paint, table: Callable[..., Path]
+) -> None:
+    for label in ("a", "b"):
+        for number in range(8):
+            paint(tmp_path / "train" / label / f"{number}.png", number // 4 + 100 * (label == "b"))
+    rows = [(f"{label}/{number}.png", f"{label}{number}") for label in ("a", "b") for number in range(8)]
+    table(tmp_path / "train_sources.csv", rows)
+    data = open_data([tmp_path], val_share=0.3)
+    assert len({picture.group for picture in (*data.train.pictures, *data.val.pictures)}) == 16

@@ -42,7 +42,9 @@ def augment(
     views = _soften(views, settings, generator)
     views = _light(views, settings, generator)
     views = _erase(views, settings, generator)
-    if settings.mixup > 0:
+    if settings.cutmix > 0 and float(torch.rand(1, generator=generator)) < settings.cutmix:
+        views, target = _paste(views, target, generator)
+    elif settings.mixup > 0:
         views, target = _mix(views, target, settings.mixup, generator)
     return views.contiguous(memory_format=torch.channels_last), target
 
@@ -144,3 +146,16 @@ def _mix(views: Tensor, target: Tensor, alpha: float, generator: Generator) -> t
     other = torch.randperm(len(views), generator=generator).to(views.device)
     mixed = torch.lerp(views[other], views, share[:, None, None, None])
     return mixed, torch.lerp(target[other], target, share[:, None])
+
+
+def _paste(views: Tensor, target: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
+    """Put one rectangle of another picture of the batch into each (CutMix; Yun et al., ICCV 2019), labels by area."""
+    side = views.shape[-1]
+    share, middle_x, middle_y = torch.rand(3, generator=generator).tolist()
+    half = side * math.sqrt(0.5 * share) / 2  # at most half of the picture, so that the first label leads
+    left, right = (round(min(max(middle_x * side + step, 0), side)) for step in (-half, half))
+    top, low = (round(min(max(middle_y * side + step, 0), side)) for step in (-half, half))
+    other = torch.randperm(len(views), generator=generator).to(views.device)
+    views[:, :, top:low, left:right] = views[other][:, :, top:low, left:right]
+    kept = 1 - (right - left) * (low - top) / side**2
+    return views, torch.lerp(target[other], target, kept)

@@ -21,13 +21,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--teacher", metavar="NAME", help="torchvision classifier (mobilenet_v2)")
     parser.add_argument("--teacher-weights", type=Path, metavar="FILE", help="ImageNet weights; else downloaded")
     parser.add_argument("--student", choices=["nano", "small", "base", "paper"], help="member of the family (small)")
+    parser.add_argument("--start", type=Path, metavar="FILE",
+                        help="the student's first weights: of kdlight-edge pretrain, or RUN/student.pt")  # fmt: skip
     parser.add_argument("--imgsz", type=int, metavar="N", help="side of the input in pixels, a multiple of 32 (128)")
     parser.add_argument("--epochs", type=int, metavar="N", help="epochs of the student")
+    parser.add_argument(
+        "--views", type=int, metavar="N", help="augmented passes that the teacher answers; later epochs repeat them"
+    )
     parser.add_argument("--teacher-epochs", type=int, metavar="N", help="epochs of the teacher")
     parser.add_argument("--batch", type=int, metavar="N", help="pictures a step, over all processes")
     parser.add_argument("--lr", type=float, metavar="X", help="peak learning rate of the student")
     parser.add_argument("--method", choices=["none", "kl", "standardised", "dist"], help="distillation loss (kl)")
     parser.add_argument("--seed", type=int, metavar="N", help="of everything that is random (0)")
+    parser.add_argument("--student-seed", type=int, metavar="N",
+                        help="of the student alone: pictures, split and teacher stay (0)")  # fmt: skip
     parser.add_argument("--groups", type=Path, nargs="+", action="extend", default=[], metavar="CSV",
                         help="columns file,group: pictures of one group (patient, wall) stay together")  # fmt: skip
     parser.add_argument("--group-regex", metavar="RE", help="as --groups, by the first capture group in the file name")
@@ -45,12 +52,12 @@ def run(args: argparse.Namespace) -> int:
 
     recipe = read_recipe(args.recipe, _changes(args))
     place = choose_place(args.device)
-    say = _say if place.first else _hush
+    say = say_to_people if place.first else _hush
     try:
         train(
             args.data, args.out, recipe, place, say,
             teacher_weights=args.teacher_weights, cache=args.cache or default_cache(), groups=args.groups,
-            group_regex=args.group_regex, resume=args.resume,
+            group_regex=args.group_regex, start=args.start, resume=args.resume,
         )  # fmt: skip
     finally:
         leave()
@@ -81,12 +88,15 @@ def _changes(args: argparse.Namespace) -> dict[str, Any]:
         "student.batch": args.batch,
         "student.lr": args.lr,
         "distil.method": args.method,
+        "distil.views": args.views,
         "input.imgsz": args.imgsz,
         "seed": args.seed,
+        "student.seed": args.student_seed,
     }
 
 
-def _say(line: str) -> None:
+def say_to_people(line: str) -> None:
+    """Write a line to stderr: stdout is for data."""
     print(line, file=sys.stderr, flush=True)
 
 

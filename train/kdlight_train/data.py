@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kdlight_edge.errors import DataError, UsageError
+from kdlight_train.duplicates import group_near
 from kdlight_train.folders import PLAIN, Entry, list_folder
 from kdlight_train.groups import Grouping, group_by_name, group_by_own_tables, group_by_table
 from kdlight_train.medmnist import read_archive
@@ -74,7 +75,7 @@ def open_data(
     MedMNIST ``.npz`` file carries its parts. Several paths are split each by itself, then pooled by class name.
 
     A cut is stratified by class and never separates a group. Groups come from ``groups``, or ``group_regex``, or a
-    ``train_sources.csv`` beside ``train/``; a picture without one is grouped with its byte-identical copies. Groups of
+    ``train_sources.csv`` beside ``train/``; a picture without one is grouped with its near-duplicates. Groups of
     different paths are different.
 
     Args:
@@ -227,9 +228,9 @@ def _split(path: Path, one: _Opened, labels: tuple[str, ...], val_share: float, 
     parts = {part: _relabel(members, one.labels, labels) for part, members in one.parts.items()}
     try:
         if PLAIN in parts:
-            return cut(parts[PLAIN], labels, {"test": test_share, "val": val_share}, seed)
+            return cut(group_near(parts[PLAIN]), labels, {"test": test_share, "val": val_share}, seed)
         if "val" not in parts:
-            parts |= cut(parts.get("train", ()), labels, {"val": val_share}, seed)
+            parts |= cut(group_near(parts.get("train", ())), labels, {"val": val_share}, seed)
         else:
             cut(parts.get("train", ()), labels, {}, seed)
     except DataError as error:

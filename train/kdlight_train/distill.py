@@ -1,7 +1,10 @@
 """Teacher to student: what each of them is taught with."""
 
 import os
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -23,24 +26,40 @@ def teacher_objective(pool: Pool, classes: int, recipe: Recipe, place: Place) ->
     """Return the teacher's loss: cross-entropy with the labels of augmented pictures."""
 
     def objective(network: nn.Module, batch: Batch) -> Tensor:
-        views, target = _views(pool, batch, classes, recipe.teacher.imgsz, recipe)
+        views, target = augmented(pool, batch, classes, recipe.teacher.imgsz, recipe)
         with place.autocast(large=True):
-            logits = network(_real(views))
+            logits = network(real(views))
         return cross_entropy(logits.float(), target, recipe.teacher.label_smoothing)
 
     return objective
 
 
-def student_objective(pool: Pool, classes: int, recipe: Recipe, place: Place, teacher: nn.Module) -> Objective:
+@dataclass(slots=True)
+class Making:
+    """How long augmented pictures took: the part of a training that is in neither network."""
+
+    seconds: float = 0.0
+
+    @contextmanager
+    def timed(self) -> Iterator[None]:
+        """Add the time of a block."""
+        started = time.perf_counter()
+        yield
+        self.seconds += time.perf_counter() - started
+
+
+def student_objective(
+    pool: Pool, classes: int, recipe: Recipe, place: Place, teacher: nn.Module, making: Making
+) -> Objective:
     """Return the student's loss: the teacher's answer to the same augmented picture, and the labels."""
     distil, smoothing = recipe.distil, recipe.student.label_smoothing
     compare = None if distil.method == "none" else method(distil.method, classes)
-    lessons = Lessons(pool, classes, recipe, place, None if compare is None else teacher)
+    lessons = Lessons(pool, classes, recipe, place, None if compare is None else teacher, making)
 
     def objective(network: nn.Module, batch: Batch) -> Tensor:
         lesson = lessons(batch)
         with place.autocast(large=False):
-            logits = network(_real(lesson.views)).float()
+            logits = network(real(lesson.views)).float()
         labels = cross_entropy(logits, lesson.target, smoothing)
         if compare is None or lesson.answers is None:
             return labels
@@ -64,7 +83,10 @@ class Lesson(NamedTuple):
 class Lessons:
     """Augmented batches with the teacher's answers; each is made once and kept while there is room."""
 
-    def __init__(self, pool: Pool, classes: int, recipe: Recipe, place: Place, teacher: nn.Module | None) -> None:
+    def __init__(
+        self, pool: Pool, classes: int, recipe: Recipe, place: Place, teacher: nn.Module | None, making: Making
+    ) -> None:
+        self._making = making
         self._pool, self._classes, self._recipe, self._place = pool, classes, recipe, place
         self._teacher = None if teacher is None else for_answers(teacher, place)
         self._kept: dict[int, Lesson] = {}
@@ -75,7 +97,8 @@ class Lessons:
         """Return the lesson of a batch."""
         if batch.seed in self._kept:
             return self._kept[batch.seed]
-        views, target = _views(self._pool, batch, self._classes, self._recipe.input.imgsz, self._recipe)
+        with self._making.timed():
+            views, target = augmented(self._pool, batch, self._classes, self._recipe.input.imgsz, self._recipe)
         lesson = Lesson(views, target, self._answer(batch))
         self._room -= views.numel()
         if self._room > 0:
@@ -87,13 +110,14 @@ class Lessons:
         if self._teacher is None:
             return None
         if batch.seed not in self._answers:
-            views, _ = _views(self._pool, batch, self._classes, self._recipe.teacher.imgsz, self._recipe)
+            with self._making.timed():
+                views, _ = augmented(self._pool, batch, self._classes, self._recipe.teacher.imgsz, self._recipe)
             with self._place.autocast(large=True):
-                self._answers[batch.seed] = self._teacher(_real(views)).float()
+                self._answers[batch.seed] = self._teacher(real(views)).float()
         return self._answers[batch.seed]
 
 
-def _views(pool: Pool, batch: Batch, classes: int, size: int, recipe: Recipe) -> tuple[Tensor, Tensor]:
+def augmented(pool: Pool, batch: Batch, classes: int, size: int, recipe: Recipe) -> tuple[Tensor, Tensor]:
     """Augment a batch to uint8 [N, 3, size, size], as a camera would give it; the crop is the same at every size."""
     index = batch.index.to(pool.truth.device)
     target = F.one_hot(pool.truth[index], classes).float()
@@ -101,7 +125,7 @@ def _views(pool: Pool, batch: Batch, classes: int, size: int, recipe: Recipe) ->
     return views.mul_(255).round_().to(torch.uint8), target
 
 
-def _real(pictures: Tensor) -> Tensor:
+def real(pictures: Tensor) -> Tensor:
     """Return float [N, 3, h, w] in 0..1, channels last, of uint8 pictures."""
     return pictures.to(torch.float32, memory_format=torch.channels_last).mul_(1 / 255)
 
@@ -120,4 +144,4 @@ def answer(network: nn.Module, pictures: Tensor, place: Place, *, large: bool) -
 def real_batches(pictures: Tensor, place: Place, batch: int = 128) -> Iterator[Tensor]:
     """Yield pictures, uint8 [n, 3, h, w], as float batches in 0..1 on the device."""
     for part in pictures.split(batch):  # type: ignore[no-untyped-call]
-        yield _real(part.to(place.device))
+        yield real(part.to(place.device))

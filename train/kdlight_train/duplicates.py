@@ -5,11 +5,16 @@ chest radiographs are so alike that it proposed 1.8 million pairs of 4,000 pictu
 the product of all with all takes half a second and misses nothing.
 """
 
-from collections.abc import Iterator
+import dataclasses
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+
+from kdlight_edge.errors import DataError
+from kdlight_train.pictures import Picture, pixels
 
 CORRELATION = 0.985
 """Smallest correlation of two small copies that are called near-duplicates. Re-encoded and resized copies are above
@@ -76,3 +81,25 @@ def clusters(pairs: npt.NDArray[np.int64]) -> list[list[int]]:
     for item in sorted(parent):
         members.setdefault(root(item), []).append(item)
     return [members[key] for key in sorted(members)]
+
+
+def group_near(pictures: Sequence[Picture], workers: int = 2) -> tuple[Picture, ...]:
+    """Put near-duplicates among pictures without a group of their own into one group: a cut keeps them together.
+
+    Slices of one scan and frames of one film are near-duplicates; cut apart, validation would measure recognition.
+    Pictures with a group (patient, wall) keep it: whoever wrote it down knows better. What cannot be decoded keeps its
+    group too, and is told of by those who load it.
+    """
+    free = [picture for picture in pictures if picture.ungrouped]
+
+    def small(picture: Picture) -> npt.NDArray[np.uint8]:
+        try:
+            return thumbnail(pixels(picture))
+        except DataError:
+            return np.zeros((SIDE, SIDE), np.uint8)  # of one shade: in no pair
+
+    with ThreadPoolExecutor(workers) as pool:
+        thumbnails = list(pool.map(small, free))
+    found = clusters(near_pairs(np.stack(thumbnails))) if thumbnails else []
+    leader = {free[member].group: free[cluster[0]].group for cluster in found for member in cluster}
+    return tuple(dataclasses.replace(one, group=leader.get(one.group, one.group)) for one in pictures)

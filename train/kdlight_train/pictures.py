@@ -37,6 +37,11 @@ class Picture:
     size: tuple[int, int]
     """Width and height in pixels, as stored (before EXIF orientation)."""
 
+    @property
+    def ungrouped(self) -> bool:
+        """Whether nobody named its group: then the group is its own digest, shared with identical copies only."""
+        return self.group == f"sha256:{self.digest}"
+
 
 @dataclass(frozen=True, slots=True)
 class BadPicture:

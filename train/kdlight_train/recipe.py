@@ -59,6 +59,8 @@ class StudentRecipe:
     ema: float = 0.998
     """Decay a step of the averaged weights, which are the ones that are kept."""
     label_smoothing: float = 0.05
+    seed: int = 0
+    """Another one trains another student of the same pictures, split and teacher stay the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +100,8 @@ class AugmentRecipe:
     """Share of pictures that lose a rectangle."""
     mixup: float = 0.2
     """Parameter of the Beta distribution of mixed pictures; 0 switches mixing off."""
+    cutmix: float = 0.0
+    """Share of batches in which a rectangle comes from another picture instead of mixing the whole."""
 
 
 @dataclass(frozen=True, slots=True)

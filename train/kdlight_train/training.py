@@ -1,6 +1,7 @@
 """`train` as a function: audit, teacher, student, calibration, report; each part is kept as soon as it is done."""
 
 import csv
+import hashlib
 import json
 from collections.abc import Sequence
 from datetime import datetime, timezone
@@ -22,6 +23,7 @@ from kdlight_train.data import Data, Split, open_data
 from kdlight_train.place import Place
 from kdlight_train.recipe import Recipe, to_json
 from kdlight_train.report import ModelResult, Report, worst_mistakes, write_report
+from kdlight_train.start import load_start
 from kdlight_train.student import multiply_adds, parameters
 from kdlight_train.workshop import Say, Shelf, Taught, features_of, input_of, maps_of, teach_student, teach_teacher
 
@@ -40,6 +42,7 @@ def train(
     cache: Path,
     groups: Sequence[Path] = (),
     group_regex: str | None = None,
+    start: Path | None = None,
     resume: bool = False,
 ) -> None:
     """Train a student and write RUN/student.pt, RUN/report.json and RUN/report.html.
@@ -54,6 +57,7 @@ def train(
         cache: where fine-tuned teachers are kept.
         groups: see `open_data`.
         group_regex: see `open_data`.
+        start: weights that the student starts from (see `kdlight_train.start`), None for random ones.
         resume: go on with what RUN holds.
 
     Raises:
@@ -65,14 +69,16 @@ def train(
         paths, groups=groups, group_regex=group_regex,
         val_share=recipe.val_share, test_share=recipe.test_share, seed=recipe.seed,
     )  # fmt: skip
+    weights = {} if start is None else load_start(start, recipe.student.name)
+    origin = None if start is None else hashlib.sha256(start.read_bytes()).hexdigest()
     if place.first:  # one process speaks for all: the others would find its claim and take it for another training
-        _claim(run, recipe, data, resume=resume)
+        _claim(run, recipe, data, origin, resume=resume)
     found = audit(data)
     for line in found.lines():
         say(line)
     shelf = Shelf(data, recipe, place, say)
     teacher = teach_teacher(shelf, teacher_weights, cache, say)
-    student = teach_student(shelf, teacher.network, run)
+    student = teach_student(shelf, teacher.network, run, weights, say)
     if not place.first:
         return
     results = {"teacher": _result(recipe.teacher.name, teacher, shelf, recipe.teacher.imgsz)}
@@ -81,7 +87,7 @@ def train(
     provenance = {
         "teacher": recipe.teacher.name,
         "method": recipe.distil.method,
-        "recipe": to_json(recipe),
+        "recipe": {**to_json(recipe), **({"start": origin} if origin else {})},
         "data": {"fingerprint": data.fingerprint, "counts": data.counts()},
         "metrics": {name: {"val": result.val, "test": result.test} for name, result in results.items()},
         "made": made,
@@ -97,10 +103,10 @@ def train(
         say(_headline(name, result))
 
 
-def _claim(run: Path, recipe: Recipe, data: Data, *, resume: bool) -> None:
+def _claim(run: Path, recipe: Recipe, data: Data, start: str | None, *, resume: bool) -> None:
     """Make RUN ours, or see that what it holds is this very training."""
     file = run / "run.json"
-    record = {"recipe": to_json(recipe), "fingerprint": data.fingerprint}
+    record = {"recipe": to_json(recipe), "fingerprint": data.fingerprint, **({"start": start} if start else {})}
     text = json.dumps(record, indent=1)
     if file.is_file():
         if not resume:

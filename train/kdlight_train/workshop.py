@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from kdlight_edge.manifest import Input
 from kdlight_edge.progress import Progress
 from kdlight_train import checkpoint
 from kdlight_train.data import Data, load
-from kdlight_train.distill import answer, real_batches, student_objective, teacher_objective
+from kdlight_train.distill import Making, answer, real_batches, student_objective, teacher_objective
 from kdlight_train.fit import Objective, Pool, Schedule, fit
 from kdlight_train.place import Place
 from kdlight_train.recipe import Recipe
@@ -30,6 +30,9 @@ from kdlight_train.teacher import make_teacher
 Say = Callable[[str], None]
 
 TEACHER_EMA = 0.99
+
+STEP_OF_SEEDS = 7_919
+"""Between the seeds of two students of one training: a prime, so that seeds of trainings and students never meet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,20 +94,27 @@ def teach_teacher(shelf: Shelf, weights: Path | None, cache: Path, say: Say) -> 
     return _taught(network, history, shelf, work, started)
 
 
-def teach_student(shelf: Shelf, teacher: nn.Module, run: Path) -> Taught:
-    """Distil the student; the checkpoint stands in RUN/student.ckpt."""
+def teach_student(shelf: Shelf, teacher: nn.Module, run: Path, start: Mapping[str, Tensor], say: Say) -> Taught:
+    """Distil the student from the weights of a start (which may be none); the checkpoint stands in RUN/student.ckpt."""
     recipe, classes = shelf.recipe, len(shelf.data.labels)
     settings = recipe.student
-    torch.manual_seed(recipe.seed)
+    own_seed = recipe.seed + STEP_OF_SEEDS * settings.seed
+    torch.manual_seed(own_seed)
     student = make_student(settings.name, classes)
+    student.load_state_dict({**student.state_dict(), **start})
     schedule = Schedule(
         settings.epochs, settings.batch, settings.lr, settings.weight_decay, settings.warmup, settings.ema,
-        recipe.seed, recipe.balance, recipe.distil.views,
+        own_seed, recipe.balance, recipe.distil.views,
     )  # fmt: skip
-    objective = student_objective(shelf.pool, classes, recipe, shelf.place, teacher)
+    making = Making()
+    objective = student_objective(shelf.pool, classes, recipe, shelf.place, teacher, making)
     started = time.perf_counter()
     work = Work(f"student {settings.name}", recipe.input.imgsz, run / "student.ckpt", large=False)
     network, history = _fit(student, objective, schedule, shelf, work)
+    seconds = time.perf_counter() - started
+    last = history[-1]["images_per_second"]
+    share = f"{making.seconds / seconds:.1%} of {seconds:.0f} s went into making pictures"
+    say(f"student {settings.name}: {last:.0f} images/s at the end; {share}")
     return _taught(network, history, shelf, work, started)
 
 
@@ -184,6 +194,8 @@ def _teacher_key(data: Data, recipe: Recipe, weights: Path | None) -> str:
     parts = asdict(recipe)
     student_size = parts["input"].pop("imgsz")
     del student_size
+    # What is switched off is left out: a new kind of augmentation must not make every older teacher another one.
+    parts["augment"] = {key: value for key, value in parts["augment"].items() if value}
     facts = {key: parts[key] for key in ("teacher", "augment", "input", "seed", "balance")}
     text = json.dumps([data.fingerprint, origin, facts], sort_keys=True)
     return f"{recipe.teacher.name}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"

@@ -1,0 +1,117 @@
+"""`kdlight-edge pretrain`: a start without labels, and what `train --start` makes of it."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import torchvision
+
+from kdlight_edge.cli import main
+from kdlight_edge.errors import DataError
+from kdlight_train import checkpoint
+from kdlight_train.start import HEAD, load_start
+from kdlight_train.student import make_student
+
+RECIPE = """
+[input]
+imgsz = 32
+[teacher]
+name = "mobilenet_v3_small"
+imgsz = 32
+epochs = 1
+batch = 8
+[student]
+name = "nano"
+epochs = 6
+batch = 8
+warmup = 1
+ema = 0.5
+[distil]
+views = 2
+"""
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a teacher's weights that need no network."""
+    file = tmp_path_factory.mktemp("teacher") / "weights.pth"
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        torch.save(torchvision.models.mobilenet_v3_small().state_dict(), file)
+    return file
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    """Return a recipe of a second."""
+    file = tmp_path / "short.toml"
+    file.write_text(RECIPE)
+    return file
+
+
+def _pretrain(data: Path, out: Path, recipe: Path, weights: Path) -> int:
+    flags = ["--recipe", recipe, "--teacher-weights", weights, "--device", "cpu"]
+    return main(["pretrain", "--data", str(data), "--out", str(out), *map(str, flags)])
+
+
+def test_a_start_learns_the_features_of_the_teacher_and_holds_no_classes(
+    tmp_path: Path, make: object, recipe: Path, weights: Path
+) -> None:
+    data = make(tmp_path / "data", {"train/a": 20, "train/b": 20})  # type: ignore[operator]
+    assert _pretrain(data, tmp_path / "start.pt", recipe, weights) == 0
+    state = checkpoint.load(tmp_path / "start.pt")
+    history = (checkpoint.load(tmp_path / "start.ckpt") or {})["history"]
+    assert state is not None
+    assert history[-1]["loss"] < history[0]["loss"]
+    assert not set(HEAD) & set(state["weights"])
+    fresh = make_student("nano", 3)
+    assert set(load_start(tmp_path / "start.pt", "nano")) == set(fresh.state_dict()) - set(HEAD)
+
+
+def test_a_finished_pretraining_started_again_ends_at_once_with_the_same_weights(
+    tmp_path: Path, make: object, recipe: Path, weights: Path
+) -> None:
+    data = make(tmp_path / "data", {"train/a": 12, "train/b": 12})  # type: ignore[operator]
+    out = tmp_path / "start.pt"
+    _pretrain(data, out, recipe, weights)
+    first = load_start(out, "nano")
+    out.unlink()
+    _pretrain(data, out, recipe, weights)
+    again = load_start(out, "nano")
+    assert all(torch.equal(again[key], value) for key, value in first.items())
+
+
+def test_a_training_says_in_its_provenance_which_start_it_had_and_refuses_another_one(
+    tmp_path: Path, make: object, recipe: Path, weights: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = make(tmp_path / "data", {"train/a": 20, "train/b": 20})  # type: ignore[operator]
+    start, other, run = tmp_path / "start.pt", tmp_path / "other.pt", tmp_path / "run"
+    for seed, file in enumerate((start, other)):
+        torch.manual_seed(seed)
+        checkpoint.save(file, {"student": "nano", "weights": make_student("nano", 2).state_dict()})
+    flags = [
+        "--data",
+        data,
+        "--out",
+        run,
+        "--recipe",
+        recipe,
+        "--teacher-weights",
+        weights,
+        "--cache",
+        tmp_path / "kept",
+    ]
+    command = ["train", *map(str, flags), "--device", "cpu"]
+    assert main([*command, "--start", str(start)]) == 0
+    assert len((checkpoint.load(run / "student.pt") or {})["provenance"]["recipe"]["start"]) == 64
+    capsys.readouterr()
+    assert main([*command, "--start", str(other), "--resume"]) == 2
+    assert "was started with start =" in capsys.readouterr().err
+
+
+def test_a_start_of_another_student_or_one_that_is_not_there_is_named(tmp_path: Path) -> None:
+    checkpoint.save(tmp_path / "base.pt", {"student": "base", "weights": {}})
+    with pytest.raises(DataError, match="holds student 'base', wanted is 'small'"):
+        load_start(tmp_path / "base.pt", "small")
+    with pytest.raises(DataError, match="does not exist"):
+        load_start(tmp_path / "none.pt", "small")

@@ -1,0 +1,198 @@
+"""A start for students from pictures without labels: the features that an ImageNet teacher sees in them, distilled.
+
+The student learns the principal components of the teacher's last feature map, place by place, of augmented pictures.
+No label is read, so any pictures of the field will do; pictures to test with must not be among them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own documentation calls it F
+from torch import Tensor, nn
+
+from kdlight_edge.errors import UsageError
+from kdlight_edge.progress import Progress
+from kdlight_train import checkpoint
+from kdlight_train.data import Data, open_data
+from kdlight_train.distill import augmented, real, real_batches
+from kdlight_train.fit import Batch, Pool, Schedule, fit
+from kdlight_train.pictures import Split, load
+from kdlight_train.place import Place, move
+from kdlight_train.recipe import Recipe, to_json
+from kdlight_train.start import HEAD
+from kdlight_train.student import Student, make_student
+from kdlight_train.teacher import make_teacher
+from kdlight_train.workshop import Say, input_of
+
+COMPONENTS = 128
+"""Principal components of the teacher's 1,280 features that are taught: what is left out is a small share, and told."""
+
+
+class Start(nn.Module):
+    """A student without its classes, and the linear map from its features to the teacher's components."""
+
+    def __init__(self, student: Student) -> None:
+        super().__init__()
+        self.student = student
+        self.to_teacher = nn.Conv2d(student.shape.feature, COMPONENTS, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map float [N, 3, H, W] in 0..1 to components, float [N, 128, H / 32, W / 32]."""
+        y: Tensor = self.to_teacher(self.student.features(x))
+        return y
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is to be matched: the teacher's feature map in few components, scaled so that its variance is 1."""
+
+    network: nn.Module
+    """The teacher's convolutions."""
+    mean: Tensor
+    """float [D]."""
+    basis: Tensor
+    """float [128, D], orthonormal rows, divided by the root of the total variance."""
+    kept: float
+    """Share of the teacher's variance that the components hold."""
+    place: Place
+
+    def __call__(self, pictures: Tensor, cells: tuple[int, int]) -> Tensor:
+        """Return float [N, 128, *cells] of pictures, float [N, 3, h, w] in 0..1."""
+        centred = F.adaptive_avg_pool2d(self.maps(pictures), cells) - self.mean[:, None, None]
+        return torch.einsum("nchw,kc->nkhw", centred, self.basis)
+
+    def maps(self, pictures: Tensor) -> Tensor:
+        """Return the teacher's last feature map, float [N, D, h / 32, w / 32]."""
+        with self.place.autocast(large=True):
+            y: Tensor = self.network(pictures)
+        return y.float()
+
+
+def pretrain(
+    paths: Sequence[Path], out: Path, recipe: Recipe, place: Place, say: Say, *, teacher_weights: Path | None
+) -> None:
+    """Teach a student's convolutions the teacher's features and write them to a file.
+
+    Args:
+        paths: folders of pictures; of those with ``train/`` and ``test/`` only ``train/`` is used.
+        out: the file to write; its checkpoint stands beside it, and is gone on with when it is there.
+        recipe: sizes, student, epochs, views and augmentation.
+        place: device and rank.
+        say: tells people, a line at a time.
+        teacher_weights: ImageNet weights, None to let torchvision download them.
+
+    Raises:
+        DataError: no pictures, or a disk that is full.
+        UsageError: the teacher has no feature map.
+    """
+    torch.manual_seed(recipe.seed)
+    datas = [open_data([path], seed=recipe.seed) for path in paths]
+    pool = _pool(datas, recipe, place, say)
+    target = _target(pool, recipe, place, teacher_weights)
+    say(f"{len(pool.truth):,} pictures; the {COMPONENTS} components hold {target.kept:.1%} of the teacher's variance")
+    student = recipe.student
+    schedule = Schedule(
+        student.epochs, student.batch, student.lr, student.weight_decay, student.warmup, student.ema, recipe.seed,
+        "none", recipe.distil.views,
+    )  # fmt: skip
+    start = Start(make_student(student.name, 2))
+    state = out.with_suffix(".ckpt")
+    done = len((checkpoint.load(state) or {"history": []})["history"])
+    bar = Progress(
+        (student.epochs - done) * len(pool.truth), "images", label=f"start {student.name}", quiet=not place.first
+    )
+    try:
+        averaged, history = fit(
+            start, pool, _objective(pool, target, recipe, place), schedule, place, file=state,
+            watch=lambda _network, figures: figures,
+            step_done=lambda count, loss: bar.update(count, unexplained=f"{loss:.3f}"),
+        )  # fmt: skip
+    finally:
+        bar.close()
+    if place.first:
+        _write(out, averaged, recipe, datas, history)
+
+
+def _pool(datas: Sequence[Data], recipe: Recipe, place: Place, say: Say) -> Pool:
+    """Decode every training and validation picture; classes are not looked at."""
+    pictures = tuple(one for data in datas for split in (data.train, data.val) for one in split.pictures)
+    loaded = load(Split(pictures), input_of(recipe, recipe.teacher.imgsz))
+    for bad in loaded.unreadable:
+        say(f"left out, unreadable: {bad.name}: {bad.reason}")
+    images = torch.from_numpy(loaded.images).permute(0, 3, 1, 2).to(place.device)
+    return Pool(images, torch.zeros(len(images), dtype=torch.int64, device=place.device))
+
+
+@torch.no_grad()
+def _target(pool: Pool, recipe: Recipe, place: Place, weights: Path | None) -> Target:
+    """Find the teacher's principal components over the pictures as they are."""
+    teacher = move(make_teacher(recipe.teacher.name, 2, weights), place).eval()
+    convolutions = getattr(teacher.network, "features", None)
+    if not isinstance(convolutions, nn.Module):
+        raise UsageError(f"--teacher {recipe.teacher.name} has no feature map of its own; mobilenet_v2 has one")
+    raw = Target(_Normalised(teacher, convolutions), torch.zeros(()), torch.zeros(()), 0.0, place)
+    rows = torch.cat([raw.maps(batch).mean(dim=(2, 3)) for batch in real_batches(pool.pictures, place)]).double()
+    mean = rows.mean(dim=0)
+    covariance = (rows - mean).T @ (rows - mean) / len(rows)
+    values, vectors = torch.linalg.eigh(covariance)
+    count = min(COMPONENTS, len(values))
+    basis = vectors.flip(1)[:, :count].T / values.sum().sqrt()
+    kept = float(values.flip(0)[:count].sum() / values.sum())
+    return Target(raw.network, mean.float(), basis.float(), kept, place)
+
+
+class _Normalised(nn.Sequential):
+    """Convolutions behind the teacher's normalisation of colours."""
+
+    def __init__(self, teacher: Any, convolutions: nn.Module) -> None:
+        super().__init__(convolutions)
+        self.mean, self.std = teacher.mean, teacher.std
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map float [N, 3, h, w] in 0..1 to the feature map."""
+        y: Tensor = self[0]((x - self.mean) / self.std)
+        return y
+
+
+def _objective(pool: Pool, target: Target, recipe: Recipe, place: Place) -> Any:
+    """Return the loss: squared distance of the components, summed, in units of the teacher's variance."""
+    cells = (recipe.input.imgsz // 32, recipe.input.imgsz // 32)
+    kept: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def lesson(batch: Batch) -> tuple[Tensor, Tensor]:
+        if batch.seed not in kept:
+            views, _ = augmented(pool, batch, 2, recipe.input.imgsz, recipe)
+            large, _ = augmented(pool, batch, 2, recipe.teacher.imgsz, recipe)
+            with torch.no_grad():
+                kept[batch.seed] = views, target(real(large), cells).half()
+        return kept[batch.seed]
+
+    def objective(network: nn.Module, batch: Batch) -> Tensor:
+        views, wanted = lesson(batch)
+        with place.autocast(large=False):
+            given = network(real(views)).float()
+        unexplained: Tensor = (given - wanted.float()).square().sum(dim=1).mean()
+        return unexplained
+
+    return objective
+
+
+def _write(
+    out: Path, averaged: nn.Module, recipe: Recipe, datas: Sequence[Data], history: Sequence[dict[str, Any]]
+) -> None:
+    """Write the weights, in half precision: they are a start, not an end."""
+    state = averaged.get_submodule("student").state_dict()
+    weights = {
+        key: value.cpu().half() if value.is_floating_point() else value.cpu()
+        for key, value in state.items()
+        if key not in HEAD
+    }
+    provenance = {
+        "recipe": to_json(recipe),
+        "data": [{"fingerprint": data.fingerprint, "pictures": len(data.train) + len(data.val)} for data in datas],
+        "unexplained": history[-1]["loss"],
+    }
+    checkpoint.save(out, {"student": recipe.student.name, "weights": weights, "provenance": provenance})

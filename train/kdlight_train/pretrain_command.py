@@ -1,0 +1,45 @@
+"""`kdlight-edge pretrain`: pictures without labels in, a start for students out."""
+
+import argparse
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags; nothing heavy is imported here."""
+    parser.add_argument(
+        "--data", type=Path, nargs="+", required=True, metavar="DIR",
+        help="folders of pictures as train takes them; of train/ and test/ only train/ is used, and no label is read",
+    )  # fmt: skip
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the start, for train --start")
+    parser.add_argument(
+        "--recipe", default="start", metavar="FILE", help="TOML file or the name of a built-in recipe (start)"
+    )
+    parser.add_argument("--teacher", metavar="NAME", help="torchvision classifier with a feature map (mobilenet_v2)")
+    parser.add_argument("--teacher-weights", type=Path, metavar="FILE", help="ImageNet weights; else downloaded")
+    parser.add_argument("--student", choices=["nano", "small", "base", "paper"], help="member of the family (small)")
+    parser.add_argument("--imgsz", type=int, metavar="N", help="side of the student's picture in pixels (128)")
+    parser.add_argument("--epochs", type=int, metavar="N", help="passes over the pictures")
+    parser.add_argument("--seed", type=int, metavar="N", help="of everything that is random (0)")
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Pretrain, and return the exit code."""
+    from kdlight_train.command import say_to_people
+    from kdlight_train.place import choose_place, leave
+    from kdlight_train.pretrain import pretrain
+    from kdlight_train.recipe import read_recipe
+
+    changes = {
+        "teacher.name": args.teacher, "student.name": args.student, "student.epochs": args.epochs,
+        "input.imgsz": args.imgsz, "seed": args.seed,
+    }  # fmt: skip
+    recipe = read_recipe(args.recipe, changes)
+    place = choose_place(args.device)
+    try:
+        pretrain(args.data, args.out, recipe, place, say_to_people, teacher_weights=args.teacher_weights)
+    finally:
+        leave()
+    if place.first:
+        print(args.out)
+    return 0

@@ -1,0 +1,32 @@
+"""Weights that a student starts from, without its classes."""
+
+from pathlib import Path
+
+from torch import Tensor
+
+from kdlight_edge.errors import DataError
+from kdlight_train import checkpoint
+
+HEAD = ("head.weight", "head.bias")
+"""What a start does not hold: the classes belong to each training."""
+
+
+def load_start(file: Path, name: str) -> dict[str, Tensor]:
+    """Read the weights to start a student from: a file of `pretrain`, or the RUN/student.pt of another training.
+
+    Args:
+        file: where they are.
+        name: of the member of the family that is to start.
+
+    Raises:
+        DataError: no such file, or it holds another member.
+    """
+    state = checkpoint.load(file)
+    if state is None:
+        raise DataError(f"--start {file} does not exist; give a file of kdlight-edge pretrain, or RUN/student.pt")
+    if state.get("student") != name or "weights" not in state:
+        raise DataError(f"--start {file} holds student '{state.get('student')}', wanted is '{name}'; give --student")
+    weights: dict[str, Tensor] = state["weights"]
+    return {
+        key: value.float() if value.is_floating_point() else value for key, value in weights.items() if key not in HEAD
+    }
