@@ -73,7 +73,7 @@ def measure(name: str, data: Path) -> dict[str, Any]:
         folder: run("eval", bundle, "--data", data / folder)
         for folder in TESTS[name][: 0 if len(TESTS[name]) == 1 else None]
     }
-    speed = run("bench", bundle, "--threads", "1")
+    speed = run("bench", bundle, "--quick", "--threads", "1")
     teacher = manifest.provenance.metrics["teacher"]["test"]
     private = {"unreadable", "data"}  # paths of this machine
     return {
