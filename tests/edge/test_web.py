@@ -177,7 +177,7 @@ def test_another_host_name_is_refused_so_that_no_foreign_page_can_be_pointed_her
     assert get(web, "/figures", Sec_Fetch_Site="cross-site")[0] == 403
 
 
-def test_clients_that_drip_or_say_nothing_cannot_keep_others_out(make: Callable[..., Web]) -> None:
+def test_clients_that_stop_in_the_middle_of_a_request_cannot_keep_others_out(make: Callable[..., Web]) -> None:
     web = make()
     slow = [socket.create_connection(("127.0.0.1", web.port), 20) for _ in range(3 * CONNECTIONS)]
     for client in slow:

@@ -81,6 +81,20 @@ def test_a_finished_pretraining_started_again_ends_at_once_with_the_same_weights
     assert all(torch.equal(again[key], value) for key, value in first.items())
 
 
+def test_the_state_of_another_start_is_not_gone_on_with(
+    tmp_path: Path, make: object, recipe: Path, weights: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = make(tmp_path / "first", {"train/a": 12, "train/b": 12})  # type: ignore[operator]
+    other = make(tmp_path / "other", {"train/a": 12, "train/b": 12}, seed=7)  # type: ignore[operator]
+    out = tmp_path / "start.pt"
+    assert _pretrain(first, out, recipe, weights) == 0
+    written = out.read_bytes()
+    capsys.readouterr()
+    assert _pretrain(other, out, recipe, weights) == 2
+    assert "choose another --out" in capsys.readouterr().err
+    assert out.read_bytes() == written
+
+
 def test_a_training_says_in_its_provenance_which_start_it_had_and_refuses_another_one(
     tmp_path: Path, make: object, recipe: Path, weights: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -22,6 +22,11 @@ KEEP_SHARE = 1 / 3
 """Part of the free memory that may hold augmented pictures; what does not fit is made again, with the same result."""
 
 
+def room() -> int:
+    """Return how many bytes of lessons may be kept."""
+    return int(KEEP_SHARE * os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+
+
 def teacher_objective(pool: Pool, classes: int, recipe: Recipe, place: Place) -> Objective:
     """Return the teacher's loss: cross-entropy with the labels of augmented pictures."""
 
@@ -91,7 +96,7 @@ class Lessons:
         self._teacher = None if teacher is None else for_answers(teacher, place)
         self._kept: dict[int, Lesson] = {}
         self._answers: dict[int, Tensor] = {}
-        self._room = int(KEEP_SHARE * os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+        self._room = room()
 
     def __call__(self, batch: Batch) -> Lesson:
         """Return the lesson of a batch."""

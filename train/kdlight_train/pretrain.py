@@ -4,6 +4,7 @@ The student learns the principal components of the teacher's last feature map, p
 No label is read, so any pictures of the field will do; pictures to test with must not be among them.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +14,11 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own documentation calls it F
 from torch import Tensor, nn
 
-from kdlight_edge.errors import UsageError
+from kdlight_edge.errors import DataError, UsageError
 from kdlight_edge.progress import Progress
 from kdlight_train import checkpoint
 from kdlight_train.data import Data, open_data
-from kdlight_train.distill import augmented, real, real_batches
+from kdlight_train.distill import augmented, real, real_batches, room
 from kdlight_train.fit import Batch, Pool, Schedule, fit
 from kdlight_train.pictures import Split, load
 from kdlight_train.place import Place, move
@@ -86,10 +87,12 @@ def pretrain(
 
     Raises:
         DataError: no pictures, or a disk that is full.
-        UsageError: the teacher has no feature map.
+        UsageError: the teacher has no feature map, or what stands beside ``out`` belongs to another start.
     """
     torch.manual_seed(recipe.seed)
     datas = [open_data([path], seed=recipe.seed) for path in paths]
+    if place.first:
+        _claim(out, recipe, datas)
     pool = _pool(datas, recipe, place, say)
     target = _target(pool, recipe, place, teacher_weights)
     say(f"{len(pool.truth):,} pictures; the {COMPONENTS} components hold {target.kept:.1%} of the teacher's variance")
@@ -114,6 +117,22 @@ def pretrain(
         bar.close()
     if place.first:
         _write(out, averaged, recipe, datas, history)
+
+
+def _claim(out: Path, recipe: Recipe, datas: Sequence[Data]) -> None:
+    """Say beside ``out`` which start its checkpoint belongs to, or see that it belongs to this one."""
+    file = out.with_suffix(".json")
+    text = json.dumps({"recipe": to_json(recipe), "data": [data.fingerprint for data in datas]}, indent=1) + "\n"
+    try:
+        if not file.is_file():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text, encoding="utf-8")
+        elif file.read_text(encoding="utf-8") != text:
+            raise UsageError(
+                f"--out {out}: {file} says that other pictures or another recipe began here; choose another --out"
+            )
+    except OSError as error:
+        raise DataError(f"--out {out} cannot be written: {error.strerror}") from error
 
 
 def _pool(datas: Sequence[Data], recipe: Recipe, place: Place, say: Say) -> Pool:
@@ -162,13 +181,20 @@ def _objective(pool: Pool, target: Target, recipe: Recipe, place: Place) -> Any:
     cells = (recipe.input.imgsz // 32, recipe.input.imgsz // 32)
     kept: dict[int, tuple[Tensor, Tensor]] = {}
 
+    left = room()
+
     def lesson(batch: Batch) -> tuple[Tensor, Tensor]:
-        if batch.seed not in kept:
-            views, _ = augmented(pool, batch, 2, recipe.input.imgsz, recipe)
-            large, _ = augmented(pool, batch, 2, recipe.teacher.imgsz, recipe)
-            with torch.no_grad():
-                kept[batch.seed] = views, target(real(large), cells).half()
-        return kept[batch.seed]
+        nonlocal left
+        if batch.seed in kept:
+            return kept[batch.seed]
+        views, _ = augmented(pool, batch, 2, recipe.input.imgsz, recipe)
+        large, _ = augmented(pool, batch, 2, recipe.teacher.imgsz, recipe)
+        with torch.no_grad():
+            made = views, target(real(large), cells).half()
+        left -= views.nbytes + made[1].nbytes
+        if left > 0:
+            kept[batch.seed] = made
+        return made
 
     def objective(network: nn.Module, batch: Batch) -> Tensor:
         views, wanted = lesson(batch)
