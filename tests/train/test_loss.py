@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from kdlight_edge.errors import UsageError
-from kdlight_train.loss import METHODS, cross_entropy, dist, kl, method, standardised
+from kdlight_train.loss import METHODS, cross_entropy, dist, dkd, kl, method, standardised
 
 
 @pytest.fixture
@@ -48,7 +48,20 @@ def test_dist_asks_for_relations_and_not_for_values(logits: tuple[Tensor, Tensor
     assert float(dist(-teacher, teacher, 1.0)) > 2
 
 
-@pytest.mark.parametrize("name", ["standardised", "dist"])
+def test_dkd_weighs_the_order_of_the_other_classes_eight_times(logits: tuple[Tensor, Tensor]) -> None:
+    student, teacher = logits[0].double(), logits[1].double()
+    p, q = (teacher / 2).softmax(dim=1), (student / 2).softmax(dim=1)
+    by_hand = 0.0
+    for wanted, given in zip(p, q, strict=True):
+        target = int(wanted.argmax())
+        rest = [index for index in range(len(wanted)) if index != target]
+        pairs = [(wanted[target], given[target]), (1 - wanted[target], 1 - given[target])]
+        orders = [(wanted[i] / wanted[rest].sum(), given[i] / given[rest].sum()) for i in rest]
+        by_hand += float(sum(a * (a / b).log() for a, b in pairs) + 8 * sum(a * (a / b).log() for a, b in orders))
+    assert float(dkd(student, teacher, 2.0)) == pytest.approx(4 * by_hand / len(p), rel=1e-6)
+
+
+@pytest.mark.parametrize("name", ["standardised", "dist", "dkd"])
 def test_methods_that_compare_shapes_are_refused_for_two_classes(name: str) -> None:
     with pytest.raises(UsageError, match="cannot teach two classes"):
         method(name, 2)

@@ -29,9 +29,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--views", type=int, metavar="N", help="augmented passes that the teacher answers; later epochs repeat them"
     )
     parser.add_argument("--teacher-epochs", type=int, metavar="N", help="epochs of the teacher")
+    parser.add_argument("--teacher-imgsz", type=int, metavar="N", help="side of the teacher's picture in pixels (160)")
+    parser.add_argument("--teacher-frozen", type=int, metavar="N",
+                        help="first stages of the teacher that keep their ImageNet weights (0)")  # fmt: skip
     parser.add_argument("--batch", type=int, metavar="N", help="pictures a step, over all processes")
     parser.add_argument("--lr", type=float, metavar="X", help="peak learning rate of the student")
-    parser.add_argument("--method", choices=["none", "kl", "standardised", "dist"], help="distillation loss (kl)")
+    parser.add_argument("--method", choices=["none", "kl", "standardised", "dist", "dkd"],
+                        help="distillation loss (kl)")  # fmt: skip
+    parser.add_argument("--hint", type=float, metavar="X", help="weight of the teacher's feature map in the loss")
     parser.add_argument("--seed", type=int, metavar="N", help="of everything that is random (0)")
     parser.add_argument("--student-seed", type=int, metavar="N",
                         help="of the student alone: pictures, split and teacher stay (0)")  # fmt: skip
@@ -83,11 +88,14 @@ def _changes(args: argparse.Namespace) -> dict[str, Any]:
     return {
         "teacher.name": args.teacher,
         "teacher.epochs": args.teacher_epochs,
+        "teacher.imgsz": args.teacher_imgsz,
+        "teacher.frozen": args.teacher_frozen,
         "student.name": args.student,
         "student.epochs": args.epochs,
         "student.batch": args.batch,
         "student.lr": args.lr,
         "distil.method": args.method,
+        "distil.hint": args.hint,
         "distil.views": args.views,
         "input.imgsz": args.imgsz,
         "seed": args.seed,

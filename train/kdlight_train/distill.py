@@ -12,14 +12,20 @@ import torch.nn.functional as F  # noqa: N812 - torch's own documentation calls 
 from torch import Generator, Tensor, nn
 
 from kdlight_train.augment import augment
+from kdlight_train.components import COMPONENTS, Components, fit_components, unexplained
 from kdlight_train.fit import Batch, Objective, Pool
 from kdlight_train.loss import cross_entropy, method
 from kdlight_train.place import Place, move
 from kdlight_train.recipe import Recipe
-from kdlight_train.teacher import for_answers
+from kdlight_train.student import Student
+from kdlight_train.teacher import Answers, for_answers, for_maps
 
 KEEP_SHARE = 1 / 3
 """Part of the free memory that may hold augmented pictures; what does not fit is made again, with the same result."""
+
+
+SEEN = 2_000
+"""Training pictures, about, that decide which components of the teacher's features are the principal ones."""
 
 
 def room() -> int:
@@ -56,7 +62,10 @@ class Making:
 def student_objective(
     pool: Pool, classes: int, recipe: Recipe, place: Place, teacher: nn.Module, making: Making
 ) -> Objective:
-    """Return the student's loss: the teacher's answer to the same augmented picture, and the labels."""
+    """Return the student's loss: the teacher's answer to the same augmented picture, its feature map, and the labels.
+
+    With a hint (`DistilRecipe.hint`) the network must be `Hinted`.
+    """
     distil, smoothing = recipe.distil, recipe.student.label_smoothing
     compare = None if distil.method == "none" else method(distil.method, classes)
     lessons = Lessons(pool, classes, recipe, place, None if compare is None else teacher, making)
@@ -64,14 +73,33 @@ def student_objective(
     def objective(network: nn.Module, batch: Batch) -> Tensor:
         lesson = lessons(batch)
         with place.autocast(large=False):
-            logits = network(real(lesson.views)).float()
-        labels = cross_entropy(logits, lesson.target, smoothing)
+            given = network(real(lesson.views))
+        logits, components = given if isinstance(given, tuple) else (given, None)
+        labels = cross_entropy(logits.float(), lesson.target, smoothing)
         if compare is None or lesson.answers is None:
             return labels
-        taught = compare(logits, lesson.answers, distil.temperature)
-        return distil.weight * taught + (1 - distil.weight) * labels
+        taught = compare(logits.float(), lesson.answers, distil.temperature)
+        loss = distil.weight * taught + (1 - distil.weight) * labels
+        if components is not None and lesson.components is not None:
+            loss = loss + distil.hint * unexplained(components.float(), lesson.components)
+        return loss
 
     return objective
+
+
+class Hinted(nn.Module):
+    """A student that also tells, while it learns, what it makes of the teacher's feature map."""
+
+    def __init__(self, student: Student) -> None:
+        super().__init__()
+        self.student = student
+        self.to_teacher = nn.Conv2d(student.shape.feature, COMPONENTS, 1)
+
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        """Map float [N, 3, H, W] in 0..1 to logits, float [N, C]; in training also to components, [N, 128, h, w]."""
+        maps = self.student.features(x)
+        logits: Tensor = self.student.head(maps.mean(dim=(2, 3)))
+        return (logits, self.to_teacher(maps)) if self.training else logits
 
 
 class Lesson(NamedTuple):
@@ -83,6 +111,8 @@ class Lesson(NamedTuple):
     """float [N, C]."""
     answers: Tensor | None
     """float [N, C], the teacher's logits; None where there is no teacher."""
+    components: Tensor | None
+    """float16 [N, 128, h / 32, w / 32], of the teacher's feature map; None without a hint."""
 
 
 class Lessons:
@@ -93,9 +123,13 @@ class Lessons:
     ) -> None:
         self._making = making
         self._pool, self._classes, self._recipe, self._place = pool, classes, recipe, place
-        self._teacher = None if teacher is None else for_answers(teacher, place)
+        self._hint = teacher is not None and recipe.distil.hint > 0
+        self._teacher: Answers | None = None
+        if teacher is not None:
+            self._teacher = for_maps(teacher, recipe.teacher.name, place) if self._hint else for_answers(teacher, place)
+        self._components: Components | None = None
         self._kept: dict[int, Lesson] = {}
-        self._answers: dict[int, Tensor] = {}
+        self._answers: dict[int, tuple[Tensor, Tensor | None]] = {}
         self._room = room()
 
     def __call__(self, batch: Batch) -> Lesson:
@@ -104,22 +138,36 @@ class Lessons:
             return self._kept[batch.seed]
         with self._making.timed():
             views, target = augmented(self._pool, batch, self._classes, self._recipe.input.imgsz, self._recipe)
-        lesson = Lesson(views, target, self._answer(batch))
+        lesson = Lesson(views, target, *self._answer(batch))
         self._room -= views.numel()
         if self._room > 0:
             self._kept[batch.seed] = lesson
         return lesson
 
     @torch.no_grad()
-    def _answer(self, batch: Batch) -> Tensor | None:
+    def _answer(self, batch: Batch) -> tuple[Tensor | None, Tensor | None]:
         if self._teacher is None:
-            return None
+            return None, None
         if batch.seed not in self._answers:
             with self._making.timed():
                 views, _ = augmented(self._pool, batch, self._classes, self._recipe.teacher.imgsz, self._recipe)
             with self._place.autocast(large=True):
-                self._answers[batch.seed] = self._teacher(real(views)).float()
+                answers = self._teacher(real(views))
+            logits, maps = answers if isinstance(answers, tuple) else (answers, None)
+            self._answers[batch.seed] = logits.float(), None if maps is None else self._reduce(maps.float())
         return self._answers[batch.seed]
+
+    def _reduce(self, maps: Tensor) -> Tensor:
+        """Return the components of feature maps, those of the unchanged training pictures being the principal ones."""
+        if self._components is None:
+            assert self._teacher is not None  # noqa: S101 - there are maps, so there is a teacher
+            rows = []
+            for part in real_batches(self._pool.pictures[:: max(1, len(self._pool.pictures) // SEEN)], self._place):
+                with self._place.autocast(large=True):
+                    rows.append(self._teacher(part)[1].float().mean(dim=(2, 3)))
+            self._components = fit_components(torch.cat(rows))
+        cells = self._recipe.input.imgsz // 32
+        return self._components(maps, (cells, cells)).half()
 
 
 def augmented(pool: Pool, batch: Batch, classes: int, size: int, recipe: Recipe) -> tuple[Tensor, Tensor]:

@@ -3,7 +3,8 @@
 Every function takes float [N, C] logits and returns a scalar, the mean over the N pictures.
 
 ``standardised`` and ``dist`` compare the *shape* of the answers over the classes. With two classes that shape has one
-value only (any two numbers standardise to -1 and 1), so neither can teach there and both are refused.
+value only (any two numbers standardise to -1 and 1), and ``dkd`` has no other classes to order, so none of them
+can teach there and all are refused.
 """
 
 from collections.abc import Callable
@@ -40,7 +41,25 @@ def dist(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
     return 2 * temperature**2 * (between + within)
 
 
-METHODS: dict[str, Callable[[Tensor, Tensor, float], Tensor]] = {"kl": kl, "standardised": standardised, "dist": dist}
+def dkd(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """Divergence of "is it this class", plus 8 times that of the order of the others (DKD; Zhao et al., CVPR 2022).
+
+    The class is the teacher's own answer: pictures are mixed here, so that a single true class does not exist.
+    """
+    wanted, given = (teacher / temperature).log_softmax(dim=1), (student / temperature).log_softmax(dim=1)
+    chosen = F.one_hot(teacher.argmax(dim=1), teacher.shape[1]).bool()
+    pair = [
+        torch.stack([x[chosen], x.masked_fill(chosen, -torch.inf).logsumexp(dim=1)], dim=1) for x in (given, wanted)
+    ]
+    is_it = F.kl_div(pair[0], pair[1], reduction="batchmean", log_target=True)
+    rest = [x[~chosen].view(len(x), -1).log_softmax(dim=1) for x in (given, wanted)]
+    others = F.kl_div(rest[0], rest[1], reduction="batchmean", log_target=True)
+    return (is_it + 8 * others) * temperature**2
+
+
+METHODS: dict[str, Callable[[Tensor, Tensor, float], Tensor]] = {
+    "kl": kl, "standardised": standardised, "dist": dist, "dkd": dkd,
+}  # fmt: skip
 """Name in a recipe to function."""
 
 

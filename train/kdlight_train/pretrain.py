@@ -11,12 +11,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F  # noqa: N812 - torch's own documentation calls it F
 from torch import Tensor, nn
 
 from kdlight_edge.errors import DataError, UsageError
 from kdlight_edge.progress import Progress
 from kdlight_train import checkpoint
+from kdlight_train.components import (
+    COMPONENTS,
+    Components,
+    Maps,
+    Normalised,
+    feature_part,
+    fit_components,
+    maps_with,
+    unexplained,
+)
 from kdlight_train.data import Data, open_data
 from kdlight_train.distill import augmented, real, real_batches, room
 from kdlight_train.fit import Batch, Pool, Schedule, fit
@@ -27,9 +36,6 @@ from kdlight_train.start import HEAD
 from kdlight_train.student import Student, make_student
 from kdlight_train.teacher import make_teacher
 from kdlight_train.workshop import Say, input_of
-
-COMPONENTS = 128
-"""Principal components of the teacher's 1,280 features that are taught: what is left out is a small share, and told."""
 
 
 class Start(nn.Module):
@@ -48,28 +54,14 @@ class Start(nn.Module):
 
 @dataclass(frozen=True)
 class Target:
-    """What is to be matched: the teacher's feature map in few components, scaled so that its variance is 1."""
+    """What is to be matched: the teacher's feature map in few components."""
 
-    network: nn.Module
-    """The teacher's convolutions."""
-    mean: Tensor
-    """float [D]."""
-    basis: Tensor
-    """float [128, D], orthonormal rows, divided by the root of the total variance."""
-    kept: float
-    """Share of the teacher's variance that the components hold."""
-    place: Place
+    maps: Maps
+    components: Components
 
     def __call__(self, pictures: Tensor, cells: tuple[int, int]) -> Tensor:
         """Return float [N, 128, *cells] of pictures, float [N, 3, h, w] in 0..1."""
-        centred = F.adaptive_avg_pool2d(self.maps(pictures), cells) - self.mean[:, None, None]
-        return torch.einsum("nchw,kc->nkhw", centred, self.basis)
-
-    def maps(self, pictures: Tensor) -> Tensor:
-        """Return the teacher's last feature map, float [N, D, h / 32, w / 32]."""
-        with self.place.autocast(large=True):
-            y: Tensor = self.network(pictures)
-        return y.float()
+        return self.components(self.maps(pictures), cells)
 
 
 def pretrain(
@@ -95,7 +87,8 @@ def pretrain(
         _claim(out, recipe, datas)
     pool = _pool(datas, recipe, place, say)
     target = _target(pool, recipe, place, teacher_weights)
-    say(f"{len(pool.truth):,} pictures; the {COMPONENTS} components hold {target.kept:.1%} of the teacher's variance")
+    kept = f"the {COMPONENTS} components hold {target.components.kept:.1%} of the teacher's variance"
+    say(f"{len(pool.truth):,} pictures; {kept}")
     student = recipe.student
     schedule = Schedule(
         student.epochs, student.batch, student.lr, student.weight_decay, student.warmup, student.ema, recipe.seed,
@@ -148,32 +141,11 @@ def _pool(datas: Sequence[Data], recipe: Recipe, place: Place, say: Say) -> Pool
 @torch.no_grad()
 def _target(pool: Pool, recipe: Recipe, place: Place, weights: Path | None) -> Target:
     """Find the teacher's principal components over the pictures as they are."""
-    teacher = move(make_teacher(recipe.teacher.name, 2, weights), place).eval()
-    convolutions = getattr(teacher.network, "features", None)
-    if not isinstance(convolutions, nn.Module):
-        raise UsageError(f"--teacher {recipe.teacher.name} has no feature map of its own; mobilenet_v2 has one")
-    raw = Target(_Normalised(teacher, convolutions), torch.zeros(()), torch.zeros(()), 0.0, place)
-    rows = torch.cat([raw.maps(batch).mean(dim=(2, 3)) for batch in real_batches(pool.pictures, place)]).double()
-    mean = rows.mean(dim=0)
-    covariance = (rows - mean).T @ (rows - mean) / len(rows)
-    values, vectors = torch.linalg.eigh(covariance)
-    count = min(COMPONENTS, len(values))
-    basis = vectors.flip(1)[:, :count].T / values.sum().sqrt()
-    kept = float(values.flip(0)[:count].sum() / values.sum())
-    return Target(raw.network, mean.float(), basis.float(), kept, place)
-
-
-class _Normalised(nn.Sequential):
-    """Convolutions behind the teacher's normalisation of colours."""
-
-    def __init__(self, teacher: Any, convolutions: nn.Module) -> None:
-        super().__init__(convolutions)
-        self.mean, self.std = teacher.mean, teacher.std
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map float [N, 3, h, w] in 0..1 to the feature map."""
-        y: Tensor = self[0]((x - self.mean) / self.std)
-        return y
+    teacher = make_teacher(recipe.teacher.name, 2, weights)
+    convolutions = Normalised(feature_part(teacher.network, recipe.teacher.name), teacher.mean, teacher.std)
+    maps = maps_with(move(convolutions, place).eval(), place)
+    rows = torch.cat([maps(batch).mean(dim=(2, 3)) for batch in real_batches(pool.pictures, place)])
+    return Target(maps, fit_components(rows))
 
 
 def _objective(pool: Pool, target: Target, recipe: Recipe, place: Place) -> Any:
@@ -200,8 +172,7 @@ def _objective(pool: Pool, target: Target, recipe: Recipe, place: Place) -> Any:
         views, wanted = lesson(batch)
         with place.autocast(large=False):
             given = network(real(views)).float()
-        unexplained: Tensor = (given - wanted.float()).square().sum(dim=1).mean()
-        return unexplained
+        return unexplained(given, wanted)
 
     return objective
 

@@ -43,6 +43,8 @@ class TeacherRecipe:
     lr: float = 5e-4
     weight_decay: float = 0.02
     label_smoothing: float = 0.05
+    frozen: int = 0
+    """First stages of the feature part that keep their ImageNet weights: on a CPU they take most of the time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +69,12 @@ class StudentRecipe:
 class DistilRecipe:
     """How the teacher's answers enter the student's loss."""
 
-    method: Literal["none", "kl", "standardised", "dist"] = "kl"
+    method: Literal["none", "kl", "standardised", "dist", "dkd"] = "kl"
     temperature: float = 2.0
     weight: float = 0.9
     """Share of the distillation loss, 0 to 1; the rest is cross-entropy with the labels."""
+    hint: float = 0.0
+    """Weight of the distance to the teacher's feature map (`kdlight_train.components`); 0 leaves the map out."""
     views: int = 30
     """Different seeded augmentations of the training set: the teacher answers each once, later epochs repeat them."""
 
@@ -175,6 +179,7 @@ def _check(recipe: Recipe) -> None:
          "a multiple of 32 from 32 to 1024"),
         (teacher.imgsz >= recipe.input.imgsz, "teacher.imgsz", teacher.imgsz, "at least input.imgsz"),
         (teacher.epochs >= 1, "teacher.epochs", teacher.epochs, "1 or more"),
+        (teacher.frozen >= 0, "teacher.frozen", teacher.frozen, "0 or more"),
         (student.epochs >= 1, "student.epochs", student.epochs, "1 or more"),
         (student.batch >= 2, "student.batch", student.batch, "2 or more (a batch norm needs two pictures)"),  # noqa: PLR2004
         (teacher.batch >= 2, "teacher.batch", teacher.batch, "2 or more (a batch norm needs two pictures)"),  # noqa: PLR2004
@@ -183,6 +188,7 @@ def _check(recipe: Recipe) -> None:
         (0 <= student.ema < 1, "student.ema", student.ema, "from 0 to below 1"),
         (0 <= distil.weight <= 1, "distil.weight", distil.weight, "from 0 to 1"),
         (distil.temperature > 0, "distil.temperature", distil.temperature, "above 0"),
+        (distil.hint >= 0, "distil.hint", distil.hint, "0 or more"),
         (distil.views >= 1, "distil.views", distil.views, "1 or more"),
         (len(augment.scale) == 2 and 0 < augment.scale[0] <= augment.scale[1] <= 1, "augment.scale",  # noqa: PLR2004
          list(augment.scale), "two shares of the area, smaller first, like [0.6, 1.0]"),

@@ -2,7 +2,9 @@
 
 import copy
 import pickle
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 import torchvision
@@ -11,6 +13,7 @@ from torch.fx.experimental.optimization import fuse
 from torch.fx.proxy import TraceError
 
 from kdlight_edge.errors import DataError, UsageError
+from kdlight_train.components import feature_part
 from kdlight_train.place import Place, move
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -66,32 +69,88 @@ def make_teacher(name: str, classes: int, weights: Path | None, *, seed: int = 0
     return Teacher(network)
 
 
+def freeze(teacher: Teacher, name: str, stages: int) -> None:
+    """Keep the weights of the first stages of the feature part as they are; their batch norms still follow the data.
+
+    Raises:
+        UsageError: the network has no feature part, or not so many stages.
+    """
+    if not stages:
+        return
+    part = feature_part(teacher.network, name)
+    if stages >= len(list(part.children())):
+        raise UsageError(f"teacher.frozen is {stages}; {name} has {len(list(part.children()))} stages, keep some free")
+    for stage in list(part.children())[:stages]:
+        stage.requires_grad_(requires_grad=False)
+
+
+Answers = Callable[[Tensor], Any]
+"""From pictures, float [N, 3, h, w] in 0..1, to logits, float [N, C], or to logits and a feature map [N, D, h, w]."""
+
+
 def for_answers(teacher: nn.Module, place: Place) -> nn.Module:
     """Return a copy that only answers, as fast as the place allows.
 
     On a CPU with bfloat16 its batch norms are folded and its weights converted once, which saves the conversions
     and passes of autocast; elsewhere the copy is the teacher itself, moved.
     """
-    if not place.bf16 or place.device.type != "cpu" or not isinstance(teacher, Teacher):
+    if not isinstance(teacher, Teacher):
         return move(teacher, place).eval()
-    try:
-        network = fuse(copy.deepcopy(teacher.network).eval())
-    except TraceError:
-        return move(teacher, place).eval()  # a network with branches on values cannot be folded this way
-    return move(_Answering(teacher, network.to(torch.bfloat16)), place).eval()
+    return _answering(teacher, teacher.network, place)
 
 
-class _Answering(Teacher):
-    """A teacher whose network is bfloat16: pictures are converted behind the normalisation."""
+def for_maps(teacher: nn.Module, name: str, place: Place) -> nn.Module:
+    """Return a copy that gives its logits and its last feature map.
 
-    def __init__(self, teacher: Teacher, network: nn.Module) -> None:
-        super().__init__(network)
-        self.mean, self.std = teacher.mean.cpu(), teacher.std.cpu()
+    Raises:
+        UsageError: the network is not a feature part, a mean over places and a classifier.
+    """
+    if not isinstance(teacher, Teacher):
+        raise UsageError(f"distil.hint: {name} is no teacher of torchvision's kind; mobilenet_v2 is")
+    classifier = getattr(teacher.network, "classifier", None)
+    if not isinstance(classifier, nn.Module):
+        raise UsageError(f"distil.hint: --teacher {name} is not features and a classifier; mobilenet_v2 is")
+    return _answering(teacher, _Mapped(feature_part(teacher.network, name), classifier), place)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return logits, bfloat16 [N, classes], of float [N, 3, h, w] in 0..1."""
-        y: Tensor = self.network(((x - self.mean) / self.std).to(torch.bfloat16))
-        return y
+
+class _Mapped(nn.Module):
+    """A classifier that also returns its last feature map."""
+
+    def __init__(self, convolutions: nn.Module, classifier: nn.Module) -> None:
+        super().__init__()
+        self.features, self.classifier = convolutions, classifier
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        maps = self.features(x)
+        return self.classifier(maps.mean(dim=(2, 3))), maps
+
+
+def _answering(teacher: Teacher, network: nn.Module, place: Place) -> nn.Module:
+    whole = copy.deepcopy(network).eval()
+    if place.bf16 and place.device.type == "cpu":
+        try:
+            whole = fuse(whole).to(torch.bfloat16)
+        except TraceError:  # a network with branches on values cannot be folded this way
+            return move(_Answering(whole, teacher, torch.float32), place).eval()
+        return move(_Answering(whole, teacher, torch.bfloat16), place).eval()
+    return move(_Answering(whole, teacher, torch.float32), place).eval()
+
+
+class _Answering(nn.Module):
+    """A network that takes what the teacher takes; pictures are converted behind the normalisation."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, network: nn.Module, teacher: Teacher, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.network, self._dtype = network, dtype
+        self.register_buffer("mean", teacher.mean.detach().cpu().clone())
+        self.register_buffer("std", teacher.std.detach().cpu().clone())
+
+    def forward(self, x: Tensor) -> Any:
+        """Return what the network returns."""
+        return self.network(((x - self.mean) / self.std).to(self._dtype))
 
 
 def _state(name: str, weights: Path | None, network: nn.Module) -> dict[str, Tensor]:

@@ -20,12 +20,12 @@ from kdlight_edge.manifest import Input
 from kdlight_edge.progress import Progress
 from kdlight_train import checkpoint
 from kdlight_train.data import Data, load
-from kdlight_train.distill import Making, answer, real_batches, student_objective, teacher_objective
+from kdlight_train.distill import Hinted, Making, answer, real_batches, student_objective, teacher_objective
 from kdlight_train.fit import Objective, Pool, Schedule, fit
 from kdlight_train.place import Place
 from kdlight_train.recipe import Recipe
 from kdlight_train.student import make_student
-from kdlight_train.teacher import make_teacher
+from kdlight_train.teacher import freeze, make_teacher
 
 Say = Callable[[str], None]
 
@@ -82,6 +82,7 @@ def teach_teacher(shelf: Shelf, weights: Path | None, cache: Path, say: Say) -> 
     folder = cache / "teachers" / _teacher_key(data, recipe, weights)
     folder.mkdir(parents=True, exist_ok=True)
     teacher = make_teacher(settings.name, len(data.labels), weights, seed=recipe.seed)
+    freeze(teacher, settings.name, settings.frozen)
     schedule = Schedule(
         settings.epochs, settings.batch, settings.lr, settings.weight_decay, 1, TEACHER_EMA, recipe.seed, recipe.balance
     )
@@ -110,7 +111,10 @@ def teach_student(shelf: Shelf, teacher: nn.Module, run: Path, start: Mapping[st
     objective = student_objective(shelf.pool, classes, recipe, shelf.place, teacher, making)
     started = time.perf_counter()
     work = Work(f"student {settings.name}", recipe.input.imgsz, run / "student.ckpt", large=False)
-    network, history = _fit(student, objective, schedule, shelf, work)
+    hinted = recipe.distil.hint > 0 and recipe.distil.method != "none"
+    network, history = _fit(Hinted(student) if hinted else student, objective, schedule, shelf, work)
+    if hinted:
+        network = network.get_submodule("student")
     seconds = time.perf_counter() - started
     last = history[-1]["images_per_second"]
     share = f"{making.seconds / seconds:.1%} of {seconds:.0f} s went into making pictures"
@@ -195,7 +199,8 @@ def _teacher_key(data: Data, recipe: Recipe, weights: Path | None) -> str:
     student_size = parts["input"].pop("imgsz")
     del student_size
     # What is switched off is left out: a new kind of augmentation must not make every older teacher another one.
-    parts["augment"] = {key: value for key, value in parts["augment"].items() if value}
+    for table in ("augment", "teacher"):
+        parts[table] = {key: value for key, value in parts[table].items() if value}
     facts = {key: parts[key] for key in ("teacher", "augment", "input", "seed", "balance")}
     text = json.dumps([data.fingerprint, origin, facts], sort_keys=True)
     return f"{recipe.teacher.name}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
