@@ -107,7 +107,7 @@ def test_a_teacher_without_a_feature_part_cannot_give_hints_nor_be_frozen() -> N
 
 def test_frozen_stages_get_no_gradient_and_the_others_do(teacher: Teacher) -> None:
     freeze(teacher, "mobilenet_v3_small", 3)
-    teacher.train()(torch.rand(2, 3, 64, 64)).sum().backward()  # type: ignore[no-untyped-call]
+    teacher.train()(torch.rand(2, 3, 64, 64)).sum().backward()
     stages = list(teacher.network.features.children())  # type: ignore[union-attr]
     assert all(weight.grad is None for stage in stages[:3] for weight in stage.parameters())
     assert all(weight.grad is not None for stage in stages[3:] for weight in stage.parameters())
