@@ -6,11 +6,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from kdlight_devices.governor import Governor
 from kdlight_devices.heat import chip_celsius, temperatures, throttling
 from kdlight_edge.classifier import Classifier
 from kdlight_edge.decide import Prediction
 from kdlight_edge.errors import KDLightError
 from kdlight_edge.frame import Frame
+from kdlight_edge.pace import Pace
 from kdlight_edge.sources import Patience, Source, tell
 from kdlight_edge.sources.latest import Latest
 from kdlight_edge.sources.several import Several
@@ -43,6 +45,7 @@ class Pulse:
         notifier: "Notifier | None" = None,
         patience: Patience | None = None,
         *,
+        governor: Governor | None = None,
         root: Path = Path("/"),
         every: float = LOOK_SECONDS,
     ) -> None:
@@ -53,12 +56,16 @@ class Pulse:
             source: asked whether its camera is away.
             notifier: None where no service manager listens.
             patience: of the source; an attempt to open a lost camera that takes longer has hung.
+            governor: sets the pace of the run by the board's heat; the limit is kept in ``origin["fps_limit"]``.
             root: where ``sys`` is, for `kdlight_devices.heat`.
             every: seconds between two looks.
         """
         self._classifier = classifier
         self._source = source
         self._notifier = notifier
+        self._governor = governor
+        self.pace = Pace(None if governor is None else governor.limit)
+        """For `kdlight_edge.stream.run`."""
         self._root = root
         self._every = every
         patience = patience or Patience()
@@ -74,7 +81,7 @@ class Pulse:
     @property
     def sinks(self) -> "list[Sink]":
         """Itself where somebody listens, to stand behind all other sinks."""
-        return [] if self._notifier is None else [self]
+        return [] if self._notifier is None and self._governor is None else [self]
 
     def write(self, prediction: Prediction, frame: Frame | None) -> None:
         """Take a result for progress; an error in the place of one is none."""
@@ -90,11 +97,11 @@ class Pulse:
 
     def __enter__(self) -> "Pulse":
         """Look once, tell that the program is ready (its engine has answered the golden pictures), begin to watch."""
-        state = throttling(self._root).now
-        self._classifier.origin["throttled"] = state
+        state = self._look(0.0)
         if self._notifier is not None:
             self._notifier.send(READY=1, STATUS="waiting for the first frame")
-        if self._notifier is not None or state is not None:
+        hot = self._governor is not None and chip_celsius(temperatures(self._root)) is not None
+        if self._notifier is not None or state is not None or hot:
             self._thread = threading.Thread(target=self._watch, name="pulse", daemon=True)
             self._thread.start()
         return self
@@ -113,13 +120,25 @@ class Pulse:
     def _watch(self) -> None:
         seen, then = 0, time.monotonic()
         while not self._over.wait(self._every):
-            state = throttling(self._root).now
-            self._classifier.origin["throttled"] = state
+            results, now = self._results, time.monotonic()
+            rate, seen, then = (results - seen) / (now - then), results, now
+            state = self._look(rate)
             if self._notifier is not None:
-                results, now = self._results, time.monotonic()
-                rate, seen, then = (results - seen) / (now - then), results, now
                 doing = self._replay() or self._frames(rate)
                 self._notifier.send(STATUS=doing + self._board(throttled=state is True))
+
+    def _look(self, rate: float) -> bool | None:
+        """Look at the board, set the pace, and stamp what follows; return whether the board is slowed down."""
+        told = throttling(self._root)
+        self._classifier.origin["throttled"] = told.now
+        if self._governor is not None:
+            before, celsius = self.pace.limit, chip_celsius(temperatures(self._root))
+            limit = self._governor.look(time.monotonic(), rate, celsius, told)
+            self.pace.limit = self._classifier.origin["fps_limit"] = limit
+            if before is None and limit is not None:
+                why = f"{celsius:.0f} °C" if not told.now and celsius is not None else ", ".join(told.reasons)
+                tell(f"the board is near its limit ({why}): {limit:.1f} frames/s until it has cooled")
+        return told.now
 
     def _replay(self) -> str:
         """While no camera is there, let the engine answer the golden pictures; return what to say, empty otherwise."""
@@ -146,6 +165,8 @@ class Pulse:
     def _board(self, *, throttled: bool) -> str:
         celsius = chip_celsius(temperatures(self._root))
         text = "" if celsius is None else f", {celsius:.0f} °C"
+        if self.pace.limit is not None:
+            text += f", held to {self.pace.limit:.1f} frames/s"
         return f"{text}, throttled" if throttled else text
 
     def _feed(self) -> None:

@@ -13,6 +13,7 @@ from kdlight_edge.classifier import Classifier
 from kdlight_edge.decide import Prediction, failed
 from kdlight_edge.errors import KDLightError
 from kdlight_edge.frame import Frame, Unreadable
+from kdlight_edge.pace import Pace
 from kdlight_edge.progress import Progress
 from kdlight_edge.quality import Quality
 from kdlight_edge.sinks import Sink
@@ -44,6 +45,7 @@ def run(
     workers: int = 0,
     limit: int = 0,
     progress: Progress | None = None,
+    pace: Pace | None = None,
 ) -> Summary:
     """Classify what a source gives until it ends, and close it and the sinks.
 
@@ -55,6 +57,7 @@ def run(
         workers: threads for an album; 0 is one for each core that this process may use.
         limit: how many pictures to take at most; 0 for all.
         progress: is told of every picture.
+        pace: of a source that is no album.
 
     Raises:
         SourceError: a live source stayed away too long.
@@ -68,7 +71,7 @@ def run(
         ahead = threads * (AHEAD if keep else AHEAD_LIGHT)
         results = _Crew(source, classifier, labels, limit=limit, ahead=ahead, keep=keep).results(threads, stop)
     else:
-        results = _one_by_one(source, classifier, labels, limit, stop)
+        results = _one_by_one(source, classifier, labels, limit, stop, pace or Pace())
     tally = Tally()
     started = time.perf_counter()
     with _closing(source, sinks):
@@ -95,7 +98,7 @@ def _classify(
 
 
 def _one_by_one(
-    source: Source, classifier: Classifier, labels: frozenset[str], limit: int, stop: threading.Event
+    source: Source, classifier: Classifier, labels: frozenset[str], limit: int, stop: threading.Event, pace: Pace
 ) -> Iterator[Result]:
     """Classify in the calling thread; another one waits for ``stop``, as this one may be waiting for a frame."""
     finished = threading.Event()
@@ -122,6 +125,7 @@ def _one_by_one(
                 source.close()
                 next(items, None)
                 return
+            pace.wait(stop)
     finally:
         finished.set()
         watcher.join()

@@ -65,6 +65,16 @@ class Service:
         return self.root / "etc/systemd/system" / self.template
 
     @property
+    def packaged_file(self) -> Path:
+        """Where the unit of the Debian package lies; it serves unless there is one at `unit_file`."""
+        return self.root / "usr/lib/systemd/system" / self.template
+
+    @property
+    def packaged(self) -> bool:
+        """Whether the Debian package gives the unit."""
+        return self.packaged_file.is_file() and not self.unit_file.exists()
+
+    @property
     def back_off_file(self) -> Path:
         """Where the waiting times of newer systemds lie."""
         return self.root / f"etc/systemd/system/{self.template}.d/50-back-off.conf"
@@ -87,7 +97,8 @@ class Service:
 
 def installed(root: Path = Path("/")) -> list[Service]:
     """Return the services that have settings on this board."""
-    names = sorted(file.stem for file in (root / "etc/kdlight-edge").glob("*.env"))
+    files = sorted((root / "etc/kdlight-edge").glob("*.env"))
+    names = [file.stem for file in files if "KDLIGHT_MODEL" in read_settings(file)]  # the package's own says nothing
     return [Service(None if name == "kdlight-edge" else name, root) for name in names]
 
 

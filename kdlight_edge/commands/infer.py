@@ -11,6 +11,7 @@ from kdlight_edge.commands import outlets
 from kdlight_edge.errors import KDLightError, UsageError
 
 if TYPE_CHECKING:
+    from kdlight_devices.governor import Governor
     from kdlight_edge.classifier import Classifier
     from kdlight_edge.notify import Notifier
     from kdlight_edge.sinks import Sink
@@ -57,6 +58,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="workers for a folder (default: all cores), else threads for an answer (default 1)",
     )
     parser.add_argument("--max-age", type=float, metavar="S", help="older results of a camera are marked stale")
+    parser.add_argument("--max-fps", type=float, metavar="N", help="of cameras: at most N frames a second")
+    parser.add_argument(
+        "--governor",
+        choices=("on", "off"),
+        default="on",
+        help="of cameras: fewer frames a second before a hot board slows itself down (default on; docs/telemetry.md)",
+    )
     parser.add_argument(
         "--stall-timeout", type=float, default=5.0, metavar="S", help="silence that is a loss (default 5)"
     )
@@ -110,7 +118,8 @@ def run(args: argparse.Namespace) -> int:
         except BaseException:
             source.close()
             raise
-        with classifier, Pulse(classifier, source, notifier, patience) as pulse:
+        governor = _governor(args) if source.live else None
+        with classifier, Pulse(classifier, source, notifier, patience, governor=governor) as pulse:
             total = min(len(source), args.frames or len(source)) if isinstance(source, Album) else args.frames
             # Lines that scroll over a terminal are progress enough.
             bar = Progress(total, "pictures", quiet=source.live or sys.stdout.isatty())
@@ -121,8 +130,9 @@ def run(args: argparse.Namespace) -> int:
             ]
             try:
                 summary = stream(
-                    source, classifier, sinks, stop=stop, workers=args.threads, limit=args.frames, progress=bar
-                )
+                    source, classifier, sinks,
+                    stop=stop, workers=args.threads, limit=args.frames, progress=bar, pace=pulse.pace,
+                )  # fmt: skip
             finally:
                 bar.close()
         print(describe(summary, live=source.live), file=sys.stderr)
@@ -181,7 +191,17 @@ def _check(args: argparse.Namespace) -> None:
     ):
         if seconds is not None and not seconds > 0:
             raise UsageError(f"{flag} {seconds:g} is not a time; give seconds above 0")
+    if args.max_fps is not None and not args.max_fps > 0:
+        raise UsageError(f"--max-fps {args.max_fps:g} is not a rate; give frames a second above 0")
     outlets.check(args)
+
+
+def _governor(args: argparse.Namespace) -> "Governor | None":
+    from kdlight_devices.governor import NEVER, Governor, Limits, limits
+
+    if args.governor == "on":
+        return Governor(limits(most=args.max_fps))
+    return None if args.max_fps is None else Governor(Limits(NEVER, args.max_fps))
 
 
 def _model(given: str | None) -> str:

@@ -168,14 +168,16 @@ def _install(service: "Service", hands: Hands, args: argparse.Namespace) -> None
     if args.source is not None or "KDLIGHT_SOURCE" not in settings:
         settings["KDLIGHT_SOURCE"] = _live(args.source or _first_camera())
     settings["KDLIGHT_OPTIONS"] = settings.get("KDLIGHT_OPTIONS", "") if args.options is None else args.options
-    text = unit.unit_text(service, unit.find_program(service, sys.executable))
+    text = "" if service.packaged else unit.unit_text(service, unit.find_program(service, sys.executable))
     kept = service.unit_file.is_file() and unit.edited_by_hand(service.unit_file.read_text(encoding="utf-8"))
     if kept:
         hands.say(f"{service.unit_file} was edited by hand and is kept; remove it and install again to have ours")
+    elif service.packaged:
+        hands.say(f"{service.packaged_file} is the package's and serves")
     else:
         hands.write(service.unit_file, text)
-        if hands.here and _systemd_version() >= unit.STEPS_SINCE:
-            hands.write(service.back_off_file, unit.BACK_OFF)
+    if not kept and hands.here and _systemd_version() >= unit.STEPS_SINCE:
+        hands.write(service.back_off_file, unit.BACK_OFF)
     if settings != unit.read_settings(service.settings_file):  # a person's own comments stay otherwise
         hands.write(service.settings_file, unit.settings_text(settings), 0o600)  # a camera's URI may hold a password
     hands.systemctl("daemon-reload")
@@ -217,6 +219,8 @@ def _uninstall(service: "Service", hands: Hands, *, purge: bool) -> None:
 
 
 def _status(service: "Service", *, as_json: bool) -> int:
+    from kdlight_edge import unit
+
     _need_systemd()
     command = ["systemctl", "show", service.instance, f"--property={','.join(SHOWN)}"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
@@ -225,7 +229,7 @@ def _status(service: "Service", *, as_json: bool) -> int:
     shown = dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
     record = {
         "service": service.instance,
-        "installed": service.unit_file.is_file() and service.settings_file.is_file(),
+        "installed": service in unit.installed() and (service.packaged or service.unit_file.is_file()),
         "active": shown.get("ActiveState") == "active",
         "state": f"{shown.get('ActiveState')} ({shown.get('SubState')})",
         "since": shown.get("ActiveEnterTimestamp") or None,

@@ -171,6 +171,12 @@ class Metrics:
         yield Family("build_info", "gauge", "What answers; always 1.", [Sample("", labels, 1)])
         yield one("start_time_seconds", "gauge", "When the run began, seconds since 1970.", self._began)
         yield one("rss_bytes", "gauge", "Memory of the process.", _rss())
+        for name, text in (
+            ("throttled", "Whether the board is slowed down."),
+            ("fps_limit", "Frames a second that the governor or --max-fps allows; absent without a limit."),
+        ):
+            if self._origin.get(name) is not None:
+                yield one(name, "gauge", text, float(self._origin[name]))
         written = _written()
         if written is not None:
             yield one("disk_written_bytes_total", "counter", "Bytes the process had written to disks.", written)
