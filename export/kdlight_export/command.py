@@ -2,13 +2,20 @@
 
 import argparse
 import sys
+import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags; nothing heavy is imported here."""
-    parser.add_argument("run", type=Path, metavar="RUN", help="folder of a finished training")
+    parser.add_argument(
+        "run", type=Path, metavar="RUN", help="folder of a finished training, or a bundle to build anew"
+    )
     parser.add_argument("--out", type=Path, required=True, metavar="NAME.kdl", help="where the bundle shall stand")
+    parser.add_argument(
+        "--data", type=Path, nargs="+", default=[], metavar="DIR", help="of a bundle: the folders it was trained on"
+    )
     parser.add_argument("--target", default="cpu", metavar="T", help="jetson, rpi, cpu, a board's name, or auto (cpu)")
     parser.add_argument("--card", type=Path, metavar="FILE", help="TOML: names, intended use, terms of the data")
     parser.add_argument(
@@ -31,9 +38,21 @@ def run(args: argparse.Namespace) -> int:
         print(line, file=sys.stdout if args.plan else sys.stderr)
     if args.plan:
         return 0
+    from kdlight_edge.errors import UsageError
+    from kdlight_export.card import read_card
     from kdlight_export.forge import export
+    from kdlight_export.run_from_bundle import card_from_bundle, open_exported, run_from_bundle
 
-    for line in export(args.run, args.out, plan, card_file=args.card):
-        print(line, file=sys.stderr)
+    with ExitStack() as stack:
+        run, card = args.run, read_card(args.card)
+        bundle = open_exported(args.run)
+        if bundle is not None:
+            run = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kdlight-run-")))
+            run_from_bundle(bundle, args.data, run)
+            card = card_from_bundle(bundle) if args.card is None else card
+        elif args.data:
+            raise UsageError(f"--data is for a bundle; {args.run} is a run, which names its pictures itself")
+        for line in export(run, args.out, plan, card=card):
+            print(line, file=sys.stderr)
     print(args.out)
     return 0

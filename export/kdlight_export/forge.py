@@ -18,7 +18,7 @@ from kdlight_edge.manifest import SCHEMA_VERSION, Artifact, Budget, Golden, Mani
 from kdlight_edge.prepare import prepare_input
 from kdlight_edge.testing import golden_picture
 from kdlight_export.candidates import Candidate, candidates
-from kdlight_export.card import CardFile, labels_of, read_card
+from kdlight_export.card import CardFile, labels_of
 from kdlight_export.gate import Measured, judge, preference, race, table
 from kdlight_export.onnx_from_student import Finished, costs, onnx_from_student, open_run, reference
 from kdlight_export.parity import Proof, compare, gather, require
@@ -34,7 +34,7 @@ GOLDEN_TOLERANCE = 0.05
 Rows = tuple[tuple[float, ...], ...]
 
 
-def export(run: Path, out: Path, plan: Plan, *, card_file: Path | None) -> Iterator[str]:
+def export(run: Path, out: Path, plan: Plan, *, card: CardFile) -> Iterator[str]:
     """Build a bundle from a finished training; yields what was found, a line at a time.
 
     Raises:
@@ -46,7 +46,7 @@ def export(run: Path, out: Path, plan: Plan, *, card_file: Path | None) -> Itera
     """
     if out.suffix != ".kdl":
         raise UsageError(f"--out {out} must end in .kdl")
-    student, card = open_run(run), read_card(card_file)
+    student = open_run(run)
     labels = labels_of(student.labels, card)
     content = onnx_from_student(student, card.name or out.stem)
     built, failed = candidates(student, content, labels, plan, run)

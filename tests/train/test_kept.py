@@ -3,8 +3,8 @@
 import csv
 from pathlib import Path
 
+from kdlight_train.kept import KEPT, _keep
 from kdlight_train.pictures import Picture, Split
-from kdlight_train.training import KEPT, _keep
 
 LABELS = ("crack", "no_crack")
 

@@ -1,6 +1,5 @@
 """`train` as a function: audit, teacher, student, calibration, report; each part is kept as soon as it is done."""
 
-import csv
 import hashlib
 import json
 from collections.abc import Sequence
@@ -19,16 +18,14 @@ from kdlight_edge.metrics import ece, figures
 from kdlight_train import finished
 from kdlight_train.audit import audit
 from kdlight_train.calibrate import OUTLIER_QUANTILE, fit_acceptance, fit_outlier, fit_temperature
-from kdlight_train.data import Data, Split, open_data
+from kdlight_train.data import Data, open_data
+from kdlight_train.kept import keep_pictures
 from kdlight_train.place import Place
 from kdlight_train.recipe import Recipe, to_json
 from kdlight_train.report import ModelResult, Report, worst_mistakes, write_report
 from kdlight_train.start import load_start
 from kdlight_train.student import multiply_adds, parameters
 from kdlight_train.workshop import Say, Shelf, Taught, features_of, input_of, maps_of, teach_student, teach_teacher
-
-KEPT = 256
-"""About how many validation pictures the export compares on, and how many training pictures it calibrates on."""
 
 
 def train(
@@ -94,8 +91,7 @@ def train(
         "versions": {name: metadata.version(name) for name in ("kdlight-edge", "torch", "torchvision", "numpy")},
     }
     _finish(run, student, shelf, results["student"].temperature, provenance)
-    _keep(run / "held_out.csv", data.val, data.labels)
-    _keep(run / "calibration.csv", data.train, data.labels)
+    keep_pictures(run, data)
     seconds = sum(_seconds(taught, shelf) for taught in (teacher, student))
     report = _report(run, shelf, student, results, made, found.to_json(), seconds)
     write_report(run, report)
@@ -175,15 +171,6 @@ def _finish(run: Path, student: Taught, shelf: Shelf, temperature: float, proven
             float(np.quantile(distances, OUTLIER_QUANTILE)), provenance,
         ),
     )  # fmt: skip
-
-
-def _keep(file: Path, split: Split, labels: Sequence[str]) -> None:
-    """List pictures of a split for the export, evenly over it; names stay here and out of bundles."""
-    pictures = split.pictures[:: max(1, len(split) // KEPT)]
-    with file.open("w", encoding="utf-8", newline="") as stream:
-        table = csv.writer(stream)
-        table.writerow(["file", "label"])
-        table.writerows([picture.path.resolve(), labels[picture.label]] for picture in pictures if picture.path)
 
 
 def _report(

@@ -1,0 +1,79 @@
+"""A bundle and the pictures it learnt from, back to the run that it was exported from: to build it for other boards."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+from kdlight_edge.bundle import Bundle, open_bundle
+from kdlight_edge.errors import DataError, UsageError
+from kdlight_edge.manifest import Artifact
+from kdlight_export.card import CardFile, LabelCard
+from kdlight_export.onnx_from_student import Finished, keep_run, weights_from_onnx
+from kdlight_train.data import Data, open_data
+from kdlight_train.kept import keep_pictures
+
+
+def run_from_bundle(bundle: Bundle, paths: Sequence[Path], run: Path) -> None:
+    """Write RUN/student.pt and the lists of pictures to compare and to calibrate on.
+
+    The float ONNX file holds every weight; the pictures must be the very ones that the training split.
+
+    Raises:
+        DataError: the bundle has no float ONNX file, or the pictures are others.
+        UsageError: no pictures are given.
+    """
+    if not paths:
+        raise UsageError(f"{bundle.path} is a bundle; --data must name the folders that it was trained on")
+    manifest, artifact = bundle.manifest, _float_file(bundle)
+    data = _same_data(bundle, paths)
+    content = bundle.file_of(artifact).read_bytes()
+    weights, model = weights_from_onnx(content, manifest.student, len(manifest.labels))
+    accept, outlier = artifact.thresholds.accept, artifact.thresholds.outlier
+    if outlier is None:
+        raise DataError(f"{bundle.path} states no outlier limit for {artifact.file}; export it from its run")
+    provenance = dataclasses.asdict(manifest.provenance)
+    run.mkdir(parents=True, exist_ok=True)
+    keep_run(
+        run,
+        Finished(
+            manifest.student, tuple(label.id for label in manifest.labels), manifest.input, weights, model,
+            artifact.temperature, accept, outlier, provenance,
+        ),
+    )  # fmt: skip
+    keep_pictures(run, data)
+
+
+def card_from_bundle(bundle: Bundle) -> CardFile:
+    """Return what the bundle's card and labels say, as the card that would say it again."""
+    manifest = bundle.manifest
+    labels = {label.id: LabelCard(label.text, label.positive, label.sensitivity_floor) for label in manifest.labels}
+    card = manifest.card
+    return CardFile(
+        manifest.name, manifest.version, card.intended_use, card.not_for, card.data_terms, card.notes, labels,
+        manifest.scans,
+    )  # fmt: skip
+
+
+def open_exported(path: Path) -> Bundle | None:
+    """Return the bundle at a path, None where there is something else."""
+    return open_bundle(path) if (path / "manifest.json").is_file() else None
+
+
+def _float_file(bundle: Bundle) -> Artifact:
+    for artifact in bundle.manifest.artifacts:
+        if artifact.format == "onnx" and artifact.precision == "fp32":
+            return artifact
+    raise DataError(f"{bundle.path} has no fp32 ONNX file to build others from; export it from its run")
+
+
+def _same_data(bundle: Bundle, paths: Sequence[Path]) -> Data:
+    recipe, wanted = bundle.manifest.provenance.recipe, bundle.manifest.provenance.data["fingerprint"]
+    shares = {key: recipe[key] for key in ("val_share", "test_share", "seed") if key in recipe}
+    data = open_data(paths, **shares)
+    if data.fingerprint != wanted:
+        names = ", ".join(map(str, paths))
+        raise DataError(
+            f"{names}: not the pictures that {bundle.path} was trained on (fingerprint {data.fingerprint[:12]}, "
+            f"wanted {wanted[:12]}); give the same folders in the same order"
+        )
+    return data

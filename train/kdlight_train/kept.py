@@ -1,0 +1,25 @@
+"""The lists of pictures that a training leaves for the export: some to compare on, some to calibrate INT8 on."""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+from kdlight_train.data import Data, Split
+
+KEPT = 256
+"""About how many pictures are listed of each kind."""
+
+
+def keep_pictures(run: Path, data: Data) -> None:
+    """Write RUN/held_out.csv (validation) and RUN/calibration.csv (training), columns ``file,label``."""
+    _keep(run / "held_out.csv", data.val, data.labels)
+    _keep(run / "calibration.csv", data.train, data.labels)
+
+
+def _keep(file: Path, split: Split, labels: Sequence[str]) -> None:
+    """List pictures of a split, evenly over it; names stay here and out of bundles."""
+    pictures = split.pictures[:: max(1, len(split) // KEPT)]
+    with file.open("w", encoding="utf-8", newline="") as stream:
+        table = csv.writer(stream)
+        table.writerow(["file", "label"])
+        table.writerows([picture.path.resolve(), labels[picture.label]] for picture in pictures if picture.path)
