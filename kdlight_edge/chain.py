@@ -50,6 +50,8 @@ class Verdict:
     """Whether the last line says that the run ended by itself."""
     has_head: bool
     """Whether the hash that was asked for is the hash of a line."""
+    lost: int = 0
+    """Results that the lines themselves say are missing: the disk was full or too slow."""
 
 
 def seal(before: Link, record: Mapping[str, Any], key: bytes) -> tuple[str, Link]:
@@ -128,6 +130,7 @@ def verify(path: Path, key: bytes, head: str = "", *, partial: bool = False) -> 
     """
     lines = _lines([*earlier(path), path])
     count, first, torn, closed, seen, fault, link = 0, 0, 0, False, head == "", "", Link(0, BEGIN)
+    lost = 0
     for where, line, whole in lines:
         if not whole:
             torn = len(line)
@@ -143,9 +146,17 @@ def verify(path: Path, key: bytes, head: str = "", *, partial: bool = False) -> 
         link = Link(int(match[2]), match[4].decode())
         count, first, seen = count + 1, first or link.number, seen or link.hash == head
         closed = b'"event": "close"' in line
+        lost += _lost(line)
     if not count and not torn and not fault:
         raise KDLightError(f"{path} holds no line; name the file that --audit wrote")
-    return Verdict(count, first, link, fault, torn, closed, seen)
+    return Verdict(count, first, link, fault, torn, closed, seen, lost)
+
+
+def _lost(line: bytes) -> int:
+    """Return how many results a sealed line says are missing before it."""
+    if b'"record":{"event": "gap"' not in line:
+        return 0
+    return sum(json.loads(line)["record"]["lost"].values())
 
 
 def _fault(match: re.Match[bytes] | None, before: Link, key: bytes, *, begun: bool, partial: bool) -> str:

@@ -55,6 +55,7 @@ def _record(found: "Verdict", fault: str) -> dict[str, object]:
     return {
         "whole": not fault, "fault": fault, "lines": found.lines, "first": found.first, "last": found.last.number,
         "head": found.last.hash, "torn_bytes": found.torn, "closed": found.closed,
+        "lost": found.lost,
     }  # fmt: skip
 
 
@@ -62,5 +63,7 @@ def _told(found: "Verdict") -> str:
     reach = f"{found.lines:,} lines follow each other, number {found.first:,} to {found.last.number:,}"
     if found.first > 1:
         reach += " (older ones are not here)"
+    if found.lost:
+        reach += f", {found.lost:,} results are noted as missing (the disk was full or too slow)"
     end = "" if found.fault else ", the run was ended" if found.closed else ", the run goes on or was killed"
     return f"{reach}{end}; head {found.last.hash}"

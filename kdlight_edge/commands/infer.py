@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from kdlight_edge.classifier import Classifier
     from kdlight_edge.notify import Notifier
     from kdlight_edge.sinks import Sink
+    from kdlight_edge.sinks.queues import Queues
     from kdlight_edge.sources import Patience, Source
     from kdlight_edge.tally import Summary
 
@@ -92,6 +93,7 @@ def run(args: argparse.Namespace) -> int:
     from kdlight_edge.decide import Settings
     from kdlight_edge.progress import Progress
     from kdlight_edge.pulse import Pulse
+    from kdlight_edge.sinks.queues import Queues
     from kdlight_edge.sources import Album, Patience
     from kdlight_edge.stream import run as stream
     from kdlight_edge.stream import stopped_by_signals
@@ -123,9 +125,10 @@ def run(args: argparse.Namespace) -> int:
             total = min(len(source), args.frames or len(source)) if isinstance(source, Album) else args.frames
             # Lines that scroll over a terminal are progress enough.
             bar = Progress(total, "pictures", quiet=source.live or sys.stdout.isatty())
+            queues = Queues(stop, live=source.live)
             sinks = [
-                *outlets.open_sinks(args, classifier, source, stop),
-                *_sinks(args, classifier, source),
+                *outlets.open_sinks(args, classifier, source, stop, queues),
+                *_sinks(args, classifier, source, queues),
                 *pulse.sinks,
             ]
             try:
@@ -263,7 +266,7 @@ def _answers(args: argparse.Namespace, classifier: "Classifier") -> "Sink":
     return DicomAnswers(classifier, folder=folder, sender=sender, tell=tell)
 
 
-def _sinks(args: argparse.Namespace, classifier: "Classifier", source: "Source") -> "list[Sink]":
+def _sinks(args: argparse.Namespace, classifier: "Classifier", source: "Source", queues: "Queues") -> "list[Sink]":
     """Open what the flags ask for; stdout is last, so that its broken pipe finds the files written."""
     from kdlight_edge.sinks.csv import Csv
     from kdlight_edge.sinks.jsonl import JsonLines
@@ -281,19 +284,23 @@ def _sinks(args: argparse.Namespace, classifier: "Classifier", source: "Source")
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise KDLightError(f"{folder} cannot be made: {error.strerror}; choose another --save") from error
+        # Pictures wait in the first queue: few, or they would fill the memory.
         sinks += [
-            Annotated(folder, classifier.bundle.manifest),
-            JsonLines(open_lines(folder / "predictions.jsonl", at_once=live), classifier.origin),
-            Csv(open_lines(folder / "predictions.csv", at_once=live)),
+            queues.before("save", Annotated(folder, classifier.bundle.manifest), room=16),
+            queues.before(
+                "save jsonl", JsonLines(open_lines(folder / "predictions.jsonl", at_once=live), classifier.origin)
+            ),
+            queues.before("save csv", Csv(open_lines(folder / "predictions.csv", at_once=live))),
         ]
     if args.dicom_out is not None or args.dicom_to is not None:
         sinks.append(_answers(args, classifier))
     if args.csv:
-        sinks.append(Csv(open_lines(args.csv, at_once=live)))
+        sinks.append(queues.before("csv", Csv(open_lines(args.csv, at_once=live))))
     if args.sheet:
         from kdlight_edge.sinks.sheet import Sheet
 
         sinks.append(Sheet(args.sheet, classifier))
     out = stdout_lines(at_once=live or sys.stdout.isatty())
-    sinks.append(JsonLines(out, classifier.origin) if args.json else Text(out, numbered=live))
+    answers = JsonLines(out, classifier.origin) if args.json else Text(out, numbered=live)
+    sinks.append(queues.before("stdout", answers, after="audit"))
     return sinks

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 from kdlight_edge.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from kdlight_edge.classifier import Classifier
     from kdlight_edge.sinks import Sink
     from kdlight_edge.sinks.outbox import Delivery, Outbox
+    from kdlight_edge.sinks.queues import Queues
     from kdlight_edge.sources import Source
 
 
@@ -65,19 +66,19 @@ def check(args: argparse.Namespace) -> None:
 
 
 def open_sinks(
-    args: argparse.Namespace, classifier: "Classifier", source: "Source", stop: threading.Event
+    args: argparse.Namespace, classifier: "Classifier", source: "Source", stop: threading.Event, queues: "Queues"
 ) -> "list[Sink]":
     """Open what the flags ask for; where one fails, those before it are closed."""
     sinks: list[Sink] = []
-    deliveries: list[Callable[[], Delivery]] = []
+    deliveries = queues.deliveries
     with contextlib.ExitStack() as undo:
 
         def add(sink: "Sink") -> None:
             undo.callback(sink.close)
             sinks.append(sink)
 
-        for sink in _files(args, classifier, source):
-            add(sink)
+        for name, sink in _files(args, classifier, source):
+            add(queues.before(name, sink))
         if args.mqtt:
             mqtt, delivery = _mqtt(args, classifier, stop)
             deliveries.append(delivery)
@@ -101,26 +102,24 @@ def open_sinks(
     return sinks
 
 
-def _files(args: argparse.Namespace, classifier: "Classifier", source: "Source") -> "list[Sink]":
+def _files(args: argparse.Namespace, classifier: "Classifier", source: "Source") -> "Iterator[tuple[str, Sink]]":
     if not (args.audit or args.json_file):
-        return []
+        return
     from kdlight_edge.sinks.rotate import KEPT, Rotating, size_of
     from kdlight_edge.sources import Album
 
     limit = size_of(args.rotate) if args.rotate else 0
-    sinks: list[Sink] = []
     if args.audit:
         from kdlight_edge.chain import read_key
         from kdlight_edge.sinks.audit import Audit
 
         key = read_key(args.audit_key) if args.audit_key else b""
-        sinks.append(Audit(args.audit, classifier.origin, key=key, rotate=limit))
+        yield "audit", Audit(args.audit, classifier.origin, key=key, rotate=limit)
     if args.json_file:
         from kdlight_edge.sinks.jsonl import JsonLines
 
         lines = Rotating(args.json_file, limit=limit, keep=KEPT, at_once=not isinstance(source, Album))
-        sinks.append(JsonLines(lines, classifier.origin))
-    return sinks
+        yield "json-file", JsonLines(lines, classifier.origin)
 
 
 def _mqtt(

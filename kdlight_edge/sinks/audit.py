@@ -47,6 +47,10 @@ class Audit:
         del frame
         self._put(to_record(prediction, self._origin))
 
+    def missed(self, lost: Mapping[str, int]) -> None:
+        """Seal a line that says how many results are missing before the next, by reason."""
+        self._put({"event": "gap", "utc": utc(Moment.now()), "lost": dict(lost)})
+
     def _put(self, record: Mapping[str, Any]) -> None:
         line, link = seal(self._last, record, self._key)
         self._lines.write(line)

@@ -47,6 +47,10 @@ class Lines:
         self._owned = owned
         self._held = bytearray()
         self._written = time.monotonic()
+        self._torn = 0
+        """Bytes of a line's beginning that could not be taken back yet."""
+        self._open_end = False
+        """Whether a line's beginning stands in a file that is not ours to cut: the next begins on a line of its own."""
 
     def write(self, line: str) -> None:
         """Take a line without its end.
@@ -64,25 +68,37 @@ class Lines:
 
     def flush(self) -> None:
         """Write what is held back; raises as `write`."""
-        content, self._held = bytes(self._held), bytearray()
+        content, self._held = (b"\n" if self._open_end else b"") + self._held, bytearray()
         done = 0
         try:
+            self._cut()
             while done < len(content):
                 done += os.write(self._descriptor, content[done:])
+            self._open_end = False
         except BrokenPipeError:
             raise
         except OSError as error:
-            self._cut(content[:done])
+            self._note_torn(content, done)
             raise KDLightError(
-                f"{self._name} cannot be written: {error.strerror}; what is there is whole, make room and run it again"
+                f"{self._name} cannot be written: {error.strerror}; what is there is whole; make room there"
             ) from error
 
-    def _cut(self, done: bytes) -> None:
+    def _note_torn(self, content: bytes, done: int) -> None:
+        """Take back, now or before the next line, what the first ``done`` bytes have of a line without its end."""
+        if not self._owned or not stat.S_ISREG(os.fstat(self._descriptor).st_mode):
+            self._open_end = content[done - 1] != ord("\n") if done else self._open_end
+            return
+        self._torn = self._torn or done - (content.rfind(b"\n", 0, done) + 1)
+        with contextlib.suppress(OSError):
+            self._cut()
+
+    def _cut(self) -> None:
         """Take back the beginning of a line whose end could not be written."""
-        torn = len(done) - (done.rfind(b"\n") + 1)
-        if torn and self._owned and stat.S_ISREG(os.fstat(self._descriptor).st_mode):
-            with contextlib.suppress(OSError):
-                os.ftruncate(self._descriptor, os.lseek(self._descriptor, 0, os.SEEK_CUR) - torn)
+        if self._torn:
+            end = os.lseek(self._descriptor, 0, os.SEEK_CUR) - self._torn
+            os.ftruncate(self._descriptor, end)
+            os.lseek(self._descriptor, end, os.SEEK_SET)  # else the next line would leave a hole
+            self._torn = 0
 
     def close(self) -> None:
         """Write what is held back and let go; raises as `write`."""

@@ -1,10 +1,12 @@
 """A bounded queue and a thread of its own before a slow sink, so that a slow or dead one never slows the camera."""
 
+import contextlib
 import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 from kdlight_edge.decide import Prediction
 from kdlight_edge.errors import KDLightError
@@ -41,12 +43,21 @@ class Delivery:
     """How many were given up, by reason in one word."""
 
 
+@runtime_checkable
+class Accountable(Protocol):
+    """A sink that keeps an account of what it was not given (an audit)."""
+
+    def missed(self, lost: Mapping[str, int]) -> None:
+        """Note, between two predictions, how many are missing there, by reason in one word; raises as ``write``."""
+        ...
+
+
 class Outbox:
     """Takes predictions at once and hands them to another sink from a thread of its own, in order.
 
     When the queue is full the oldest prediction makes room, as the newest says what is true now: counted as ``full``.
-    What the sink raises is counted by its reason, told once, and the next prediction is tried. What is left at the end
-    is counted as ``closing``.
+    What the sink raises is counted by its reason, told once, and the next prediction is tried; that it works again is
+    told too. What is left at the end is counted as ``closing``. An `Accountable` sink is told what it missed.
     """
 
     def __init__(
@@ -56,6 +67,7 @@ class Outbox:
         *,
         stop: threading.Event,
         wait: bool = False,
+        alone: bool = False,
         room: int = ROOM,
         patience: float = PATIENCE,
         report: Callable[[str], None] = tell,
@@ -64,15 +76,19 @@ class Outbox:
 
         Args:
             name: of the sink, in the counters and for people.
-            sink: its ``close`` is called from another thread than ``write``, which it must end within a moment.
+            sink: its ``close`` is called from another thread than ``write``, which it must end within a moment; but see
+                ``alone``.
             stop: once set, the end of the run waits `HURRY` and not ``patience``.
             wait: let the writer wait for room (a folder, which can), until nothing was delivered for ``patience``.
+            alone: the sink is closed by the thread that writes it; one that hangs (a file on a disk that stalls) is
+                left behind by the end of the run.
             room: predictions held at most.
             patience: seconds, see `PATIENCE`.
             report: takes a line for people when deliveries begin to fail, when they work again, and at the end.
         """
         self.wants_frames = sink.wants_frames
         self._name, self._sink, self._stop, self._wait = name, sink, stop, wait
+        self._alone = alone
         self._room, self._patience, self._report = room, patience, report
         self._changed = threading.Condition()
         self._queue: deque[tuple[Prediction, Frame | None]] = deque()
@@ -81,6 +97,12 @@ class Outbox:
         """When something was delivered or given up by the sink; the queue counts as stuck when that is long ago."""
         self._delivered = 0
         self._dropped: Counter[str] = Counter()
+        self._unnoted: Counter[str] = Counter()
+        """What an `Accountable` sink has not been told of yet."""
+        self._reached = 0.0
+        """Monotonic time of the decision up to which everything was delivered or given up."""
+        self._stuck = False
+        """Whether somebody has waited for it in vain since it last moved."""
         self._error: BaseException | None = None
         # A daemon, as a delivery that hangs must not hold up the end of the program.
         self._thread = threading.Thread(target=self._work, name=f"outbox {name}", daemon=True)
@@ -96,10 +118,16 @@ class Outbox:
             if self._wait:
                 self._wait_until(lambda: len(self._queue) < self._room, self._patience)
             if len(self._queue) >= self._room:
-                self._queue.popleft()
-                self._dropped["full"] += 1
-            self._queue.append((prediction, frame))
+                self._reached = self._queue.popleft()[0].decided.monotonic
+                self._lose("full", 1)
+            # A queue of pictures that nobody wants would fill the memory.
+            self._queue.append((prediction, frame if self.wants_frames else None))
             self._changed.notify_all()
+
+    def _lose(self, reason: str, count: int) -> None:
+        """Count, with the lock held, what will not be delivered."""
+        self._dropped[reason] += count
+        self._unnoted[reason] += count
 
     def _wait_until(self, done: Callable[[], bool], patience: float) -> None:
         """Wait, with the lock held, until ``done`` or until nothing has moved for ``patience`` seconds."""
@@ -114,6 +142,17 @@ class Outbox:
         with self._changed:
             return Delivery(self._name, len(self._queue) + self._busy, self._delivered, dict(self._dropped))
 
+    def wait_for(self, prediction: Prediction, patience: float) -> None:
+        """Wait until a prediction was delivered or given up, ``patience`` seconds once and no more while it is stuck.
+
+        It must have been written here before; may be called from any thread.
+        """
+        with self._changed:
+            if not self._stuck:
+                self._stuck = not self._changed.wait_for(
+                    lambda: self._reached >= prediction.decided.monotonic or self._closing, patience
+                )
+
     def close(self) -> None:
         """Wait for what is queued, as long as it moves, give the rest up and close the sink; told in one line."""
         with self._changed:
@@ -122,10 +161,11 @@ class Outbox:
             self._moved = time.monotonic()
             self._wait_until(lambda: not self._queue and not self._busy, self._patience)
             self._closing = True
-            self._dropped["closing"] += len(self._queue)
+            self._lose("closing", len(self._queue))
             self._queue.clear()
             self._changed.notify_all()
-        self._sink.close()
+        if not self._alone:
+            self._sink.close()
         self._thread.join(HURRY)
         if self._error is not None:
             raise self._error
@@ -144,14 +184,38 @@ class Outbox:
         while (item := self._take()) is not None:
             reason = ""
             try:
+                self._account()
                 self._sink.write(*item)
+            except BrokenPipeError as error:  # nobody reads stdout any more: that ends a run
+                self._error = error
             except (KDLightError, OSError) as error:
                 reason = error.reason if isinstance(error, Undelivered) else "failed"
                 if not self._failing and not self._closing:
                     self._report(f"{self._name}: {error}")
             except BaseException as error:  # noqa: BLE001 - a fault of ours: carried to the writer, which raises it
                 self._error = error
-            self._settle(reason)
+            self._settle(item[0], reason)
+        if self._alone:
+            self._end()
+
+    def _end(self) -> None:
+        try:
+            with contextlib.suppress(KDLightError):  # told when it began
+                self._account()
+            self._sink.close()
+        except BaseException as error:  # noqa: BLE001 - carried to who closes, which raises it
+            self._error = self._error or error
+
+    def _account(self) -> None:
+        """Tell the sink what it has missed, where it wants to know; what cannot be noted now stays to be noted."""
+        if not self._unnoted or not isinstance(self._sink, Accountable):
+            return
+        with self._changed:
+            lost = Counter({reason: count for reason, count in self._unnoted.items() if count})
+        if lost:
+            self._sink.missed(lost)
+            with self._changed:
+                self._unnoted -= lost
 
     def _take(self) -> tuple[Prediction, Frame | None] | None:
         with self._changed:
@@ -162,13 +226,17 @@ class Outbox:
             self._busy = True
             return self._queue.popleft()
 
-    def _settle(self, reason: str) -> None:
+    def _settle(self, prediction: Prediction, reason: str) -> None:
         with self._changed:
-            self._busy = False
+            self._busy = self._stuck = False
+            self._reached = max(self._reached, prediction.decided.monotonic)
             self._moved = time.monotonic()
             if reason:
-                self._dropped["closing" if self._closing else reason] += 1
+                self._lose("closing" if self._closing else reason, 1)
             elif self._error is None:
                 self._delivered += 1
+                if self._failing and not self._closing:
+                    lost = sum(self._dropped.values())
+                    self._report(f"{self._name}: works again; {lost:,} results were lost until now")
             self._failing = bool(reason)
             self._changed.notify_all()

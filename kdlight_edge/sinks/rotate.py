@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 from kdlight_edge.errors import KDLightError, UsageError
-from kdlight_edge.sinks.lines import append_lines
+from kdlight_edge.sinks.lines import Lines, append_lines
 
 KEPT = 9
 """Full files kept beside the one that is written, where the oldest are removed at all."""
@@ -43,6 +43,7 @@ class Rotating:
         """
         self.path = Path(path)
         self._limit, self._keep, self._at_once = limit, keep, at_once
+        self._lines: Lines | None
         self._lines, self._size, self.torn = append_lines(path, at_once=at_once)
         """``torn``: bytes of a line without an end that were cut off."""
 
@@ -51,11 +52,19 @@ class Rotating:
         size = len(line) + 1
         if self._limit and self._size and self._size + size > self._limit:
             self._turn()
-        self._lines.write(line)
+        lines = self._lines or self._open()
+        lines.write(line)
         self._size += size
 
+    def _open(self) -> Lines:
+        self._lines, self._size, _ = append_lines(self.path, at_once=self._at_once)
+        return self._lines
+
     def _turn(self) -> None:
-        self._lines.close()
+        """Put the file aside; where the disk refuses at any point, the next line finds it as it then is."""
+        lines, self._lines = self._lines, None
+        if lines is not None:
+            lines.close()
         full = earlier(self.path)
         number = int(full[-1].suffix[1:]) + 1 if full else 1
         try:
@@ -64,11 +73,12 @@ class Rotating:
                 old.unlink(missing_ok=True)
         except OSError as error:
             raise KDLightError(f"{self.path} cannot be put aside: {error.strerror}; what is there is whole") from error
-        self._lines, self._size, _ = append_lines(self.path, at_once=self._at_once)
+        self._size = 0
 
     def close(self) -> None:
         """Write what is held back and let go; raises as `Lines.write`."""
-        self._lines.close()
+        if self._lines is not None:
+            self._lines.close()
 
 
 def earlier(path: Path) -> list[Path]:

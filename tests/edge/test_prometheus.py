@@ -21,6 +21,7 @@ from kdlight_edge.frame import Moment
 from kdlight_edge.sinks.exposition import Family, Sample, text_of
 from kdlight_edge.sinks.metrics import CLIENTS, Metrics, address_of
 from kdlight_edge.sinks.outbox import Delivery
+from kdlight_edge.sinks.queues import Queues
 from kdlight_edge.sources import open_source
 from kdlight_edge.stream import run
 from kdlight_edge.testing import FakeSource
@@ -183,7 +184,8 @@ def test_infer_serves_metrics_while_it_runs(
 
     with open_classifier(tiny_bundle(), threads=1) as classifier:
         source = open_source(SCENE)
-        (metrics,) = outlets.open_sinks(Args, classifier, source, threading.Event())  # type: ignore[arg-type]
+        stop = threading.Event()
+        (metrics,) = outlets.open_sinks(Args, classifier, source, stop, Queues(stop, live=True))  # type: ignore[arg-type]
         run(source, classifier, [metrics, Scrape(metrics)])
     assert value(pages[0], "frames_captured_total") > 10
     assert 'bundle="tiny"' in pages[0]

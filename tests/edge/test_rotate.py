@@ -108,7 +108,7 @@ def test_kill_9_while_files_turn_leaves_whole_lines_and_no_gap(tmp_path: Path) -
         kept = [int(line) for file in [*earlier(path), path] for line in file.read_text().splitlines()]
         assert kept == list(range(len(kept)))
         begin = len(kept)
-    assert begin > 1200
+    assert begin >= 1200
 
 
 def test_infer_appends_json_lines_and_rotates(

@@ -1,0 +1,57 @@
+"""What stands between a camera and the files, pipes and disks that its results are written to."""
+
+import threading
+from typing import TYPE_CHECKING
+
+from kdlight_edge.decide import Prediction
+from kdlight_edge.frame import Frame
+from kdlight_edge.sinks import Sink
+from kdlight_edge.sinks.outbox import ROOM, Delivery, Outbox
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+PATIENCE = 1.0
+"""Seconds that one sink waits for another which must have a result first, before it goes on without it."""
+
+
+class Queues:
+    """Gives each slow sink of a live source its own queue and thread; a folder or a file waits for its sinks."""
+
+    def __init__(self, stop: threading.Event, *, live: bool) -> None:
+        """Take what ends the run early, and whether the source is live: its frames do not wait for a disk."""
+        self.deliveries: list[Callable[[], Delivery]] = []
+        """How each sink stands; grows as they are opened."""
+        self._stop, self._live = stop, live
+        self._boxes: dict[str, Outbox] = {}
+
+    def before(self, name: str, sink: Sink, *, room: int = ROOM, after: str = "") -> Sink:
+        """Return what results are to be written to.
+
+        Args:
+            name: of the sink, in the metrics and for people.
+            sink: used by one thread only, from now on.
+            room: predictions held at most.
+            after: name of a sink, opened before, that has each result before this one, so that after a kill no result
+                was told here that is not there. A sink that is stuck is not waited for.
+        """
+        if not self._live:
+            return sink
+        first = self._boxes.get(after)
+        outbox = Outbox(name, sink if first is None else _After(sink, first), stop=self._stop, alone=True, room=room)
+        self._boxes[name] = outbox
+        self.deliveries.append(outbox.delivery)
+        return outbox
+
+
+class _After:
+    """A sink whose turn comes after another's."""
+
+    def __init__(self, sink: Sink, first: Outbox) -> None:
+        self.wants_frames = sink.wants_frames
+        self.close = sink.close
+        self._sink, self._first = sink, first
+
+    def write(self, prediction: Prediction, frame: Frame | None) -> None:
+        self._first.wait_for(prediction, PATIENCE)
+        self._sink.write(prediction, frame)
