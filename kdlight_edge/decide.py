@@ -1,5 +1,6 @@
 """Logits to a decision that a person can act on: calibrated probability, abstention, outlier, staleness."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -27,6 +28,25 @@ class Settings:
     """Seconds after which a live result is ``stale``; None for files."""
     quality: bool = False
     """Whether pictures that cannot be judged (dark, over-exposed, blurred, empty) are abstained from."""
+    vote: float | None = None
+    """Seconds of a camera whose frames vote on one answer; None for none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Voted:
+    """What the frames of the last seconds say together (`kdlight_edge.vote`)."""
+
+    decision: str
+    """accepted | abstained | outlier | stale | open"""
+    reason: str
+    """Why it is not accepted, for people; empty when it is."""
+    label: str | None = None
+    probability: float | None = None
+    """Mean of the frames that were accepted with this label."""
+    share: float | None = None
+    """Of the time that the frames speak for, 0 to 1."""
+    frames: int = 0
+    """How many voted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +70,8 @@ class Prediction:
     """Time of each stage (decode, prepare, infer)."""
     scan: Mapping[str, Any] | None = None
     """What may be told of a DICOM object, identifiers as hashes only; None for any other picture."""
+    vote: Voted | None = None
+    """What the last seconds of its camera say; None without `Settings.vote`."""
 
 
 def softmax(logits: npt.NDArray[np.float32], temperature: float) -> npt.NDArray[np.float64]:
@@ -83,18 +105,25 @@ def decide(
         milliseconds: time of each stage, passed on.
         unfit: why the picture cannot be judged (`kdlight_edge.quality`); empty where it can.
     """
-    if not (np.isfinite(logits).all() and np.isfinite(outlier)):
+    if not (math.isfinite(outlier) and all(map(math.isfinite, logits.tolist()))):
         # Every comparison with NaN is false, so it would pass the thresholds below as accepted.
         reason = "the engine answered with numbers that are not finite; kdlight-edge verify tells more"
         return Prediction(
             frame.source, frame.index, frame.captured, Moment.now(), "error", reason,
             dropped=frame.dropped, milliseconds=milliseconds, scan=frame.meta.get("scan"),
         )  # fmt: skip
-    probability = softmax(logits, artifact.temperature)
-    order = np.argsort(-probability, kind="stable")[: max(1, settings.topk)]
-    top = tuple((manifest.labels[i].id, float(probability[i])) for i in order)
+    chances = _chances(logits, artifact.temperature)
+    ranked = sorted(zip((label.id for label in manifest.labels), chances, strict=True), key=_less_likely)
+    demanded = _demanded(ranked, artifact.thresholds.answer) if settings.conf is None else None
+    if demanded is not None:
+        ranked.remove(demanded)
+        ranked.insert(0, demanded)
+    top = tuple(ranked[: max(1, settings.topk)])
     decided = Moment.now()
-    decision, reason = _judge(frame, decided, top[0][1], outlier, artifact, settings)
+    accept = artifact.thresholds.accept if settings.conf is None else settings.conf
+    decision, reason = _judge(frame, decided, outlier, artifact, settings)
+    if decision == "accepted" and demanded is None and top[0][1] < accept:
+        decision, reason = "abstained", f"probability {top[0][1]:.3f} is below {accept:.3f}"
     if unfit and decision in {"accepted", "abstained", "outlier"}:
         decision, reason = "abstained", unfit  # the cause, where the others tell what followed from it
     scan = noted(frame.meta["scan"], manifest.scans) if "scan" in frame.meta else None
@@ -104,18 +133,32 @@ def decide(
     )  # fmt: skip
 
 
-def _judge(
-    frame: Frame, decided: Moment, probability: float, outlier: float, artifact: Artifact, settings: Settings
-) -> tuple[str, str]:
+def _chances(logits: npt.NDArray[np.float32], temperature: float) -> list[float]:
+    """Return what `softmax` does, without numpy: it costs more than the sum of a few numbers."""
+    scaled = [value / temperature for value in logits.tolist()]
+    most = max(scaled)
+    exponents = [math.exp(value - most) for value in scaled]
+    total = math.fsum(exponents)
+    return [value / total for value in exponents]
+
+
+def _less_likely(entry: tuple[str, float]) -> float:
+    return -entry[1]
+
+
+def _demanded(ranked: list[tuple[str, float]], answer: Mapping[str, float]) -> tuple[str, float] | None:
+    """Return the label that must be answered although another may be likelier; the one furthest above its threshold."""
+    found = [entry for entry in ranked if entry[1] >= answer.get(entry[0], math.inf)]
+    return max(found, key=lambda entry: entry[1] / answer[entry[0]], default=None)
+
+
+def _judge(frame: Frame, decided: Moment, outlier: float, artifact: Artifact, settings: Settings) -> tuple[str, str]:
     age = decided.monotonic - frame.captured.monotonic
     if settings.max_age is not None and age > settings.max_age:
         return "stale", f"the frame is {age:.2f} s old, more than {settings.max_age:g} s"
     limit = artifact.thresholds.outlier
     if limit is not None and outlier > limit:
         return "outlier", f"unlike the training pictures: distance {outlier:.3g} is above {limit:.3g}"
-    accept = artifact.thresholds.accept if settings.conf is None else settings.conf
-    if probability < accept:
-        return "abstained", f"probability {probability:.3f} is below {accept:.3f}"
     return "accepted", ""
 
 
@@ -157,8 +200,16 @@ def to_record(prediction: Prediction, origin: Mapping[str, Any]) -> dict[str, An
         "outlier": rounded(prediction.outlier, 4),
         "milliseconds": {stage: round(value, 3) for stage, value in (prediction.milliseconds or {}).items()},
         **({} if prediction.scan is None else {"scan": dict(prediction.scan)}),
+        **({} if prediction.vote is None else {"vote": _vote_record(prediction.vote)}),
         **origin,
     }
+
+
+def _vote_record(vote: Voted) -> dict[str, Any]:
+    return {
+        "label": vote.label, "probability": rounded(vote.probability, 6), "decision": vote.decision,
+        "reason": vote.reason, "share": rounded(vote.share, 3), "frames": vote.frames,
+    }  # fmt: skip
 
 
 def rounded(value: float | None, digits: int) -> float | None:

@@ -50,6 +50,9 @@ class Thresholds:
     """Smallest calibrated probability of the first label that is accepted; below it the decision is ``abstained``."""
     outlier: float | None = None
     """Largest ``outlier`` output of a picture like the training set; None where none was fitted."""
+    answer: Mapping[str, float] = field(default_factory=dict)
+    """Label to the calibrated probability from which it is the answer, accepted, even where another label is likelier:
+    fitted so that a class that must not be missed reaches its ``sensitivity_floor``. Others need no entry."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,6 +271,9 @@ def _check_meaning(manifest: Manifest) -> None:
     for artifact in manifest.artifacts:
         if not artifact.temperature > 0:
             raise BundleError(f"manifest key 'temperature' of {artifact.file} is {artifact.temperature}, not above 0")
+        for label, least in artifact.thresholds.answer.items():
+            if label not in ids or not 0 < least <= 1:
+                raise BundleError(f"manifest key 'thresholds.answer' of {artifact.file} has {label!r} at {least:g}")
         rows = manifest.golden.logits.get(artifact.file)
         if rows is None or len(rows) != len(seeds) or any(len(row) != len(ids) for row in rows):
             raise BundleError(f"manifest key 'golden.logits' does not cover {artifact.file}; export the bundle again")

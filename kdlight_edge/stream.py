@@ -19,6 +19,7 @@ from kdlight_edge.quality import Quality
 from kdlight_edge.sinks import Sink
 from kdlight_edge.sources import Album, Source
 from kdlight_edge.tally import Summary, Tally, truth_of
+from kdlight_edge.vote import Vote
 
 AHEAD = 4
 """Pictures per worker that may be decided before an earlier one is: bounds memory when one picture takes long."""
@@ -113,12 +114,17 @@ def _one_by_one(
     watcher.start()
     try:
         items = iter(source)
-        judges = classifier.settings.quality
+        judges, seconds = classifier.settings.quality, classifier.settings.vote
+        votes: dict[str, Vote] = {}
         # What was refused must become clearly better before it is let in again: each camera has a past of its own.
         qualities: dict[str, Quality] = {}
         for count, item in enumerate(items, 1):
             quality = qualities.setdefault(item.source, Quality()) if judges else None
-            yield _classify(item, classifier, labels, quality)
+            result = _classify(item, classifier, labels, quality)
+            if seconds is not None:
+                vote = votes.get(item.source) or votes.setdefault(item.source, Vote(seconds))
+                result = result._replace(prediction=vote.add(result.prediction))
+            yield result
             if count == limit or stop.is_set():
                 # Asked once more, a source that keeps a list, or owes a sender an answer, learns that its last picture
                 # was delivered.

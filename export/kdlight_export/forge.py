@@ -11,10 +11,10 @@ import numpy as np
 from kdlight_devices.fingerprint import describe, fingerprint
 from kdlight_edge.bundle import Bundle, write_bundle
 from kdlight_edge.classifier import Classifier
-from kdlight_edge.decide import Settings
+from kdlight_edge.decide import Settings, softmax
 from kdlight_edge.engines import load
 from kdlight_edge.errors import BudgetExceeded, UsageError
-from kdlight_edge.manifest import SCHEMA_VERSION, Artifact, Budget, Golden, Manifest, Provenance, Trial, Trials
+from kdlight_edge.manifest import SCHEMA_VERSION, Artifact, Budget, Golden, Label, Manifest, Provenance, Trial, Trials
 from kdlight_edge.prepare import prepare_input
 from kdlight_edge.testing import golden_picture
 from kdlight_export.candidates import Candidate, candidates
@@ -23,8 +23,9 @@ from kdlight_export.gate import Measured, judge, preference, race, table
 from kdlight_export.onnx_from_student import Finished, costs, onnx_from_student, open_run, reference
 from kdlight_export.parity import Proof, compare, gather, require
 from kdlight_export.plan import Plan
-from kdlight_export.refit import refit
+from kdlight_export.refit import LEAST_PICTURES, refit
 from kdlight_export.run_pictures import HELD_OUT, run_pictures
+from kdlight_export.sensitivity import fit_answers
 
 GOLDEN_SEEDS = tuple(range(1, 9))
 
@@ -57,7 +58,7 @@ def export(run: Path, out: Path, plan: Plan, *, card: CardFile) -> Iterator[str]
         measured, golden = _measure(trial, built, proof)
     require(measured[0].parity, "fp32", measured[0].file)
     trials = [*judge(measured, labels, plan), *failed]
-    kept = _settle(measured, trials, student, proof, plan)
+    kept = _settle(measured, trials, student, proof, plan, manifest.labels)
     manifest = dataclasses.replace(
         manifest,
         artifacts=tuple(one.artifact for one in kept),
@@ -86,7 +87,12 @@ def _measure(bundle: Bundle, built: Sequence[Candidate], proof: Proof) -> tuple[
 
 
 def _settle(
-    measured: Sequence[Measured], trials: Sequence[Trial], student: Finished, proof: Proof, plan: Plan
+    measured: Sequence[Measured],
+    trials: Sequence[Trial],
+    student: Finished,
+    proof: Proof,
+    plan: Plan,
+    labels: Sequence[Label],
 ) -> list[Candidate]:
     """Return what goes into the bundle, in order of preference, with its figures and its own thresholds."""
     exact, by_file = measured[0].parity, {one.file: one for one in measured}
@@ -97,6 +103,9 @@ def _settle(
         temperature, thresholds = artifact.temperature, artifact.thresholds
         if one is not measured[0]:
             temperature, thresholds = refit(exact, parity, proof.truth, student.temperature, thresholds)
+        if len(proof.truth) >= LEAST_PICTURES:
+            answers = fit_answers(softmax(parity.logits, temperature), proof.truth, labels)
+            thresholds = dataclasses.replace(thresholds, answer=answers)
         artifact = dataclasses.replace(
             artifact, temperature=temperature, thresholds=thresholds, accuracy=parity.accuracy,
             agreement=parity.agreement, max_logit_difference=parity.max_difference,

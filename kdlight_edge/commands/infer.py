@@ -13,6 +13,7 @@ from kdlight_edge.errors import KDLightError, UsageError
 if TYPE_CHECKING:
     from kdlight_devices.governor import Governor
     from kdlight_edge.classifier import Classifier
+    from kdlight_edge.decide import Settings
     from kdlight_edge.notify import Notifier
     from kdlight_edge.sinks import Sink
     from kdlight_edge.sinks.queues import Queues
@@ -48,6 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--quality", action="store_true", help="of cameras: abstain from dark, over-exposed, blurred and empty pictures"
     )
+    parser.add_argument("--vote", type=float, metavar="S", help="of cameras: also one answer from the last S seconds")
     parser.add_argument("--topk", type=int, default=1, metavar="K", help="how many labels to report (default 1)")
     parser.add_argument("--frames", type=int, default=0, metavar="N", help="end after N pictures")
     parser.add_argument("--engine", default="auto", metavar="NAME", help="onnxruntime, openvino, or auto (default)")
@@ -90,7 +92,6 @@ def run(args: argparse.Namespace) -> int:
         print(args.print_config)
         return 0
     from kdlight_edge.classifier import open_classifier
-    from kdlight_edge.decide import Settings
     from kdlight_edge.progress import Progress
     from kdlight_edge.pulse import Pulse
     from kdlight_edge.sinks.queues import Queues
@@ -111,9 +112,7 @@ def run(args: argparse.Namespace) -> int:
         source = _open(args, patience)
         album = isinstance(source, Album)
         try:
-            settings = Settings(
-                args.conf, args.topk, args.max_age if source.live else None, args.quality and source.live
-            )
+            settings = _settings(args, live=source.live)
             # One thread an answer: a network this small gains nothing by more, and a folder's workers take the cores.
             threads = 1 if album else args.threads or 1
             classifier = open_classifier(model, engine=args.engine, threads=threads, settings=settings)
@@ -148,6 +147,16 @@ def run(args: argparse.Namespace) -> int:
 
 STUDIES_TOLD = 20
 """Lines at the end of a run at most, the last studies; every frame has its own line in the output."""
+
+
+def _settings(args: argparse.Namespace, *, live: bool) -> "Settings":
+    from kdlight_edge.decide import Settings
+
+    if not live and args.vote is not None:
+        raise UsageError("--vote says nothing without a camera; a folder's pictures have no time between them")
+    if not live:
+        return Settings(args.conf, args.topk)
+    return Settings(args.conf, args.topk, args.max_age, args.quality, args.vote)
 
 
 def _tell_studies(summary: "Summary") -> None:
@@ -191,11 +200,14 @@ def _check(args: argparse.Namespace) -> None:
         ("--max-age", args.max_age),
         ("--stall-timeout", args.stall_timeout),
         ("--freeze-timeout", args.freeze_timeout),
+        ("--vote", args.vote),
     ):
         if seconds is not None and not seconds > 0:
             raise UsageError(f"{flag} {seconds:g} is not a time; give seconds above 0")
     if args.max_fps is not None and not args.max_fps > 0:
         raise UsageError(f"--max-fps {args.max_fps:g} is not a rate; give frames a second above 0")
+    if args.vote is not None and args.vote > 60:  # noqa: PLR2004 - a bound on what is remembered
+        raise UsageError(f"--vote {args.vote:g} looks back too far; give 60 seconds or less")
     outlets.check(args)
 
 

@@ -22,7 +22,10 @@ class Text:
         if self._numbered:
             name = f"{name} #{prediction.index}"
         labels = "  ".join(f"{label} {probability:.3f}" for label, probability in prediction.top) or "-"
-        self._lines.write("  ".join(filter(None, (name, labels, prediction.decision, prediction.reason))))
+        said = [name, labels, prediction.decision, prediction.reason]
+        if prediction.vote is not None:
+            said.append(f"vote: {prediction.vote.label or prediction.vote.decision}")
+        self._lines.write("  ".join(filter(None, said)))
 
     def close(self) -> None:
         """Write what is held back."""

@@ -1,5 +1,6 @@
 """Logits become a decision in one order of reasons, and a record says all of it."""
 
+import dataclasses
 import json
 import math
 import time
@@ -27,6 +28,31 @@ def frame(age: float = 0.0) -> Frame:
 
 def logits(*probabilities: float) -> "np.ndarray[tuple[int], np.dtype[np.float32]]":
     return np.log(np.array(probabilities, np.float32))
+
+
+def test_a_class_that_must_not_be_missed_is_the_answer_from_its_own_threshold_on() -> None:
+    careful = dataclasses.replace(ARTIFACT, thresholds=Thresholds(0.8, 3.0, {"crack": 0.2, "stain": 0.25}))
+    for chances, label, decision in (
+        ((0.3, 0.65, 0.05), "crack", "accepted"),
+        ((0.1, 0.88, 0.02), "none", "accepted"),
+        ((0.19, 0.7, 0.11), "none", "abstained"),
+        ((0.3, 0.3, 0.4), "stain", "accepted"),  # 1.6 times its threshold, where the crack has 1.5
+    ):
+        found = decide(frame(), logits(*chances), 1.0, MANIFEST, careful, Settings(topk=3))
+        assert (found.label, found.decision) == (label, decision)
+        assert found.probability == pytest.approx(dict(found.top)[label])
+        assert found.top[0][0] == label
+    assert decide(frame(), logits(0.3, 0.65, 0.05), 9.0, MANIFEST, careful, Settings()).decision == "outlier"
+    by_hand = decide(frame(), logits(0.3, 0.65, 0.05), 1.0, MANIFEST, careful, Settings(conf=0.6))
+    assert (by_hand.label, by_hand.decision) == ("none", "accepted")
+
+
+def test_probabilities_are_those_of_softmax() -> None:
+    rng = np.random.default_rng(3)
+    for row in rng.normal(0, 6, (50, 3)).astype(np.float32):
+        found = dict(decide(frame(), row, 1.0, MANIFEST, ARTIFACT, Settings(topk=3)).top)
+        wanted = softmax(row, ARTIFACT.temperature)
+        assert [found[label.id] for label in MANIFEST.labels] == pytest.approx(wanted.tolist(), rel=1e-14)
 
 
 def test_softmax_survives_large_logits_and_sums_to_one() -> None:
