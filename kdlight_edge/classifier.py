@@ -54,7 +54,7 @@ class Classifier:
         if "scan" in frame.meta and (reason := unsuited(frame.meta["scan"], self.bundle.manifest.scans)):
             return refused(frame, reason)
         started = time.perf_counter()
-        batch = prepare(frame.image, self.bundle.manifest)[np.newaxis]
+        batch = prepare(frame.image, self.bundle.manifest, frame.full)[np.newaxis]
         unfit = "" if quality is None else quality.look(batch[0])
         prepared = time.perf_counter()
         with self._turn:

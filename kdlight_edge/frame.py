@@ -45,6 +45,8 @@ class Frame:
     """Frames of a live source that were replaced by newer ones since the last frame handed out."""
     meta: Mapping[str, Any] = field(default_factory=lambda: NO_META)
     """What the source knows beside the pixels (for instance the label folder of a picture)."""
+    full: tuple[int, int] | None = None
+    """Width and height of the picture where it was decoded at a part of them (`kdlight_edge.prepare.reduction`)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,11 +5,10 @@ their full range (65535 is white), alpha is laid over white. A truncated file is
 fill the rest with grey, and a picture is refused by its header when it would unpack to more than `MAX_PIXELS`.
 """
 
+import functools
+import importlib
 import os
-import struct
-import zlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kdlight_edge.errors import DataError
+from kdlight_edge.header import Header, read_header
 
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
 """File names that are pictures, in lower case."""
@@ -25,33 +25,36 @@ EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp
 MAX_PIXELS = 180_000_000
 """Width times height above which a picture is refused: decoded it would take more than half a gigabyte."""
 
-_SOI, _EOI = b"\xff\xd8", b"\xff\xd9"
-_START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_START_OF_SCAN = 0xDA
 
 # A damaged picture is reported once, by us, with its name. OpenCV 4 has the switch at one place and 5 at another.
 _set_log_level: Any = getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel
 _set_log_level(0)
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
-    """What a file says of itself before anything is unpacked."""
+Choice = Callable[[int, int], int]
+"""Upright width and height to the scale (1, 2, 4, 8) that a JPEG may be decoded at, by `prepare.reduction`."""
 
-    format: str
-    width: int
-    height: int
-    alpha: bool = False
-    """Whether a fourth channel or a transparent colour may be there."""
-    orientation: int = 1
-    """EXIF orientation, 1 to 8; not read from JPEG, which OpenCV turns upright itself."""
+_REDUCED = {2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4, 8: cv2.IMREAD_REDUCED_COLOR_8}
+
+
+@functools.cache
+def _turbo() -> Any:
+    """Return what decodes plain JPEG faster than OpenCV with the same result; None where it is not installed."""
+    try:
+        return importlib.import_module("kdlight_edge.jpeg")
+    except ImportError:
+        return None
 
 
 def read_picture(path: str | os.PathLike[str]) -> npt.NDArray[np.uint8]:
-    """Read and decode a file.
+    """Read and decode a file; returns and raises as `decode`, and as `read_reduced` where it cannot be opened."""
+    return read_reduced(path, None)[0]
 
-    Returns:
-        uint8 [h, w, 3], RGB, upright.
+
+def read_reduced(
+    path: str | os.PathLike[str], choose: Choice | None
+) -> tuple[npt.NDArray[np.uint8], tuple[int, int] | None]:
+    """Read and decode a file; returns as `decode_reduced`.
 
     Raises:
         DataError: the file cannot be opened or is not a whole picture; the message does not repeat the path.
@@ -60,7 +63,7 @@ def read_picture(path: str | os.PathLike[str]) -> npt.NDArray[np.uint8]:
         content = Path(path).read_bytes()
     except OSError as error:
         raise DataError(f"cannot be opened: {error.strerror}") from error
-    return decode(content)
+    return decode_reduced(content, choose)
 
 
 def decode(content: bytes) -> npt.NDArray[np.uint8]:
@@ -75,24 +78,49 @@ def decode(content: bytes) -> npt.NDArray[np.uint8]:
     Raises:
         DataError: empty, not a picture, truncated, or larger than `MAX_PIXELS`.
     """
+    return decode_reduced(content, None)[0]
+
+
+def decode_reduced(content: bytes, choose: Choice | None) -> tuple[npt.NDArray[np.uint8], tuple[int, int] | None]:
+    """Decode an encoded picture, a JPEG perhaps at a part of its size; raises as `decode`.
+
+    Returns:
+        uint8 [h, w, 3], RGB, upright; and where it was decoded smaller, the width and height that it has.
+    """
     header = read_header(content)
     if header.width * header.height > MAX_PIXELS:
         raise DataError(
             f"{header.width}x{header.height} pixels are more than {MAX_PIXELS:,}; refused before unpacking, tile it"
         )
-    flags = cv2.IMREAD_UNCHANGED if header.alpha else cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
     if header.format == "JPEG":
-        flags = cv2.IMREAD_COLOR_RGB
+        scale = 1 if choose is None else choose(*header.upright)
+        return _decode_jpeg(content, header, scale), None if scale == 1 else header.upright
+    flags = cv2.IMREAD_UNCHANGED if header.alpha else cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
+    image = _to_rgb8(_imdecode(content, header, flags))
+    # Asked for alpha, OpenCV leaves the picture as it lies in the file.
+    return (np.ascontiguousarray(_upright(image, header.orientation)) if header.alpha else image), None
+
+
+def _decode_jpeg(content: bytes, header: Header, scale: int) -> npt.NDArray[np.uint8]:
+    if header.plain and header.orientation == 1 and (turbo := _turbo()) is not None:
+        found: npt.NDArray[np.uint8] | None = turbo.decode_plain(content, header.width, header.height, scale)
+        if found is not None:
+            return found
+    if scale == 1:
+        image: npt.NDArray[np.uint8] = _imdecode(content, header, cv2.IMREAD_COLOR_RGB)
+        return image
+    reduced: Any = cv2.cvtColor(_imdecode(content, header, _REDUCED[scale]), cv2.COLOR_BGR2RGB)
+    return reduced  # type: ignore[no-any-return]
+
+
+def _imdecode(content: bytes, header: Header, flags: int) -> npt.NDArray[Any]:
     try:
         image: Any = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
     except cv2.error as error:
         raise DataError(f"damaged {header.format} file") from error
     if image is None or image.size == 0:
         raise DataError(f"damaged {header.format} file")
-    if header.format != "JPEG":
-        image = _to_rgb8(image)
-    # Asked for alpha, OpenCV leaves the picture as it lies in the file.
-    return np.ascontiguousarray(_upright(image, header.orientation)) if header.alpha else image
+    return image  # type: ignore[no-any-return]
 
 
 def _to_rgb8(image: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -119,148 +147,3 @@ def _upright(image: npt.NDArray[np.uint8], orientation: int) -> npt.NDArray[np.u
     down = -1 if orientation in {3, 4, 7, 8} else 1
     across = -1 if orientation in {2, 3, 6, 7} else 1
     return image[::down, ::across]
-
-
-def read_header(content: bytes) -> Header:
-    """Tell format and size from the first bytes, and that the end of the file is there.
-
-    Raises:
-        DataError: empty, not one of the formats, or cut off.
-    """
-    if not content:
-        raise DataError("empty file (0 bytes)")
-    try:
-        if content.startswith(_SOI):
-            return _jpeg(content)
-        if content.startswith(b"\x89PNG\r\n\x1a\n"):
-            return _png(content)
-        if content.startswith(b"BM"):
-            return _bmp(content)
-        if content.startswith(b"RIFF") and content[8:12] == b"WEBP":
-            return _webp(content)
-        if content[:4] in {b"II*\0", b"MM\0*"}:
-            return _tiff(content)
-    except (struct.error, IndexError) as error:
-        raise DataError("truncated file: its header is cut off") from error
-    raise DataError("not a picture: the content is not JPEG, PNG, BMP, TIFF or WebP")
-
-
-def _jpeg(content: bytes) -> Header:
-    """Walk the segments (ITU-T T.81, annex B) to the frame header and look for the end-of-image marker.
-
-    libjpeg fills a cut-off scan with grey and reports success, so the marker is the only proof of a whole file; it is
-    searched behind the scan because an embedded thumbnail carries a marker of its own.
-    """
-    position, header = 2, None
-    while True:
-        position = content.find(b"\xff", position)
-        if position < 0:
-            raise DataError("truncated JPEG file: the end of the picture is missing")
-        while content[position] == 0xFF:  # noqa: PLR2004 - fill bytes before a marker
-            position += 1
-        marker = content[position]
-        (length,) = struct.unpack_from(">H", content, position + 1)
-        if marker in _START_OF_FRAME:
-            height, width = struct.unpack_from(">HH", content, position + 4)
-            header = Header("JPEG", width, height)
-        if marker == _START_OF_SCAN:
-            break
-        position += 1 + length
-    if header is None or content.rfind(_EOI, position) < 0:
-        raise DataError("truncated JPEG file: the end of the picture is missing")
-    return header
-
-
-def _png(content: bytes) -> Header:
-    """Walk the chunks (PNG specification, section 5) and their checksums: libpng would print its own complaints."""
-    width, height, colour, seen, orientation = 0, 0, 0, set(), 1
-    for kind, data in _png_chunks(content):
-        seen.add(kind)
-        if kind == b"IHDR":
-            width, height, _depth, colour = struct.unpack_from(">IIBB", data)
-        elif kind == b"eXIf":
-            orientation = _orientation(data)
-    if not width or not height:
-        raise DataError("damaged PNG file: its size is zero")
-    return Header("PNG", width, height, alpha=colour in {4, 6} or b"tRNS" in seen, orientation=orientation)
-
-
-def _png_chunks(content: bytes) -> Iterator[tuple[bytes, memoryview]]:
-    view, position = memoryview(content), 8
-    while position + 12 <= len(content):
-        length, kind = struct.unpack_from(">I4s", content, position)
-        end = position + 12 + length
-        if end > len(content):
-            break
-        if zlib.crc32(view[position + 4 : end - 4]) != int.from_bytes(view[end - 4 : end], "big"):
-            raise DataError(f"damaged PNG file: the checksum of its part {kind.decode('latin-1')} is wrong")
-        yield kind, view[position + 8 : end - 4]
-        if kind == b"IEND":
-            return
-        position = end
-    raise DataError("truncated PNG file: the end of the picture is missing")
-
-
-def _bmp(content: bytes) -> Header:
-    """Read the information header, of which the first edition has 12 bytes and sizes of 16 bits."""
-    first_edition = struct.unpack_from("<I", content, 14)[0] == 12  # noqa: PLR2004
-    width, height = struct.unpack_from("<HH" if first_edition else "<ii", content, 18)
-    (depth,) = struct.unpack_from("<H", content, 24 if first_edition else 28)
-    return Header("BMP", abs(width), abs(height), alpha=depth == 32)  # noqa: PLR2004 - the fourth byte may be alpha
-
-
-def _webp(content: bytes) -> Header:
-    (length,) = struct.unpack_from("<I", content, 4)
-    if len(content) < length + 8:
-        raise DataError("truncated WebP file: the end of the picture is missing")
-    kind = content[12:16]
-    if kind == b"VP8X":
-        width = int.from_bytes(content[24:27], "little") + 1
-        height = int.from_bytes(content[27:30], "little") + 1
-        return Header("WebP", width, height, bool(content[20] & 0x10), _orientation(_webp_exif(content)))
-    if kind == b"VP8L":
-        (bits,) = struct.unpack_from("<I", content, 21)
-        return Header("WebP", (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1, alpha=bool(bits >> 28 & 1))
-    width, height = struct.unpack_from("<HH", content, 26)
-    return Header("WebP", width & 0x3FFF, height & 0x3FFF)
-
-
-def _webp_exif(content: bytes) -> bytes:
-    """Return the EXIF part of an extended WebP file, empty where there is none (RFC 9649, section 2.7)."""
-    position = 12
-    while position + 8 <= len(content):
-        kind, length = struct.unpack_from("<4sI", content, position)
-        if kind == b"EXIF":
-            return content[position + 8 : position + 8 + length].removeprefix(b"Exif\0\0")
-        position += 8 + length + length % 2
-    return b""
-
-
-def _tiff(content: bytes) -> Header:
-    tags = _tags(content, {256: 0, 257: 0, 277: 1, 274: 1})
-    alpha = tags[277] == 4  # noqa: PLR2004 - RGBA has four samples
-    return Header("TIFF", tags[256], tags[257], alpha=alpha, orientation=_valid(tags[274]))
-
-
-def _orientation(exif: bytes | memoryview) -> int:
-    """Return the orientation of an EXIF block, 1 where it has none or is damaged: a note, not the picture."""
-    try:
-        return _valid(_tags(exif, {274: 1})[274])
-    except struct.error:
-        return 1
-
-
-def _valid(orientation: int) -> int:
-    return orientation if 1 <= orientation <= 8 else 1  # noqa: PLR2004 - the eight of EXIF
-
-
-def _tags(content: bytes | memoryview, found: dict[int, int]) -> dict[int, int]:
-    """Read whole-number tags of the first directory (TIFF 6.0, section 2) over the defaults in ``found``."""
-    order = "<" if content[:2] == b"II" else ">"
-    (offset,) = struct.unpack_from(order + "I", content, 4)
-    (count,) = struct.unpack_from(order + "H", content, offset)
-    for entry in range(count):
-        tag, kind = struct.unpack_from(order + "HH", content, offset + 2 + 12 * entry)
-        if tag in found:
-            (found[tag],) = struct.unpack_from(order + ("H" if kind == 3 else "I"), content, offset + 10 + 12 * entry)  # noqa: PLR2004
-    return found

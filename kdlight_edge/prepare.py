@@ -20,35 +20,61 @@ PAD = 114
 """Grey level of the bars of ``fit``: mid-grey, as detectors of this field pad."""
 
 
-def prepare(image: npt.NDArray[np.uint8], manifest: Manifest) -> npt.NDArray[np.uint8]:
+BOX = 2.5
+"""Pixels of a reduced JPEG, along either side, that one pixel of the input must come from at least. Then the input
+differs from that of the whole picture by 2 grey levels in the mean at most, and the logits by less than those of two
+devices may (`Golden.tolerance`): tests/edge/test_reduction.py."""
+
+
+def reduction(width: int, height: int, spec: Input) -> int:
+    """Return the scale, 1, 2, 4 or 8, at which a JPEG of this size may be decoded for this input.
+
+    libjpeg makes the mean of 8x8 pixels from one coefficient, of 4x4 and 2x2 nearly so; averaging them further is what
+    ``reduce`` and ``area`` would do with the whole picture. ``linear`` looks at single pixels and gets them all.
+    """
+    if spec.resize == "crop" or spec.interpolation == "linear":
+        return 1
+    across, down = _fitted(width, height, spec) if spec.resize == "fit" else (spec.width, spec.height)
+    box = min(width // across, height // down)
+    return next((scale for scale in (8, 4, 2) if box >= BOX * scale), 1)
+
+
+def prepare(
+    image: npt.NDArray[np.uint8], manifest: Manifest, full: tuple[int, int] | None = None
+) -> npt.NDArray[np.uint8]:
     """Bring a decoded picture to the size and colour the bundle was trained on.
 
     Args:
         image: uint8 [h, w, 3], RGB.
         manifest: of the bundle; only its ``input`` is used.
+        full: width and height of the picture, where ``image`` was decoded at the scale of `reduction`.
 
     Returns:
         uint8 [H, W, 3], RGB, C-contiguous.
     """
-    return prepare_input(image, manifest.input)
+    return prepare_input(image, manifest.input, full)
 
 
-def prepare_input(image: npt.NDArray[np.uint8], spec: Input) -> npt.NDArray[np.uint8]:
+def prepare_input(
+    image: npt.NDArray[np.uint8], spec: Input, full: tuple[int, int] | None = None
+) -> npt.NDArray[np.uint8]:
     """As `prepare`, for callers that have no bundle yet (training)."""
     size = (spec.width, spec.height)
     if spec.resize == "squash":
-        result = _resize(image, size, spec.interpolation)
+        result = _resize(image, size, spec.interpolation, full)
     elif spec.resize == "crop":
         result = _crop(image, size, spec.interpolation)
     else:
-        result = _fit(image, size, spec.interpolation)
+        result = _fit(image, spec, full)
     if spec.colour == "grey":
         result = cv2.cvtColor(cv2.cvtColor(result, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
     return np.ascontiguousarray(result)
 
 
-def _resize(image: npt.NDArray[Any], size: tuple[int, int], interpolation: str) -> npt.NDArray[Any]:
-    height, width = image.shape[:2]
+def _resize(
+    image: npt.NDArray[Any], size: tuple[int, int], interpolation: str, full: tuple[int, int] | None = None
+) -> npt.NDArray[Any]:
+    width, height = full or image.shape[1::-1]
     if (width, height) == size:
         return image
     if interpolation == "area":
@@ -58,7 +84,10 @@ def _resize(image: npt.NDArray[Any], size: tuple[int, int], interpolation: str) 
         if across > 1 or down > 1:
             # The remainder of the division, less than one target pixel, is cut off at the right and lower edge.
             small = (width // across, height // down)
-            image = cv2.resize(image[: small[1] * down, : small[0] * across], small, interpolation=cv2.INTER_AREA)
+            kept = small[0] * across, small[1] * down
+            if full is not None:
+                kept = round(kept[0] * image.shape[1] / width), round(kept[1] * image.shape[0] / height)
+            image = cv2.resize(image[: kept[1], : kept[0]], small, interpolation=cv2.INTER_AREA)
     if image.shape[1::-1] == size:
         return image
     return cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
@@ -73,12 +102,16 @@ def _crop(image: npt.NDArray[Any], size: tuple[int, int], interpolation: str) ->
     return _resize(image[top : top + down, left : left + across], size, interpolation)
 
 
-def _fit(image: npt.NDArray[Any], size: tuple[int, int], interpolation: str) -> npt.NDArray[Any]:
+def _fit(image: npt.NDArray[Any], spec: Input, full: tuple[int, int] | None) -> npt.NDArray[Any]:
     """Resize the whole picture into the target and fill the rest with `PAD`, picture centred."""
-    height, width = image.shape[:2]
-    scale = min(size[0] / width, size[1] / height)
-    across, down = max(1, round(width * scale)), max(1, round(height * scale))
-    result = np.full((size[1], size[0], 3), PAD, np.uint8)
-    left, top = (size[0] - across) // 2, (size[1] - down) // 2
-    result[top : top + down, left : left + across] = _resize(image, (across, down), interpolation)
+    width, height = full or (image.shape[1], image.shape[0])
+    across, down = _fitted(width, height, spec)
+    result = np.full((spec.height, spec.width, 3), PAD, np.uint8)
+    left, top = (spec.width - across) // 2, (spec.height - down) // 2
+    result[top : top + down, left : left + across] = _resize(image, (across, down), spec.interpolation, full)
     return result
+
+
+def _fitted(width: int, height: int, spec: Input) -> tuple[int, int]:
+    scale = min(spec.width / width, spec.height / height)
+    return max(1, round(width * scale)), max(1, round(height * scale))

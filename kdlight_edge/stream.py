@@ -1,6 +1,7 @@
 """From a source to the sinks: every picture of a folder in order on all cores, the newest frame of a camera at once."""
 
 import contextlib
+import functools
 import os
 import signal
 import threading
@@ -14,10 +15,11 @@ from kdlight_edge.decide import Prediction, failed
 from kdlight_edge.errors import KDLightError
 from kdlight_edge.frame import Frame, Unreadable
 from kdlight_edge.pace import Pace
+from kdlight_edge.prepare import reduction
 from kdlight_edge.progress import Progress
 from kdlight_edge.quality import Quality
 from kdlight_edge.sinks import Sink
-from kdlight_edge.sources import Album, Source
+from kdlight_edge.sources import Album, Shrinking, Source
 from kdlight_edge.tally import Summary, Tally, truth_of
 from kdlight_edge.vote import Vote
 
@@ -66,7 +68,10 @@ def run(
     """
     stop = stop or threading.Event()
     keep = any(sink.wants_frames for sink in sinks)
-    labels = frozenset(label.id for label in classifier.bundle.manifest.labels)
+    manifest = classifier.bundle.manifest
+    if not keep and isinstance(source, Shrinking):
+        source.shrink(functools.partial(reduction, spec=manifest.input))
+    labels = frozenset(label.id for label in manifest.labels)
     if isinstance(source, Album):
         threads = (workers or len(os.sched_getaffinity(0))) if classifier.engine.concurrent else 1
         ahead = threads * (AHEAD if keep else AHEAD_LIGHT)

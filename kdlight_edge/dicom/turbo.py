@@ -14,7 +14,7 @@ from pydicom.pixels.decoders.base import (
 )
 
 from kdlight_edge.errors import DataError
-from kdlight_edge.picture import read_header
+from kdlight_edge.header import read_header
 
 _DECODERS = (JPEGExtended12BitDecoder, JPEGLosslessDecoder, JPEGLosslessSV1Decoder)
 

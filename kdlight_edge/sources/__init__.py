@@ -9,10 +9,13 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 from kdlight_edge.errors import SourceError, UsageError
 from kdlight_edge.frame import Frame, Unreadable
+
+if TYPE_CHECKING:
+    from kdlight_edge.picture import Choice
 
 
 class Source(Protocol):
@@ -35,6 +38,15 @@ class Album(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> Frame | Unreadable: ...
+
+
+@runtime_checkable
+class Shrinking(Protocol):
+    """A source that may decode a JPEG at a part of its size, where nobody wants to see the picture itself."""
+
+    def shrink(self, choose: "Choice") -> None:
+        """Let ``choose`` tell the scale from now on; the frames say what they are a part of (`Frame.full`)."""
+        ...
 
 
 class Kind(NamedTuple):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from kdlight_edge.errors import DataError, SourceError
 from kdlight_edge.frame import Frame, Moment, Unreadable
-from kdlight_edge.picture import EXTENSIONS, read_picture
+from kdlight_edge.picture import EXTENSIONS, Choice, read_reduced
 from kdlight_edge.sources import Patience
 
 
@@ -27,6 +27,7 @@ class Folder:
         self._entries: list[tuple[str, str]] = []
         """Path below the root, and the reason why it cannot be read ("" where that is not known yet)."""
         self._closed = False
+        self._choose: Choice | None = None
         try:
             if os.path.isdir(self.root):  # noqa: PTH112 - strings all the way: a folder may hold a million names
                 self._list("", {_identity(self.root)})
@@ -60,6 +61,10 @@ class Folder:
         except OSError as error:
             self._entries.append((below, f"this folder cannot be listed: {error.strerror}"))
 
+    def shrink(self, choose: Choice) -> None:
+        """Decode JPEG from now on at a part of its size where ``choose`` allows it; see `Frame.full`."""
+        self._choose = choose
+
     def __len__(self) -> int:
         return len(self._entries)
 
@@ -71,13 +76,13 @@ class Folder:
         started, captured = time.perf_counter(), Moment.now()
         if not reason:
             try:
-                image = read_picture(path)
+                image, full = read_reduced(path, self._choose)
             except DataError as error:
                 reason = str(error)
         if reason:
             return Unreadable(reason, captured, path, index, meta)
         meta["decode_ms"] = (time.perf_counter() - started) * 1000
-        return Frame(image, captured, path, index, 0, meta)
+        return Frame(image, captured, path, index, 0, meta, full)
 
     def __iter__(self) -> Iterator[Frame | Unreadable]:
         for index in range(len(self)):

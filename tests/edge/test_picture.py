@@ -13,7 +13,8 @@ import numpy.typing as npt
 import pytest
 
 from kdlight_edge.errors import DataError
-from kdlight_edge.picture import decode, read_header, read_picture
+from kdlight_edge.header import read_header
+from kdlight_edge.picture import decode, read_picture
 
 RED, GREEN, BLUE, WHITE, BLACK = [255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 255], [0, 0, 0]
 PALETTE = bytes(RED + BLUE)

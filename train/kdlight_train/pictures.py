@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from kdlight_edge.errors import DataError
+from kdlight_edge.header import read_header
 from kdlight_edge.manifest import Input
-from kdlight_edge.picture import read_header, read_picture
+from kdlight_edge.picture import read_picture
 from kdlight_edge.prepare import prepare_input
 
 Pixels = npt.NDArray[np.uint8]
