@@ -156,7 +156,7 @@ def test_a_reduced_picture_makes_the_same_input_within_the_bound(decoder: str, s
     del decoder
     with open_classifier(bundled()[0], threads=1) as classifier:
         for resize in ("squash", "fit"):
-            spec = Input(128, 128, resize=resize)  # type: ignore[arg-type]
+            spec = Input(128, 128, resize=resize)
             for kind, image in kinds_of(*size).items():
                 content = encode(image)
                 small, full = decode_reduced(content, lambda w, h, spec=spec: reduction(w, h, spec))  # type: ignore[misc]
