@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from kdlight_edge.sinks import Sink
     from kdlight_edge.sinks.queues import Queues
     from kdlight_edge.sources import Patience, Source
-    from kdlight_edge.tally import Summary
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -92,6 +91,7 @@ def run(args: argparse.Namespace) -> int:
         print(args.print_config)
         return 0
     from kdlight_edge.classifier import open_classifier
+    from kdlight_edge.commands.outcome import tell
     from kdlight_edge.progress import Progress
     from kdlight_edge.pulse import Pulse
     from kdlight_edge.sinks.queues import Queues
@@ -137,16 +137,11 @@ def run(args: argparse.Namespace) -> int:
                 )  # fmt: skip
             finally:
                 bar.close()
-        print(describe(summary, live=source.live), file=sys.stderr)
-        _tell_studies(summary)
+        tell(summary, live=source.live)
         if album and summary.frames < total:
             print(f"kdlight-edge: stopped after {summary.frames:,} of {total:,} pictures", file=sys.stderr)
             return 130
     return 1 if summary.errors else 0
-
-
-STUDIES_TOLD = 20
-"""Lines at the end of a run at most, the last studies; every frame has its own line in the output."""
 
 
 def _settings(args: argparse.Namespace, *, live: bool) -> "Settings":
@@ -157,32 +152,6 @@ def _settings(args: argparse.Namespace, *, live: bool) -> "Settings":
     if not live:
         return Settings(args.conf, args.topk)
     return Settings(args.conf, args.topk, args.max_age, args.quality, args.vote)
-
-
-def _tell_studies(summary: "Summary") -> None:
-    from kdlight_edge.dicom.study import describe as describe_study
-
-    for study in summary.studies[-STUDIES_TOLD:]:
-        print(describe_study(study), file=sys.stderr)
-    if len(summary.studies) > STUDIES_TOLD:
-        print(f"and {len(summary.studies) - STUDIES_TOLD:,} studies before them", file=sys.stderr)
-
-
-def describe(summary: "Summary", *, live: bool) -> str:
-    """Return a finished run in one line for people."""
-    said = [f"{label} {count:,}" for label, count in summary.by_label.items()]
-    counts = {
-        "abstained": summary.abstained, "outliers": summary.outliers, "stale": summary.stale,
-        "unreadable": summary.errors, "dropped": summary.dropped,
-    }  # fmt: skip
-    said += [f"{count:,} {name}" for name, count in counts.items() if count]
-    text = f"{summary.frames:,} pictures in {summary.seconds:.1f} s ({summary.images_per_second:,.0f}/s)"
-    text += f": {', '.join(said)}" if said else ""
-    if summary.judged:
-        text += f"; {summary.right:,} of {summary.judged:,} as {'the source says' if live else 'their folders say'}"
-    if live and summary.age_ms:
-        text += "; age " + ", ".join(f"{name} {value:.1f} ms" for name, value in summary.age_ms.items())
-    return text
 
 
 def _check(args: argparse.Namespace) -> None:
