@@ -6,6 +6,7 @@ import statistics
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -18,6 +19,7 @@ from kdlight_edge.frame import Frame, Moment, Unreadable
 from kdlight_edge.meter import collect, summary, warm_up
 from kdlight_edge.picture import decode
 from kdlight_edge.prepare import prepare
+from kdlight_edge.sources.folder import Folder
 from kdlight_edge.testing import golden_picture
 
 if TYPE_CHECKING:
@@ -28,6 +30,9 @@ SIZES = ((224, 224), (640, 480))
 
 TILES = 24
 """Golden pictures that the encoded ones are pieced together from."""
+
+FILES = 2048
+"""Of a folder at most: some tens of megabytes, which a small board has to spare."""
 
 REPEATS = 5
 """Runs of a throughput figure, of which the median and the range are stated."""
@@ -91,8 +96,13 @@ def frame_of(content: bytes, index: int = 0) -> Frame:
     return Frame(image, captured, "memory", index, 0, {"decode_ms": (time.perf_counter() - started) * 1000})
 
 
-def model_only(classifier: Classifier, effort: Effort) -> dict[str, Any]:
+def model_only(classifier: Classifier, effort: Effort, keep: list[float] | None = None) -> dict[str, Any]:
     """Time the engine alone: one prepared picture after the other, batch 1, with copying in and out.
+
+    Args:
+        classifier: its engine is timed.
+        effort: how long.
+        keep: is given every time, milliseconds.
 
     Returns:
         What `summary` gives, ``warm_up`` (seconds, runs, stable) and ``gmacs_per_second`` at the median.
@@ -102,14 +112,24 @@ def model_only(classifier: Classifier, effort: Effort) -> dict[str, Any]:
     order: Iterator[npt.NDArray[np.uint8]] = _endless(batches)
     warm = warm_up(lambda: classifier.engine.run(next(order)), limit=effort.warm_limit)
     times = collect(lambda: classifier.engine.run(next(order)), seconds=effort.seconds, samples=effort.samples)
+    if keep is not None:
+        keep.extend(times)
     found = summary(times)
     median = found["p50"] or found["mean"]
     rate = manifest.macs / (median * 1e6)
     return {**found, "warm_up": _plain(warm), "gmacs_per_second": rate}
 
 
-def bytes_to_result(classifier: Classifier, pictures: Sequence[bytes], effort: Effort) -> dict[str, Any]:
+def bytes_to_result(
+    classifier: Classifier, pictures: Sequence[bytes], effort: Effort, keep: list[float] | None = None
+) -> dict[str, Any]:
     """Time a whole answer: encoded bytes, decode, prepare, run, decide; one picture after the other.
+
+    Args:
+        classifier: what answers.
+        pictures: encoded.
+        effort: how long.
+        keep: is given every time, milliseconds.
 
     Returns:
         What `summary` gives, ``stages`` (mean milliseconds of each), ``warm_up`` and ``mean_file_bytes``.
@@ -122,7 +142,10 @@ def bytes_to_result(classifier: Classifier, pictures: Sequence[bytes], effort: E
 
     warm = warm_up(answer, limit=effort.warm_limit)
     answers.clear()
-    found = summary(collect(answer, seconds=effort.seconds, samples=effort.samples))
+    times = collect(answer, seconds=effort.seconds, samples=effort.samples)
+    if keep is not None:
+        keep.extend(times)
+    found = summary(times)
     stages = {
         stage: statistics.fmean((answered.milliseconds or {})[stage] for answered in answers)
         for stage in answers[0].milliseconds or {}
@@ -131,13 +154,16 @@ def bytes_to_result(classifier: Classifier, pictures: Sequence[bytes], effort: E
     return {**found, "stages": stages, "warm_up": _plain(warm), "mean_file_bytes": round(size)}
 
 
-def throughput(classifier: Classifier, pictures: Sequence[bytes], effort: Effort) -> dict[str, Any]:
+def throughput(
+    classifier: Classifier, pictures: Sequence[bytes], effort: Effort, folder: Path | None = None
+) -> dict[str, Any]:
     """Count whole answers a second with one worker a core, as a folder run has them.
 
     Args:
         classifier: opened with one thread, as the workers take the cores.
         pictures: encoded.
         effort: its seconds are divided among the repeats.
+        folder: an empty one, to which the pictures are written first and read from; None gives them from memory.
 
     Returns:
         ``workers``, ``images_per_second`` (median of the repeats), ``min``, ``max`` and ``runs``.
@@ -145,9 +171,12 @@ def throughput(classifier: Classifier, pictures: Sequence[bytes], effort: Effort
     workers = len(os.sched_getaffinity(0)) if classifier.engine.concurrent else 1
     trial = stream.run(Encoded(pictures, effort.samples), classifier, [], workers=workers)
     count = max(effort.samples, round(trial.images_per_second * effort.seconds / REPEATS))
+    if folder is not None:
+        for index in range(min(count, FILES)):
+            (folder / f"{index:05}.jpg").write_bytes(pictures[index % len(pictures)])
     runs = []
     for _ in range(REPEATS):
-        album = Encoded(pictures, count)
+        album = Encoded(pictures, count) if folder is None else Folder(folder)
         runs.append(round(stream.run(album, classifier, [], workers=workers).images_per_second, 1))
     return {
         "workers": workers,

@@ -2,13 +2,15 @@
 
 import contextlib
 import importlib.metadata
+import json
 import os
 import platform
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from kdlight_devices.detect import cpu_fields, detect, model
-from kdlight_devices.kernel import read
+from kdlight_devices.detect import compatible, cpu_fields, detect, model
+from kdlight_devices.kernel import read, whole
 
 PACKAGES = ("kdlight-edge", "numpy", "opencv-python-headless", "opencv-python", "onnxruntime", "openvino", "tensorrt")
 """Distributions that decide the speed and the answer of a run."""
@@ -22,21 +24,29 @@ def fingerprint(root: Path = Path("/")) -> dict[str, str | int | None]:
 
     Returns:
         ``machine`` (architecture), ``board`` (its name here), ``model`` (the maker's name, None on most computers),
-        ``cpu``, ``cores`` (usable by this process), ``memory_bytes``, ``kernel``, ``os``, ``python`` and ``governor``
-        (of the processor's clock; None where the kernel does not tell).
+        ``soc`` (the device tree's name of the chip), ``cpu``, ``cores`` (usable by this process), ``memory_bytes``,
+        ``kernel``, ``os``, ``l4t`` (a Jetson's release: JetPack 6 is R36), ``power_mode`` (number of a Jetson's
+        ``nvpmodel``), ``python``, ``governor`` and ``clock_limit_hz`` (of the processor; None where the kernel does
+        not tell).
     """
     fields = cpu_fields(root)
+    clocks = root / "sys/devices/system/cpu/cpu0/cpufreq"
+    limit = whole(clocks / "scaling_max_freq")
     return {
         "machine": platform.machine(),
         "board": detect(root).name,
         "model": model(root) or None,
+        "soc": (compatible(root) or (None,))[-1],
         "cpu": fields.get("model name") or model(root) or None,
         "cores": len(os.sched_getaffinity(0)),
         "memory_bytes": _memory(root),
         "kernel": read(root / "proc/sys/kernel/osrelease").strip() or None,
         "os": _os(root),
+        "l4t": _l4t(root),
+        "power_mode": read(root / "var/lib/nvpmodel/status").strip().partition("pmode:")[2] or None,
         "python": platform.python_version(),
-        "governor": read(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor").strip() or None,
+        "governor": read(clocks / "scaling_governor").strip() or None,
+        "clock_limit_hz": None if limit is None else limit * 1000,
     }
 
 
@@ -56,6 +66,12 @@ def versions(names: Iterable[str] = PACKAGES) -> dict[str, str]:
     return found
 
 
+def _l4t(root: Path) -> str | None:
+    """Read ``# R36 (release), REVISION: 4.3, ...``."""
+    found = re.match(r"# (R\d+) \(release\), REVISION: ([\d.]+)", read(root / "etc/nv_tegra_release"))
+    return None if found is None else f"{found[1]}.{found[2]}"
+
+
 def _memory(root: Path) -> int | None:
     for line in read(root / "proc/meminfo").splitlines():
         if line.startswith("MemTotal:"):
@@ -68,3 +84,7 @@ def _os(root: Path) -> str | None:
         if line.startswith("PRETTY_NAME="):
             return line.partition("=")[2].strip('"')
     return None
+
+
+if __name__ == "__main__":
+    print(json.dumps({"machine": fingerprint(), "versions": versions()}))  # noqa: T201 - asked for over ssh

@@ -1,6 +1,7 @@
 """``kdlight-edge bench``: measure a bundle's speed, memory and size on this machine, and against a board's budget."""
 
 import argparse
+import dataclasses
 import json
 import shlex
 import statistics
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from kdlight_edge.scenarios import Effort
 
 SCHEMA = "kdlight-edge/bench/1"
+
+SCENARIOS = ("a", "b", "c", "d", "e")
+"""Keys of `kdlight_edge.hil.trial.NAMES`, which is imported with NumPy only."""
 
 FOLDER_FILES = 256
 """Files of the folder whose run is weighed: enough for memory to have settled."""
@@ -34,6 +38,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--quick", action="store_true", help="a second each and 64 samples: no p99, and less certain")
     parser.add_argument("--board", metavar="NAME", help="compare with the budget of this board; auto detects it")
+    parser.add_argument(
+        "--scenario", choices=SCENARIOS,
+        help="one scenario as scripts/bench_on_board.py asks for it, as JSON: a model only, b bytes to result, "
+        "c camera with faults, d offline folder, e soak",
+    )  # fmt: skip
+    parser.add_argument("--data", metavar="DIR", nargs="+", default=[], help="with --scenario a: judge these pictures")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
@@ -47,6 +57,10 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"--threads {args.threads} is below 0; 0 takes every core")
     if not 0 < args.seconds <= 86_400:  # noqa: PLR2004 - a day
         raise UsageError(f"--seconds {args.seconds:g} is not between 0 and 86400")
+    if args.scenario is not None:
+        return _scenario(args)
+    if args.data:
+        raise UsageError("--data is judged with --scenario a; kdlight-edge eval judges it alone")
     board = _board(args.board)
     record = _measure(args)
     if board is not None:
@@ -57,6 +71,26 @@ def run(args: argparse.Namespace) -> int:
         told = "; ".join(f"{row['what']} is {row['measured']:g}, allowed {row['allowed']:g}" for row in missed)
         raise BudgetExceeded(f"{record['bundle']['name']} misses the budget of {record['budget']['board']}: {told}")
     return 0
+
+
+def _scenario(args: argparse.Namespace) -> int:
+    """Run one scenario and print its record; budgets are held by whoever asked."""
+    if args.board is not None:
+        raise UsageError("--board and --scenario do not go together; scripts/bench_on_board.py compares")
+    if args.data and args.scenario != "a":
+        raise UsageError("--data is judged with --scenario a")
+    from kdlight_edge.hil.trial import Plan, run
+
+    effort = _effort(args)
+    if args.scenario in {"c", "e"}:
+        effort = dataclasses.replace(effort, seconds=args.seconds)  # a camera's faults take their time
+    plan = Plan(args.model, args.engine, args.threads, effort, args.data, 3 if args.quick else 7)
+    print(json.dumps({**run(args.scenario, plan), "command": _command()}, indent=1))
+    return 0
+
+
+def _command() -> str:
+    return shlex.join(["kdlight-edge", *sys.argv[1:]])
 
 
 def _board(name: str | None) -> "Board | None":
@@ -127,7 +161,7 @@ def _head(args: argparse.Namespace, bundle: "Bundle", engine: str, file: str) ->
     return {
         "schema": SCHEMA,
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "command": shlex.join(["kdlight-edge", *sys.argv[1:]]),
+        "command": _command(),
         "machine": fingerprint(),
         "versions": versions(),
         "load_before": [round(value, 2) for value in os.getloadavg()],

@@ -17,6 +17,7 @@ def test_a_captured_tree_is_described(tmp_path: Path) -> None:
         "proc/sys/kernel/osrelease": "6.6.51+rpt-rpi-2712\n",
         "etc/os-release": 'NAME="Debian"\nPRETTY_NAME="Debian GNU/Linux 12 (bookworm)"\n',
         "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor": "ondemand\n",
+        "sys/devices/system/cpu/cpu0/cpufreq/scaling_max_freq": "2400000\n",
     }
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -25,21 +26,37 @@ def test_a_captured_tree_is_described(tmp_path: Path) -> None:
         "machine": platform.machine(),
         "board": "pi-5",
         "model": "Raspberry Pi 5 Model B Rev 1.0",
+        "soc": "brcm,bcm2712",
         "cpu": "Raspberry Pi 5 Model B Rev 1.0",
         "cores": len(os.sched_getaffinity(0)),
         "memory_bytes": 8256128 * 1024,
         "kernel": "6.6.51+rpt-rpi-2712",
         "os": "Debian GNU/Linux 12 (bookworm)",
+        "l4t": None,
+        "power_mode": None,
         "python": platform.python_version(),
         "governor": "ondemand",
+        "clock_limit_hz": 2_400_000_000,
     }
+
+
+def test_a_jetson_tells_its_release_and_power_mode(tmp_path: Path) -> None:
+    files = {
+        "etc/nv_tegra_release": "# R36 (release), REVISION: 4.3, GCID: 38968081, BOARD: generic, EABI: aarch64\n",
+        "var/lib/nvpmodel/status": "pmode:0002\n",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    found = fingerprint(tmp_path)
+    assert (found["l4t"], found["power_mode"]) == ("R36.4.3", "0002")
 
 
 def test_a_bare_tree_gives_none_and_no_error(tmp_path: Path) -> None:
     found = fingerprint(tmp_path)
     assert found["board"] == "other"
     assert [key for key, value in found.items() if value is None] == [
-        "model", "cpu", "memory_bytes", "kernel", "os", "governor",
+        "model", "soc", "cpu", "memory_bytes", "kernel", "os", "l4t", "power_mode", "governor", "clock_limit_hz",
     ]  # fmt: skip
 
 
