@@ -127,6 +127,37 @@ def ablation_table(results: dict[str, Any]) -> str:
     return "\n".join([*rows, "", measured(results)])
 
 
+def leaks_table(results: dict[str, Any]) -> str:
+    """Return what the splits of every set share."""
+    titles = ["set", "train / val / test", "test pictures with an identical one in train", "with a near twin in train"]
+    titles += ["validation pictures with a near twin in train", "groups on two sides", "identical pairs inside test"]
+    rows = [f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
+    rows += [
+        f"| {one['set']} | {' / '.join(f'{count:,}' for count in one['counts'].values())} | {one['exact_test']} "
+        f"| {one['near_test']} ({one['near_test'] / one['tested']:.1%}) | {one['near_val']} | {one['groups_shared']} "
+        f"| {one['within_test']} |"
+        for one in results["sets"]
+    ]
+    return "\n".join([*rows, "", measured(results)])
+
+
+def medmnist_table(results: dict[str, Any]) -> str:
+    """Return teacher and student on MedMNIST beside what was published of others."""
+    others = list(dict.fromkeys(name for row in results["rows"] for name in row["published"]))
+    rows = [
+        f"| set | n | student | its AUC | teacher | its AUC | {' | '.join(others)} |",
+        "|---" * (6 + len(others)) + "|",
+    ]
+    for row in results["rows"]:
+        student, teacher = row["student"], row["teacher"]
+        published = [f"{accuracy:.1%}, {auc:.3f}" for accuracy, auc in (row["published"][name] for name in others)]
+        rows.append(
+            f"| {row['set']} | {student['n']:,} | **{interval(student)}** | {student['auc']:.3f} | {interval(teacher)} "
+            f"| {teacher['auc']:.3f} | {' | '.join(published)} |"
+        )
+    return "\n".join([*rows, "", measured(results)])
+
+
 def ratios_table(results: dict[str, Any]) -> str:
     """Return the comparison with the peer, same run, same machine."""
     rows = ["| | kdlight-edge | " + results["peer"] + " | ratio |", "|---|---|---|---|"]
@@ -151,6 +182,8 @@ TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "sets": ("models", sets_table),
     "outliers": ("outliers", outliers_table),
     "ablation": ("ablation", ablation_table),
+    "leaks": ("leaks", leaks_table),
+    "medmnist": ("medmnist", medmnist_table),
     "ratios": ("", ratios_table),
     "footprint": ("footprint", footprint_table),
     "rows": ("", footprint_table),
