@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Train teacher and student on MedMNIST archives of 28 px; docs/results/medmnist.json has them beside published figures.
+"""Train teacher and student on MedMNIST at 28 px, and write docs/results/medmnist.json beside published figures.
 
 usage: scripts/measure_medmnist.py --data DIR --work DIR [--teacher-weights FILE]
 
