@@ -22,6 +22,7 @@ PURPOSE = {
     "runtime": "infer",
     "openvino": "infer, faster",
     "mqtt": "infer --mqtt",
+    "update": "update, bundle sign",
     "dicom": "infer on scans",
     "export": "export",
     "train": "train",

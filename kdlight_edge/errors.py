@@ -90,6 +90,10 @@ EXTRA_OF_PACKAGE = {
     "torchvision": "train",
     "tomli": "runtime",
     "paho": "mqtt",
+    "tuf": "update",
+    "securesystemslib": "update",
+    "cryptography": "update",
+    "packaging": "update",
 }
 """Which extra of this distribution brings which import name."""
 
