@@ -32,13 +32,15 @@ class Bundle:
 
 
 def open_bundle(path: str | os.PathLike[str]) -> Bundle:
-    """Open NAME.kdl and check it whole.
+    """Open NAME.kdl, or the bundle that serves in a state folder of ``kdlight-edge update``, and check it whole.
 
     Raises:
         BundleError: not a bundle, a missing or unknown key, another schema, a missing or changed file,
             or a path that climbs out of the bundle.
     """
     folder = Path(path)
+    if not (folder / MANIFEST).exists() and (folder / "current" / MANIFEST).exists():
+        folder = (folder / "current").resolve()  # a state folder of kdlight-edge update; its link may change meanwhile
     file = folder / MANIFEST
     try:
         text = file.read_text(encoding="utf-8")

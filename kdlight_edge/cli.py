@@ -19,6 +19,11 @@ COMMANDS = {
     "eval": ("kdlight_edge.commands.eval", "measure a bundle's accuracy on labelled pictures"),
     "bench": ("kdlight_edge.commands.bench", "measure a bundle's speed, memory and size"),
     "verify": ("kdlight_edge.commands.verify", "replay a bundle's golden pictures on its engine"),
+    "bundle": ("kdlight_edge.commands.bundle", "pack a bundle into one signed file"),
+    "update": (
+        "kdlight_edge.commands.update",
+        "bring a device a new bundle, and undo what fails",
+    ),
     "service": ("kdlight_edge.commands.service", "run a camera and a bundle as a systemd service"),
     "audit": ("kdlight_edge.commands.audit", "tell whether an audit is as it was written"),
     "doctor": ("kdlight_edge.commands.doctor", "tell what works on this machine and what is missing"),

@@ -13,6 +13,13 @@ from kdlight_edge.errors import UsageError
 PROGRAM = "/opt/kdlight-edge/bin/kdlight-edge"
 """What the units start as they are shipped, and where devices/setup puts it."""
 
+PACKAGED_PROGRAM = "/usr/lib/kdlight-edge/bin/kdlight-edge"
+"""Where the Debian package puts it."""
+
+UPDATE_STARTERS = ("timer", "path")
+UPDATE_KINDS = ("service", *UPDATE_STARTERS)
+"""Units of a service's updates; the last two start the first, and are what is enabled."""
+
 UNREADABLE = ("/home/", "/root/", "/run/user/", "/tmp/", "/var/tmp/")  # noqa: S108 - named to be refused
 """Folders that the unit closes to its program (ProtectHome, PrivateTmp)."""
 
@@ -44,10 +51,11 @@ class Service:
         Raises:
             UsageError: see above.
         """
+        # A user of Linux has 31 characters, of which kdlight-edge- takes 13.
         if self.name is not None and (
-            not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", self.name) or self.name == "kdlight-edge"
+            not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,17}", self.name) or self.name == "kdlight-edge"
         ):
-            raise UsageError(f"--name {self.name!r} cannot name a service; use small letters, digits, - and _")
+            raise UsageError(f"--name {self.name!r} cannot name a service; use up to 18 small letters, digits, - and _")
 
     @property
     def template(self) -> str:
@@ -63,6 +71,14 @@ class Service:
     def unit_file(self) -> Path:
         """Where the unit lies."""
         return self.root / "etc/systemd/system" / self.template
+
+    def update_unit(self, kind: str) -> str:
+        """Return what systemctl calls a unit of its updates: ``service``, ``timer`` or ``path``."""
+        return f"kdlight-edge-update{f'@{self.name}' if self.name else ''}.{kind}"
+
+    def update_file(self, kind: str) -> Path:
+        """Return where that unit lies."""
+        return self.root / f"etc/systemd/system/kdlight-edge-update{'@' if self.name else ''}.{kind}"
 
     @property
     def packaged_file(self) -> Path:
@@ -102,11 +118,11 @@ def installed(root: Path = Path("/")) -> list[Service]:
     return [Service(None if name == "kdlight-edge" else name, root) for name in names]
 
 
-def unit_text(service: Service, program: str = PROGRAM) -> str:
-    """Return the unit, sealed with its digest so that a change by hand is seen."""
-    shipped = importlib.resources.files("kdlight_devices").joinpath("units", service.template)
+def unit_text(service: Service, program: str = PROGRAM, template: str = "") -> str:
+    """Return the unit, or another of that file name, sealed with its digest so that a change by hand is seen."""
+    shipped = importlib.resources.files("kdlight_devices").joinpath("units", template or service.template)
     body = shipped.read_text(encoding="utf-8").replace(PROGRAM, program)
-    return _SEAL.format(unit=service.instance, digest=_digest(body)) + body
+    return _SEAL.format(unit=template or service.instance, digest=_digest(body)) + body
 
 
 def edited_by_hand(text: str) -> bool:
@@ -179,3 +195,9 @@ def _unquoted(value: str) -> str:
 
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def first_camera() -> str:
+    """Return the first USB camera by a name that stays, else the first device."""
+    stable = sorted(Path("/dev/v4l/by-id").glob("*-video-index0"))
+    return str(stable[0]) if stable else "/dev/video0"

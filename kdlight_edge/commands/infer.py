@@ -38,6 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     where.add_argument("--folder", metavar="DIR", help="every picture in it and in the folders below")
     where.add_argument("--source", metavar="URI", help="any of them, or a picture or video file")
     parser.add_argument("--model", metavar="NAME.kdl", help="the bundle")
+    parser.add_argument(
+        "--state", metavar="DIR", help="answer with the bundle that update put there, else with --model"
+    )
     parser.add_argument("--json", action="store_true", help="JSON lines on stdout, in place of lines for people")
     parser.add_argument("--csv", metavar="FILE", help="also write a table")
     parser.add_argument("--sheet", metavar="FILE.png", help="also draw a contact sheet (.png, .jpg or .webp)")
@@ -90,8 +93,8 @@ def run(args: argparse.Namespace) -> int:
     if args.print_config:
         print(args.print_config)
         return 0
-    from kdlight_edge.classifier import open_classifier
     from kdlight_edge.commands.outcome import tell
+    from kdlight_edge.commands.tenant import open_tenant
     from kdlight_edge.progress import Progress
     from kdlight_edge.pulse import Pulse
     from kdlight_edge.sinks.queues import Queues
@@ -103,11 +106,11 @@ def run(args: argparse.Namespace) -> int:
         from kdlight_edge.dicom.identity import RUN
 
         RUN.use(Path(args.identity_key))
-    model = _model(args.model)
+    model = args.model if args.state is not None else _model(args.model)
     patience = Patience(
         args.stall_timeout, args.retries, at_start=args.await_camera, freeze_timeout=args.freeze_timeout
     )
-    notifier = _notifier(model)
+    notifier = _notifier(model or args.state)
     with stopped_by_signals() as stop:
         source = _open(args, patience)
         album = isinstance(source, Album)
@@ -115,12 +118,12 @@ def run(args: argparse.Namespace) -> int:
             settings = _settings(args, live=source.live)
             # One thread an answer: a network this small gains nothing by more, and a folder's workers take the cores.
             threads = 1 if album else args.threads or 1
-            classifier = open_classifier(model, engine=args.engine, threads=threads, settings=settings)
+            classifier, tenure = open_tenant(args, model, settings, threads, stop)
         except BaseException:
             source.close()
             raise
         governor = _governor(args) if source.live else None
-        with classifier, Pulse(classifier, source, notifier, patience, governor=governor) as pulse:
+        with classifier, tenure, Pulse(classifier, source, notifier, patience, governor=governor) as pulse:
             total = min(len(source), args.frames or len(source)) if isinstance(source, Album) else args.frames
             # Lines that scroll over a terminal are progress enough.
             bar = Progress(total, "pictures", quiet=source.live or sys.stdout.isatty())
@@ -128,6 +131,7 @@ def run(args: argparse.Namespace) -> int:
             sinks = [
                 *outlets.open_sinks(args, classifier, source, stop, queues),
                 *_sinks(args, classifier, source, queues),
+                *tenure.sinks,
                 *pulse.sinks,
             ]
             try:

@@ -1,5 +1,6 @@
 """``kdlight-edge service``: what it writes into a system's files, judged by systemd's own tools."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -69,6 +70,50 @@ def test_the_two_units_differ_only_in_their_names() -> None:
         for line in body[1]
     ]
     assert [line.replace("-%i", "") for line in of_several] == body[0]
+
+
+UPDATES = [(service, kind) for service in SERVICES for kind in ("service", "timer", "path")]
+
+
+def update_unit(folder: Path, service: Service, kind: str) -> Path:
+    """Write the units of a service's updates as systemd would find them; return one."""
+    folder.mkdir()
+    for name, text in (
+        (service.update_unit("service"), unit_text(service, "/bin/true", service.update_file("service").name)),
+        (service.update_unit(kind), unit_text(service, "/bin/true", service.update_file(kind).name)),
+    ):
+        (folder / name).write_text(text)
+    return folder / service.update_unit(kind)
+
+
+@needs_systemd
+@pytest.mark.parametrize(("service", "kind"), UPDATES, ids=str)
+def test_systemd_finds_nothing_to_say_about_the_units_of_updates(tmp_path: Path, service: Service, kind: str) -> None:
+    file = update_unit(tmp_path / "units", service, kind)
+    environ = {**os.environ, "SYSTEMD_UNIT_PATH": f"{tmp_path}/units:"}
+    done = subprocess.run(
+        [ANALYZE or "", "verify", str(file)], capture_output=True, text=True, check=False, env=environ
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@needs_systemd
+@pytest.mark.parametrize("service", SERVICES, ids=lambda service: service.template)
+def test_the_exposure_of_updates_is_at_most_two(tmp_path: Path, service: Service) -> None:
+    file = update_unit(tmp_path / "units", service, "service")
+    command = [ANALYZE or "", "security", "--offline=true", "--no-pager", "--threshold=20", str(file)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "Overall exposure level" in done.stdout
+    assert done.returncode == 0, done.stdout
+
+
+def test_a_service_and_its_updates_have_one_user_and_one_state() -> None:
+    for service in SERVICES:
+        texts = unit_text(service), unit_text(service, template=service.update_file("service").name)
+        for key in ("User=", "StateDirectory="):
+            lines = [[line for line in text.splitlines() if line.startswith(key)] for text in texts]
+            assert lines[0] == lines[1]
+            assert len(lines[0]) == 1
 
 
 # install
@@ -154,6 +199,37 @@ def test_a_unit_of_an_older_version_is_replaced(root: Path, tiny_bundle: Callabl
     assert not edited_by_hand(unit.read_text())
     install(root, *arguments)
     assert unit.read_text() == unit_text(Service(root=root))
+
+
+def test_updates_are_installed_and_taken_away_with_the_service(
+    root: Path, tiny_bundle: Callable[..., Path], capfd: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--model", str(tiny_bundle()), "--source", "scene:crack", "--update-from", "https://site/models"]
+    assert install(root, *arguments) == 0
+    first = files(root)
+    units = {f"etc/systemd/system/kdlight-edge-update.{kind}" for kind in ("service", "timer", "path")}
+    assert units <= set(first)
+    assert read_settings(Service(root=root).settings_file)["KDLIGHT_UPDATE_FROM"] == "https://site/models"
+    capfd.readouterr()
+    assert install(root) == 0
+    assert files(root) == first
+    assert "write " not in capfd.readouterr().err
+    assert main(["service", "uninstall", "--root", str(root)]) == 0
+    assert files(root) == {}
+
+
+def test_a_bundle_that_is_installed_by_hand_serves_in_the_place_of_an_update(
+    root: Path, tmp_path: Path, tiny_bundle: Callable[..., Path]
+) -> None:
+    arguments = ["--model", str(tiny_bundle()), "--source", "scene:crack"]
+    install(root, *arguments)
+    link = root / "var/lib/kdlight-edge/current"
+    link.parent.mkdir(parents=True)
+    link.symlink_to("versions/tiny-2-0")
+    install(root, *arguments)
+    assert link.is_symlink()
+    install(root, "--model", str(tiny_bundle(size=48, folder=tmp_path / "newer")))
+    assert not link.is_symlink()
 
 
 def test_settings_that_a_person_commented_are_left_as_they_are(root: Path, tiny_bundle: Callable[..., Path]) -> None:

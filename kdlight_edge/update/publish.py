@@ -1,0 +1,198 @@
+"""The publisher's side: a folder that any static server or a stick serves, kept by the roles of The Update Framework.
+
+Four keys: ``root`` says who the others are, ``targets`` what is offered; both are needed by hand and kept offline.
+``snapshot`` and ``timestamp`` say that the offer is fresh; they may lie on the machine that refreshes it.
+"""
+
+import contextlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from securesystemslib.signer import CryptoSigner
+from tuf.api.exceptions import RepositoryError
+from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, TargetFile, Targets, Timestamp
+
+from kdlight_edge import archive
+from kdlight_edge.bundle import open_bundle
+from kdlight_edge.errors import BundleError, KDLightError, UsageError
+from kdlight_edge.signature import make_key, read_signer, sign
+from kdlight_edge.update import durable
+from kdlight_edge.update.fetch import days_from_now, order
+from kdlight_edge.update.state import version_of
+
+ROLES = ("root", "targets", "snapshot", "timestamp")
+
+DAYS = {"root": 365.0, "targets": 365.0, "snapshot": 30.0, "timestamp": 30.0}
+"""How long each role's word holds; the last two by ``--days``."""
+
+RENEWED = 60.0
+"""Days before its end at which ``refresh`` renews what root and targets say."""
+
+
+class Publisher:
+    """A repository folder and the folder of its private keys."""
+
+    def __init__(self, folder: Path, keys: Path, days: float = DAYS["timestamp"]) -> None:
+        """Take both; ``days`` is how long a refresh holds.
+
+        Raises:
+            UsageError: a time that cannot be.
+        """
+        if not 0 < days <= 3650:  # noqa: PLR2004 - ten years
+            raise UsageError(f"--days {days:g} is not between 0 and 3650")
+        self.metadata, self.targets, self._keys = folder / "metadata", folder / "targets", keys
+        self._folder, self._days = folder, {**DAYS, "snapshot": days, "timestamp": days}
+
+    def create(self) -> Path:
+        """Make an empty repository, and the keys that are not there yet; return the first root.
+
+        Raises:
+            UsageError: there is a repository.
+        """
+        if (self.metadata / "1.root.json").exists():
+            raise UsageError(f"{self._folder} is a repository already; kdlight-edge update publish adds to it")
+        for role in ROLES:
+            if not (self._keys / f"{role}.key").exists():
+                make_key(role, self._keys)
+        with self._told():
+            for folder in (self.metadata, self.targets):
+                folder.mkdir(parents=True, exist_ok=True)
+            root = Root(consistent_snapshot=True, expires=days_from_now(DAYS["root"]))
+            for role in ROLES:
+                root.add_key(self._signer(role).public_key, role)
+            self._write("root", Metadata(root), raise_version=False)
+            self._write("targets", Metadata(Targets()), raise_version=False)
+            self._freshen(first=True)
+        return self.metadata / "1.root.json"
+
+    def add(self, model: Path) -> str:
+        """Offer a bundle; return its version's name.
+
+        Raises:
+            BundleError: it is damaged, or its version cannot be compared.
+            UsageError: another bundle of this version is offered already.
+        """
+        bundle = open_bundle(model)
+        manifest = bundle.manifest
+        order(manifest.version)
+        name = version_of(manifest)
+        told = self._read("targets")
+        for path, other in told.signed.targets.items():
+            same = other.custom and (other.custom["name"], other.custom["version"]) == (manifest.name, manifest.version)
+            if same and path != f"{name}{archive.SUFFIX}":
+                raise UsageError(f"{manifest.name} {manifest.version} is offered already as {path}; raise the version")
+        with self._told():
+            packed = self.targets / f".{name}{archive.SUFFIX}"
+            archive.pack(bundle, sign(archive.seal_of(bundle), []), packed)
+            target = TargetFile.from_file(f"{name}{archive.SUFFIX}", str(packed))
+            target.unrecognized_fields["custom"] = {
+                "name": manifest.name, "version": manifest.version, "digest": manifest.digest,
+            }  # fmt: skip
+            # The content first, then what speaks of it: a reader in between sees the older offer whole.
+            packed.replace(self.targets / f"{target.hashes['sha256']}.{target.path}")
+            told.signed.targets[target.path] = target
+            self._write("targets", told)
+            self._freshen()
+        return name
+
+    def withdraw(self, name: str) -> None:
+        """Offer a version no more; devices that have it keep it.
+
+        Raises:
+            UsageError: it is not offered.
+        """
+        told = self._read("targets")
+        target = told.signed.targets.pop(f"{name}{archive.SUFFIX}", None)
+        if target is None:
+            offered = ", ".join(path.removesuffix(archive.SUFFIX) for path in told.signed.targets) or "nothing"
+            raise UsageError(f"{name} is not offered; there is {offered}")
+        with self._told():
+            self._write("targets", told)
+            self._freshen()
+            (self.targets / f"{target.hashes['sha256']}.{target.path}").unlink(missing_ok=True)
+
+    def refresh(self) -> str:
+        """Say anew that the offer is fresh; return until when.
+
+        Root and targets are renewed too where they end soon and their keys are here.
+        """
+        for role in ("root", "targets"):
+            told = self._read(role)
+            if told.signed.expires.timestamp() < days_from_now(RENEWED).timestamp():
+                with self._told():
+                    self._write(role, told)
+        with self._told():
+            return self._freshen()
+
+    def rotate(self, role: str) -> Path:
+        """Give a role a new key, told by the root; the old one moves to ``ROLE.key.old``, and is to be destroyed.
+
+        A new root is signed by the old and the new key, so that devices follow.
+        """
+        old = self._signer(role)
+        for file in (self._keys / f"{role}.key", self._keys / f"{role}.pub"):
+            if file.exists():
+                file.replace(file.with_name(f"{file.name}.old"))
+        make_key(role, self._keys)
+        told = self._read("root")
+        with self._told():
+            told.signed.revoke_key(old.public_key.keyid, role)
+            told.signed.add_key(self._signer(role).public_key, role)
+            also = [old] if role == "root" else []
+            self._write("root", told, also=also)
+            if role == "targets":
+                self._write("targets", self._read("targets"))
+            self._freshen()
+        return self._newest("root")
+
+    def _freshen(self, *, first: bool = False) -> str:
+        """Write snapshot and timestamp of what is there."""
+        snapshot = Metadata(Snapshot()) if first else self._read("snapshot")
+        snapshot.signed.meta["targets.json"] = MetaFile(version=self._read("targets").signed.version)
+        self._write("snapshot", snapshot, raise_version=not first)
+        timestamp = Metadata(Timestamp()) if first else self._read("timestamp")
+        timestamp.signed.snapshot_meta = MetaFile(version=snapshot.signed.version)
+        return self._write("timestamp", timestamp, raise_version=not first)
+
+    def _write(
+        self, role: str, told: "Metadata[Any]", *, raise_version: bool = True, also: "list[CryptoSigner] | None" = None
+    ) -> str:
+        told.signed.version += raise_version
+        told.signed.expires = days_from_now(self._days[role])
+        told.signatures.clear()
+        for signer in [*(also or []), self._signer(role)]:
+            told.sign(signer, append=True)
+        name = "timestamp.json" if role == "timestamp" else f"{told.signed.version}.{role}.json"
+        durable.write_text(self.metadata / name, json.dumps(told.to_dict(), indent=1, sort_keys=True) + "\n")
+        (self.metadata / name).chmod(0o644)
+        return f"{told.signed.expires:%Y-%m-%d}"
+
+    def _newest(self, role: str) -> Path:
+        if role == "timestamp":
+            return self.metadata / "timestamp.json"
+        files = self.metadata.glob(f"*.{role}.json")
+        found = max(files, key=lambda file: int(file.name.split(".")[0]), default=None)
+        if found is None:
+            raise UsageError(f"{self._folder} is no repository; kdlight-edge update init-repo makes one")
+        return found
+
+    def _read(self, role: str) -> "Metadata[Any]":
+        with self._told():
+            told: Metadata[Any] = Metadata.from_file(str(self._newest(role)))
+        return told
+
+    def _signer(self, role: str) -> CryptoSigner:
+        return read_signer(self._keys / f"{role}.key")
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise KDLightError(f"{error.filename or self._folder} could not be written: {error.strerror}") from error
+        except (RepositoryError, ValueError) as error:
+            if isinstance(error, KDLightError):
+                raise
+            raise BundleError(f"the metadata of {self._folder} is damaged: {error}") from error

@@ -1,0 +1,317 @@
+"""An update on a device: what it takes, what it refuses with which line, and what a service does with it."""
+
+import dataclasses
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from kdlight_devices.board import Budget as BoardBudget
+from kdlight_devices.workstation import OTHER
+from kdlight_edge.bundle import open_bundle
+from kdlight_edge.classifier import open_classifier
+from kdlight_edge.cli import main
+from kdlight_edge.errors import BudgetExceeded, BundleError, KDLightError, ParityError, UsageError
+from kdlight_edge.manifest import Budget
+from kdlight_edge.update import durable, ledger
+from kdlight_edge.update.apply import ask, roll_back
+from kdlight_edge.update.publish import Publisher
+from kdlight_edge.update.serving import open_serving
+from kdlight_edge.update.state import State
+
+Bundles = Callable[..., Path]
+Update = Callable[..., str | None]
+
+
+def serve(state: State, factory: Path | None = None) -> str | None:
+    """Start as the service does, and return the version that it opened."""
+    classifier, version = open_serving(state, None if factory is None else str(factory), open_classifier, print)
+    with classifier:
+        return version
+
+
+def prove(state: State) -> str:
+    version = state.current() or ""
+    state.change(lambda old: ledger.proved(old, version))
+    state.prune()
+    return version
+
+
+def take(publisher: Publisher, model: Path, update: Update) -> str:
+    publisher.add(model)
+    version = update()
+    assert version is not None
+    return version
+
+
+# What is taken
+
+
+def test_a_signed_file_is_taken_and_serves(bundle: Bundles, keys: Path, state: State, tmp_path: Path) -> None:
+    file = tmp_path / "stick.kdl.tar"
+    main(["bundle", "sign", str(bundle("1")), "--key", str(keys / "field.key"), "--out", str(file)])
+    command = ["update", "--from", str(file), "--keys", str(keys), "--state", str(state.folder), "--board", "other"]
+    assert main(command) == 0
+    assert (serve(state) or "").startswith("tiny-1-")
+    assert open_bundle(state.folder).manifest.version == "1"
+
+
+def test_the_status_tells_what_serves_and_what_happened(
+    publisher: Publisher, bundle: Bundles, update: Update, state: State, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["update", "status", "--state", str(state.folder)]) == 0
+    assert "serves: nothing yet" in capfd.readouterr().out
+    version = take(publisher, bundle("1"), update)
+    capfd.readouterr()
+    assert main(["update", "status", "--state", str(state.folder), "--json"]) == 0
+    told = json.loads(capfd.readouterr().out)
+    assert (told["serves"], told["probation"]["version"], told["last"]["what"]) == (version, version, "applied")
+
+
+def test_two_good_versions_are_kept_and_older_ones_go(
+    publisher: Publisher, bundle: Bundles, update: Update, state: State
+) -> None:
+    taken = []
+    for number in range(4):
+        taken.append(take(publisher, bundle(str(number)), update))
+        if number < 3:
+            prove(state)
+    assert state.whole() == set(taken[1:])  # two good ones, and the one on probation
+    prove(state)
+    assert state.whole() == set(taken[2:])
+
+
+def test_a_message_may_ask_for_an_update_and_that_is_all_it_may(update: Update, state: State) -> None:
+    ask(state)
+    assert state.asked.exists()
+    with pytest.raises(KDLightError):
+        update(root=None)
+    assert not state.asked.exists()
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(("first", "second"), [("2", "1"), ("1.10", "1.9"), ("1", "1.0")])
+def test_a_version_that_is_not_newer_needs_a_flag(
+    publisher: Publisher, bundle: Bundles, update: Update, state: State, first: str, second: str
+) -> None:
+    version = take(publisher, bundle(first), update)
+    publisher.withdraw(version)
+    publisher.add(bundle(second))
+    with pytest.raises(BundleError, match=rf"tiny {second} is not newer than {first}.*--allow-downgrade takes it"):
+        update()
+    assert state.current() == version
+    assert (update(downgrade=True) or "").startswith(f"tiny-{second}-")
+
+
+def test_a_bundle_of_another_name_needs_a_flag(
+    bundle: Bundles, publisher: Publisher, update: Update, keys: Path, tmp_path: Path
+) -> None:
+    take(publisher, bundle("1"), update)
+    file = tmp_path / "other.tar"
+    main(["bundle", "sign", str(bundle("2", name="other")), "--key", str(keys / "field.key"), "--out", str(file)])
+    with pytest.raises(BundleError, match="holds other, and this device runs tiny; --bundle other takes it"):
+        update(location=str(file))
+    assert (update(location=str(file), name="other") or "").startswith("other-2-")
+
+
+def test_a_bundle_for_another_board_is_refused(publisher: Publisher, bundle: Bundles, update: Update) -> None:
+    publisher.add(bundle("1", budgets={"raspberry-pi-5": Budget(5.0, 10**7)}))
+    with pytest.raises(BundleError, match="was made for raspberry-pi-5, and this is other; refused"):
+        update()
+
+
+def test_a_bundle_that_answers_the_golden_pictures_wrongly_is_refused(
+    publisher: Publisher, bundle: Bundles, update: Update, state: State
+) -> None:
+    golden = open_bundle(bundle("0")).manifest.golden
+    wrong = {file: tuple(tuple(one + 1 for one in row) for row in rows) for file, rows in golden.logits.items()}
+    publisher.add(bundle("1", golden=dataclasses.replace(golden, logits=wrong)))
+    with pytest.raises(ParityError, match="refused: onnxruntime answers the golden pictures"):
+        update()
+    assert state.current() is None
+    assert state.whole() == set()
+
+
+def test_a_bundle_above_the_boards_budget_is_refused(publisher: Publisher, bundle: Bundles, update: Update) -> None:
+    publisher.add(bundle("1"))
+    slow = dataclasses.replace(OTHER, budget=BoardBudget(100, 10**10, 1e9, 1e9, "a test"))
+    with pytest.raises(BudgetExceeded, match=r"misses the budget of other: bytes is .*, allowed 100"):
+        update(board=slow)
+    roomy = dataclasses.replace(OTHER, budget=BoardBudget(10**9, 10**10, 1e9, 1e9, "a test"))
+    assert update(board=roomy) is not None
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    place = tmp_path / "small"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(place)]
+    if os.geteuid() != 0 or subprocess.run(mount, check=False).returncode:
+        pytest.skip("mounting a small disk needs root")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+def test_without_room_nothing_is_begun(
+    small_disk: Path, publisher: Publisher, bundle: Bundles, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    publisher.add(bundle("1"))
+    root = tmp_path / "repository/metadata/1.root.json"
+    command = ["update", "--from", str(tmp_path / "repository"), "--root", str(root), "--state", str(small_disk)]
+    assert main(command) == 1
+    assert "has room for" in capfd.readouterr().err
+    assert State(small_disk).current() is None
+
+
+def test_a_state_folder_that_cannot_be_written_to_is_told(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("")
+    assert main(["update", "--from", "x", "--state", str(tmp_path / "file/state")]) == 1
+    assert "cannot be written to" in capfd.readouterr().err
+
+
+def test_two_updates_at_once_are_one_too_many(update: Update, state: State) -> None:
+    state.prepare()
+    with (
+        durable.locked(state.own / "update.lock"),
+        pytest.raises(KDLightError, match="another update is at work on"),
+    ):
+        update()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "--from is missing"),
+        (["--from", "x", "--shadow", "-1"], "--shadow -1"),
+        (["--from", "x", "--agreement", "2"], "--agreement 2"),
+        (["--from", "x", "--probation", "0"], "--probation 0"),
+        (["--from", "x", "--board", "toaster"], "board 'toaster' is unknown"),
+        (["--from", "x", "--board", "rpi"], "is a family; choose one of"),
+    ],
+)
+def test_flags_that_cannot_be_are_refused(
+    arguments: list[str], message: str, state: State, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["update", *arguments, "--state", str(state.folder)]) == UsageError.exit_code
+    assert message in capfd.readouterr().err
+
+
+# What a service does with it
+
+
+def test_a_version_that_fell_over_on_probation_is_rolled_back_and_not_taken_again(
+    publisher: Publisher, bundle: Bundles, update: Update, state: State
+) -> None:
+    first = take(publisher, bundle("1"), update)
+    prove(state)
+    second = take(publisher, bundle("2"), update)
+    assert serve(state) == second
+    assert serve(state) == first  # the first start did not end in order
+    assert state.current() == first
+    with pytest.raises(BundleError, match=f"{second} was rolled back here before; --again"):
+        update()
+    assert update(again=True) == second
+    assert serve(state) == second
+
+
+def test_a_first_update_that_fails_gives_way_to_the_bundle_of_the_installation(
+    publisher: Publisher, bundle: Bundles, update: Update, state: State
+) -> None:
+    factory = bundle("0")
+    version = take(publisher, bundle("1"), update)
+    assert serve(state, factory) == version
+    assert serve(state, factory) is None
+
+
+def test_an_orderly_end_is_no_fault(publisher: Publisher, bundle: Bundles, update: Update, state: State) -> None:
+    version = take(publisher, bundle("1"), update)
+    for _ in range(5):
+        assert serve(state) == version
+        state.change(lambda old: ledger.ended(old, version))
+
+
+def test_a_power_cut_on_probation_is_forgiven_three_times(
+    publisher: Publisher, bundle: Bundles, update: Update, state: State, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    factory = bundle("0")
+    version = take(publisher, bundle("1"), update)
+    seen = []
+    for number in range(4):
+        monkeypatch.setattr("kdlight_edge.update.serving.boot", lambda number=number: f"boot {number}")
+        seen.append(serve(state, factory))
+    assert seen == [version, version, version, None]
+
+
+def test_a_version_that_rots_on_the_card_gives_way_to_the_one_before(
+    publisher: Publisher, bundle: Bundles, update: Update, state: State
+) -> None:
+    factory = bundle("0")
+    first = take(publisher, bundle("1"), update)
+    prove(state)
+    second = take(publisher, bundle("2"), update)
+    prove(state)
+    (state.path(second) / "model.onnx").write_bytes(b"rot")
+    assert serve(state, factory) == first
+    shutil.rmtree(state.path(first))
+    assert serve(state, factory) is None
+    assert state.current() is None
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"schema": "other"}', '{"schema": 3, "good": "x"}', "\0" * 64])
+def test_a_damaged_ledger_does_not_keep_a_version_from_serving(
+    publisher: Publisher, bundle: Bundles, update: Update, state: State, text: str
+) -> None:
+    version = take(publisher, bundle("1"), update)
+    (state.own / "ledger.json").write_text(text)
+    assert serve(state) == version
+    second = take(publisher, bundle("2"), update)
+    assert state.ledger().good == (version,)  # what served is what is gone back to
+    assert (serve(state), serve(state)) == (second, version)
+
+
+def test_a_full_card_does_not_keep_a_version_from_serving(
+    publisher: Publisher, bundle: Bundles, update: Update, state: State, monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    version = take(publisher, bundle("1"), update)
+
+    def full(file: Path, text: str) -> None:
+        del text
+        raise OSError(28, "No space left on device", str(file))
+
+    monkeypatch.setattr(durable, "write_text", full)
+    assert serve(state) == version
+    assert "could not be written" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize("target", ["../elsewhere", "/etc", "versions/gone", "versions/a/b"])
+def test_a_link_to_anything_but_a_version_is_not_followed(bundle: Bundles, state: State, target: str) -> None:
+    state.prepare()
+    state.link.symlink_to(target)
+    assert serve(state, bundle("0")) is None
+
+
+def test_a_person_can_roll_back(publisher: Publisher, bundle: Bundles, update: Update, state: State) -> None:
+    first = take(publisher, bundle("1"), update)
+    prove(state)
+    second = take(publisher, bundle("2"), update)
+    prove(state)
+    assert main(["update", "rollback", "--state", str(state.folder)]) == 0
+    assert serve(state) == first
+    assert state.whole() == {first}
+    assert second in state.ledger().failed
+    roll_back(state, print)
+    assert state.current() is None
+    with pytest.raises(UsageError, match="there is none before it"):
+        roll_back(state, print)
+
+
+def test_a_state_without_a_bundle_says_what_brings_one(state: State) -> None:
+    with pytest.raises(UsageError, match="kdlight-edge update brings one"):
+        serve(state)
