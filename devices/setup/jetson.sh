@@ -14,7 +14,7 @@ need_board "NVIDIA" "Jetson"
 need_python
 # TensorRT comes with JetPack and not from the package index: the environment sees the system's packages.
 make_environment --system-site-packages
-for unit in kdlight-edge.service kdlight-edge@.service; do
+for unit in kdlight-edge{,@,-update,-update@}.service; do
     write_file "/etc/systemd/system/$unit.d/10-jetson.conf" <<'UNIT'
 # The GPU of a Jetson; CUDA makes code while it runs.
 [Service]

@@ -82,7 +82,7 @@ make_environment() {
     if [ ! -x /opt/kdlight-edge/bin/python ]; then
         as_root python3 -m venv "$@" /opt/kdlight-edge
     fi
-    as_root /opt/kdlight-edge/bin/pip install --quiet --upgrade "${what}[runtime]"
+    as_root /opt/kdlight-edge/bin/pip install --quiet --upgrade "${what}[runtime,update]"
 }
 
 write_file() {

@@ -23,11 +23,11 @@ def test_a_dry_run_shows_the_steps_in_their_order(script: str) -> None:
     assert done.returncode == 0, done.stderr
     steps = [line for line in done.stderr.splitlines() if line.startswith("+ ")]
     asked = "install --model a model.kdl --source /dev/video0 --name yard"
-    assert "+ /opt/kdlight-edge/bin/pip install --quiet --upgrade kdlight-edge[runtime]" in steps
+    assert "+ /opt/kdlight-edge/bin/pip install --quiet --upgrade kdlight-edge[runtime,update]" in steps
     assert f"+ /opt/kdlight-edge/bin/kdlight-edge service {asked}" in steps
-    assert steps.index("+ /opt/kdlight-edge/bin/pip install --quiet --upgrade kdlight-edge[runtime]") < steps.index(
-        f"+ /opt/kdlight-edge/bin/kdlight-edge service {asked}"
-    )
+    assert steps.index(
+        "+ /opt/kdlight-edge/bin/pip install --quiet --upgrade kdlight-edge[runtime,update]"
+    ) < steps.index(f"+ /opt/kdlight-edge/bin/kdlight-edge service {asked}")
 
 
 def test_a_jetsons_environment_sees_the_systems_tensorrt_and_its_unit_the_gpu() -> None:

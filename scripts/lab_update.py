@@ -1,0 +1,196 @@
+"""Updates of a service on a board in a container: applied, rolled back by itself, cut off by pulling the plug."""
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from scripts.lab_board import (
+    MODEL,
+    Board,
+    cleaned_up,
+    expect,
+    program,
+    say,
+    timed,
+    until,
+)  # fmt: skip
+
+BIN = "/opt/kdlight-edge/bin"
+REPOSITORY = "/srv/walls"
+
+NEXT = f"""
+import dataclasses, sys
+from kdlight_edge.bundle import open_bundle, write_bundle
+bundle = open_bundle("/root/{MODEL.name}")
+manifest = dataclasses.replace(bundle.manifest, version=sys.argv[1])
+files = {{one.file: bundle.file_of(one).read_bytes() for one in manifest.artifacts}}
+write_bundle("/root/next.kdl", manifest, files)
+"""
+"""Makes the same network a higher version."""
+
+ASK = """
+from pathlib import Path
+from kdlight_edge.update.apply import ask
+from kdlight_edge.update.state import State
+ask(State(Path("/var/lib/kdlight-edge")))
+"""
+
+CUTS = (0.3, 1.0, 2.0, 3.0)
+"""Seconds after the start of an update at which the plug is pulled."""
+
+
+def live(board: Board, wheels: Path) -> None:
+    """Let the board live through its updates."""
+    board.power_on()
+    board.copy(wheels, MODEL)
+    board.ask("python3 -m venv /opt/kdlight-edge")
+    pip = f"{BIN}/pip install --quiet --no-index --find-links {wheels.name} 'kdlight-edge[runtime,update]'"
+    board.ask(pip)
+    say(f"/opt/kdlight-edge with updates takes {board.ask('du -sm /opt/kdlight-edge').stdout.split()[0]} MB")
+    program(board, f"update init-repo --repo {REPOSITORY} --repo-keys /root/keys")
+    board.ask(f"install -D {REPOSITORY}/metadata/1.root.json /etc/kdlight-edge/root.json")
+    # The budget of this machine's processor is for a network that has it for itself, which a test machine has not.
+    command = f"service install --model {MODEL.name} --source scene:crack --update-from {REPOSITORY}"
+    program(board, command)
+    board.ask("sed -i 's/^KDLIGHT_UPDATE_OPTIONS=.*/KDLIGHT_UPDATE_OPTIONS=\"--board x86 --probation 5\"/' "
+              "/etc/kdlight-edge/kdlight-edge.env")  # fmt: skip
+    until(lambda: status(board)["alive"], "the service")
+    applied(board)
+    fallen(board)
+    hung(board)
+    asked(board)
+    by_hand(board)
+    cut_off(board)
+
+
+def status(board: Board) -> dict[str, Any]:
+    """Return what the board tells of its versions."""
+    told: dict[str, Any] = json.loads(board.ask(f"{BIN}/kdlight-edge update status --json").stdout)
+    return told
+
+
+def offer(board: Board, version: str) -> str:
+    """Publish a version on the board itself; return its name."""
+    board.ask(f"{BIN}/python - {version} <<'END'{NEXT}END")
+    told = board.ask(f"{BIN}/kdlight-edge update publish --repo {REPOSITORY} --repo-keys /root/keys /root/next.kdl")
+    return told.stdout.strip()
+
+
+def runs(board: Board, version: str | None) -> float:
+    """Wait until the service runs a version and gives results; return the seconds."""
+
+    def ask() -> bool:
+        told = status(board)
+        return bool(told["alive"]) and told["running"] == version and "frames/s" in board.show().get("StatusText", "")
+
+    return until(ask, f"{version} at work")
+
+
+def proved(board: Board, version: str) -> None:
+    """Wait until a version has proved itself."""
+    until(lambda: version in status(board)["good"], f"the proof of {version}")
+
+
+def applied(board: Board) -> None:
+    """Let the unit of the timer bring an update."""
+    version = offer(board, "1.1")
+    say("update unit started to switched", timed(lambda: board.ask("systemctl start kdlight-edge-update.service")))
+    say("  to results of the new version", runs(board, version))
+    proved(board, version)
+    shown = board.show()
+    expect(shown["Result"] == "success", f"the service ended in order, not {shown}")
+    say("  proved; the service and its updates run as one user, which is not root")
+    owner = board.ask("stat -L -c %U%u /var/lib/kdlight-edge /var/lib/kdlight-edge/update/ledger.json").stdout.split()
+    expect(len(set(owner)) == 1 and "root0" not in owner, f"one owner of the state, not {owner}")
+
+
+def fallen(board: Board) -> None:
+    """Kill a version on probation: the one before must come back by itself."""
+    good = status(board)["serves"]
+    bad = offer(board, "1.2")
+    board.ask("systemctl start kdlight-edge-update.service")
+    runs(board, bad)
+    board.ask(f"kill -9 {board.show()['MainPID']}")
+    say("version on probation killed to results of the one before", runs(board, good))
+    expect(status(board)["failed"] == [bad], "the failed version is remembered")
+    refused = board.ask("systemctl start kdlight-edge-update.service", check=False)
+    expect(refused.returncode, "the failed version is not taken again")
+
+
+def hung(board: Board) -> None:
+    """Stop a version on probation: the watchdog ends it, and the one before comes back."""
+    good = status(board)["serves"]
+    bad = offer(board, "1.3")
+    board.ask("systemctl start kdlight-edge-update.service")
+    runs(board, bad)
+    board.ask(f"kill -STOP {board.show()['MainPID']}")
+    say("version on probation hung to results of the one before (WatchdogSec=30)", runs(board, good))
+
+
+def asked(board: Board) -> None:
+    """Ask for an update as a message over MQTT would."""
+    version = offer(board, "1.4")
+    board.ask(f"{BIN}/python - <<'END'{ASK}END")
+    say("asked for by a file to results of the new version", runs(board, version))
+    proved(board, version)
+
+
+def by_hand(board: Board) -> None:
+    """Take a signed file as root, and roll it back."""
+    good = status(board)["serves"]
+    board.ask(f"{BIN}/python - 1.5 <<'END'{NEXT}END")
+    program(board, "bundle keygen field --out /root/keys")
+    board.ask("install -D /root/keys/field.pub /etc/kdlight-edge/keys/field.pub")
+    program(board, "bundle sign /root/next.kdl --key /root/keys/field.key --out /srv/wall.kdl.tar")
+    told = program(board, "update --from /srv/wall.kdl.tar --shadow 30 --board x86 --probation 5 --wait")
+    expect("30 of 30 decisions are the same" in told, f"the shadow decided alike, not {told!r}")
+    say("a signed file, in the shadow for 30 frames, taken by root and proved")
+    program(board, "update rollback")
+    say("rolled back by a person to results of the one before", runs(board, good))
+
+
+def cut_off(board: Board) -> None:
+    """Pull the plug while an update is at work, at several moments."""
+    good = status(board)["serves"]
+    version = offer(board, "1.6")
+    for seconds in CUTS:
+        board.ask("systemctl start --no-block kdlight-edge-update.service")
+        time.sleep(seconds)  # the moment of the cut, not a wait for something
+        board.cut_power()
+        began = time.monotonic()
+        board.power_on()
+        until(lambda: status(board)["alive"] and "frames/s" in board.show().get("StatusText", ""), "results")
+        running = status(board)["running"]
+        expect(running in {good, version}, f"one of the two versions runs, not {running}")
+        which = "the old" if running == good else "the new"
+        say(f"plug pulled {seconds} s into an update: power on to results of {which}", time.monotonic() - began)
+        until(lambda: board.show("kdlight-edge-update.service").get("ActiveState") != "activating", "the update's end")
+    board.ask("systemctl start kdlight-edge-update.service", check=False)
+    runs(board, version)
+    proved(board, version)
+    say("the update was taken in the end")
+
+
+def main() -> int:
+    """Run it; 1 when something is not as it should be."""
+    lab = Path(sys.argv[1])
+    with cleaned_up() as folder:
+        board = Board(lab / "board", folder)
+        try:
+            live(board, lab / "wheels-x86")
+        except BaseException:
+            journal = board.ask("journalctl --no-pager -n 60 -u 'kdlight-edge*'", check=False).stdout
+            print(journal, file=sys.stderr)
+            raise
+        finally:
+            board.cut_power()
+    say("all of it passed")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
