@@ -14,7 +14,7 @@ from typing import Any
 from kdlight_devices.detect import detect
 from kdlight_devices.fingerprint import fingerprint
 from kdlight_devices.telemetry import look
-from kdlight_edge import __version__
+from kdlight_edge import __version__, ailments
 from kdlight_edge.engines import ENGINES
 from kdlight_edge.errors import EXTRA_OF_PACKAGE
 
@@ -53,25 +53,21 @@ def examine(root: Path = Path("/")) -> Entry:
     packages = _packages()
     cameras = _cameras(root)
     engines = [_engine(name, packages) for name in ENGINES]
-    telemetry = _telemetry(root)
+    seen = look(root)
+    ailing = [ailment._asdict() for ailment in ailments.find(root, board, seen)]
     here = Path.cwd()
     return {
         "version": __version__,
         "machine": fingerprint(root),
         "board": dataclasses.asdict(board),
-        "telemetry": telemetry,
+        "telemetry": {**dataclasses.asdict(seen), "throttling": seen.throttling._asdict()},
         "disk": {"path": str(here), "free_bytes": shutil.disk_usage(here).free},
         "packages": packages,
         "engines": engines,
         "cameras": cameras,
-        "problems": [*_problems(packages, cameras), *_ailments(telemetry["throttling"])],
+        "problems": [*_problems(packages, cameras), *ailing],
         "ready": all(entry["works"] for entry in packages if entry["extra"] == "runtime"),
     }
-
-
-def _telemetry(root: Path) -> Entry:
-    seen = look(root)
-    return {**dataclasses.asdict(seen), "throttling": seen.throttling._asdict()}
 
 
 def _packages() -> list[Entry]:
@@ -170,15 +166,3 @@ def _problems(packages: list[Entry], cameras: list[Entry]) -> list[Entry]:
         mend = "sudo usermod -aG video $USER, then log in again"
         problems.append({"what": "a camera may not be opened by this user", "mend": mend})
     return problems
-
-
-def _ailments(throttling: Entry) -> list[Entry]:
-    """List what slows the board down, with what mends it."""
-    ailments = []
-    if "under-voltage" in {*throttling["reasons"], *throttling["since_boot"]}:
-        mend = "use the power supply that the board's maker sells, and a short cable; then reboot"
-        ailments.append({"what": "the board had too little voltage since it was started", "mend": mend})
-    elif throttling["now"]:
-        what = f"the board is slowed down: {', '.join(throttling['reasons'])}"
-        ailments.append({"what": what, "mend": "give it a heat sink or a fan, and air"})
-    return ailments

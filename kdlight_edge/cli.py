@@ -25,6 +25,7 @@ COMMANDS = {
         "bring a device a new bundle, and undo what fails",
     ),
     "service": ("kdlight_edge.commands.service", "run a camera and a bundle as a systemd service"),
+    "fleet": ("kdlight_edge.commands.fleet", "tell how the boards behind an MQTT broker are"),
     "audit": ("kdlight_edge.commands.audit", "tell whether an audit is as it was written"),
     "doctor": ("kdlight_edge.commands.doctor", "tell what works on this machine and what is missing"),
     "demo": ("kdlight_edge.commands.demo", "run the main job on generated surfaces"),

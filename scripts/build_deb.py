@@ -28,7 +28,7 @@ UNITS = ROOT / "devices" / "kdlight_devices" / "units"
 PLACE = "usr/lib/kdlight-edge"
 """The environment; its bin/python is the system's."""
 
-EXTRAS = "runtime,mqtt"
+EXTRAS = "runtime,mqtt,update"
 
 PLATFORMS = {
     "amd64": [f"manylinux_2_{minor}_x86_64" for minor in (28, 27, 17)] + ["manylinux2014_x86_64"],
@@ -124,7 +124,7 @@ def lay_out(tree: Path, python: str) -> None:
     (tree / "usr/bin/kdlight-edge").symlink_to("../lib/kdlight-edge/bin/kdlight-edge")
     units = tree / "usr/lib/systemd/system"
     units.mkdir(parents=True)
-    for unit in UNITS.glob("*.service"):
+    for unit in (UNITS / "kdlight-edge.service", UNITS / "kdlight-edge@.service"):  # service install writes the others
         text = unit.read_text(encoding="utf-8")
         (units / unit.name).write_text(text.replace("/opt/kdlight-edge/bin/", f"/{PLACE}/bin/"), encoding="utf-8")
     rules = tree / "usr/lib/udev/rules.d"

@@ -172,6 +172,30 @@ def footprint_table(results: dict[str, Any]) -> str:
     return "\n".join([*rows, "", measured(results)])
 
 
+def fleet_table(results: dict[str, Any]) -> str:
+    """Return what a fleet costs its broker and its table, by its size."""
+    titles = ["boards", "messages/s", "acknowledged/s", "broker, of one core", "broker's memory", "table from nothing"]
+    rows = [f"| {' | '.join([*titles, 'drawn again'])} |", "|---" * (len(titles) + 1) + "|"]
+    rows += [
+        f"| {row['boards']:,} | {row['messages_per_second']:,.0f} | {row['acknowledged_per_second']:,.0f} "
+        f"| {row['broker_cpu_share']:.1%} | {row['broker_rss_bytes'] / 1e6:.1f} MB | {row['first_s']:.2f} s "
+        f"| {row['redraw_ms']:.1f} ms |"
+        for row in results["rows"]
+    ]
+    return "\n".join([*rows, "", measured(results)])
+
+
+def writes_table(results: dict[str, Any]) -> str:
+    """Return what a service writes to its disk."""
+    rows = ["| configuration | by the start | an hour | for each result |", "|---" * 4 + "|"]
+    rows += [
+        f"| {row['what']} | {row['start_bytes'] / 1000:,.0f} kB | {row['bytes_per_hour'] / 1e6:,.1f} MB "
+        f"| {row['bytes_per_hour'] / 3600 / row['fps']:,.0f} B |"
+        for row in results["rows"]
+    ]
+    return "\n".join([*rows, "", measured(results)])
+
+
 def measured(results: dict[str, Any]) -> str:
     """Return the line that says where, when and by which command figures were measured."""
     return f"Measured on {results['machine']}, {results['date']}, by `{results['command']}`."
@@ -187,6 +211,8 @@ TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "ratios": ("", ratios_table),
     "footprint": ("footprint", footprint_table),
     "rows": ("", footprint_table),
+    "fleet": ("fleet", fleet_table),
+    "writes": ("writes", writes_table),
 }
 """Kind of a part to the file of its results (a part of the page's text may name another) and its writer."""
 

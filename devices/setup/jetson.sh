@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
 # Sets a Jetson (JetPack 6) up: environment with the system's TensorRT, program, and with --model the service of a camera.
-# usage: jetson.sh [--dry-run] [--wheel FILE.whl] [--model NAME.kdl [--source URI] [--name NAME] [--options TEXT]]
+# usage: jetson.sh [--dry-run] [--wheel FILE.whl] [--wheels DIR]
+#            [--model NAME.kdl [--source URI] [--name NAME] [--options TEXT]]
 #   --dry-run   show every command and run none
 #   --wheel     install this build; otherwise the released one
+#   --wheels    take all packages from this folder and none from the network
 # It may be run again at any time: what is in place already is left alone.
 
 set -euo pipefail
@@ -27,4 +29,6 @@ MemoryDenyWriteExecute=no
 UNIT
 done
 as_root systemctl daemon-reload
+name_camera
+join_groups video render
 make_service

@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
 # Sets a Raspberry Pi (64-bit system) up: environment, program, and with --model the service of a camera.
-# usage: raspberry-pi.sh [--dry-run] [--wheel FILE.whl] [--model NAME.kdl [--source URI] [--name NAME] [--options TEXT]]
+# usage: raspberry-pi.sh [--dry-run] [--wheel FILE.whl] [--wheels DIR]
+#            [--model NAME.kdl [--source URI] [--name NAME] [--options TEXT]]
 #   --dry-run   show every command and run none
 #   --wheel     install this build; otherwise the released one
+#   --wheels    take all packages from this folder and none from the network
 # It may be run again at any time: what is in place already is left alone.
 
 set -euo pipefail
@@ -14,4 +16,6 @@ need_board "Raspberry Pi" "Raspberry Pi"
 need_python
 # shellcheck disable=SC2119 # its flags are for the environment, not those of this script
 make_environment
+name_camera
+join_groups video
 make_service

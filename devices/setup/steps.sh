@@ -12,12 +12,16 @@ fail() {
 }
 
 read_flags() {
-    dry_run=no wheel='' what=kdlight-edge service=()
+    dry_run=no wheel='' wheels='' what=kdlight-edge service=()
     while [ $# -gt 0 ]; do
         case $1 in
             --dry-run) dry_run=yes ;;
             --wheel)
                 wheel=${2:?--wheel needs a file}
+                shift
+                ;;
+            --wheels)
+                wheels=${2:?--wheels needs a folder}
                 shift
                 ;;
             --model | --source | --name | --options)
@@ -38,6 +42,10 @@ read_flags() {
     if [ -n "$wheel" ]; then
         [ -f "$wheel" ] || fail "there is no wheel at $wheel; scripts/build makes it"
         what=$(realpath "$wheel")
+    fi
+    if [ -n "$wheels" ]; then
+        [ -d "$wheels" ] || fail "there is no folder of wheels at $wheels; pip download makes one"
+        wheels=$(realpath "$wheels")
     fi
 }
 
@@ -82,7 +90,29 @@ make_environment() {
     if [ ! -x /opt/kdlight-edge/bin/python ]; then
         as_root python3 -m venv "$@" /opt/kdlight-edge
     fi
-    as_root /opt/kdlight-edge/bin/pip install --quiet --upgrade "${what}[runtime,update]"
+    local from=()
+    [ -z "$wheels" ] || from=(--no-index --find-links "$wheels")
+    as_root /opt/kdlight-edge/bin/pip install --quiet --upgrade ${from[@]+"${from[@]}"} "${what}[runtime,mqtt,update]"
+    [ "$dry_run" = yes ] || echo "/opt/kdlight-edge takes $(du -sm /opt/kdlight-edge | cut -f1) MB"
+}
+
+name_camera() {
+    # /dev/kdlight-camera stays the same camera over reboots and moved plugs.
+    local rule=70-kdlight-edge.rules
+    write_file "/etc/udev/rules.d/$rule" <"$(dirname "$0")/../kdlight_devices/units/$rule"
+    as_root udevadm control --reload
+    as_root udevadm trigger --subsystem-match=video4linux
+}
+
+join_groups() {
+    # $@: groups whose devices the person who runs this may then use by hand; the service has a user of its own.
+    local person=${SUDO_USER:-${USER:-root}} group
+    [ "$person" != root ] || return 0
+    for group in "$@"; do
+        id -nG "$person" | tr ' ' '\n' | grep -qx "$group" && continue
+        as_root usermod -aG "$group" "$person"
+        echo "$person is in the group $group from the next log-in on"
+    done
 }
 
 write_file() {

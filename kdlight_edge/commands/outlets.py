@@ -35,6 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--mqtt-device", metavar="NAME", help="topics are kdlight/NAME/result and status (default: host name)"
     )
     group.add_argument("--mqtt-store", metavar="FILE", help="where they wait (default: the state folder)")
+    group.add_argument(
+        "--mqtt-update", action="store_true", help="let a message begin kdlight-edge update here (docs/mqtt.md)"
+    )
     group.add_argument("--webhook", metavar="URL", help="post each result as JSON")
     group.add_argument("--event-dir", metavar="DIR", help="of cameras: events.jsonl, and the frames around each event")
     group.add_argument(
@@ -54,6 +57,7 @@ def check(args: argparse.Namespace) -> None:
         ("--rotate", args.rotate, "--json-file or --audit", args.json_file or args.audit),
         ("--mqtt-device", args.mqtt_device, "--mqtt", args.mqtt),
         ("--mqtt-store", args.mqtt_store, "--mqtt", args.mqtt),
+        ("--mqtt-update", args.mqtt_update or None, "--mqtt", args.mqtt),
         ("--event-hold", args.event_hold, "--event-dir", args.event_dir),
         ("--web-token", args.web_token, "--web", args.web),
     ):
@@ -127,12 +131,16 @@ def _mqtt(
 ) -> "tuple[Sink, Callable[[], Delivery]]":
     import socket
 
-    from kdlight_edge.sinks.mqtt import Mqtt, broker_of, check_device
+    from kdlight_edge.sinks.broker import broker_of, check_device
+    from kdlight_edge.sinks.desk import Desk
+    from kdlight_edge.sinks.mqtt import Mqtt
     from kdlight_edge.sinks.store import Store, default_path
 
     broker = broker_of(args.mqtt)
     device = check_device(socket.gethostname() if args.mqtt_device is None else args.mqtt_device)
-    mqtt = Mqtt(broker, device, Store(args.mqtt_store or default_path(device)), classifier.origin, stop=stop)
+    desk = Desk(device, classifier.origin, classifier.engine.artifact, update=args.mqtt_update)
+    store = Store(args.mqtt_store or default_path(device))
+    mqtt = Mqtt(broker, device, store, classifier.origin, stop=stop, desk=desk)
     return mqtt, mqtt.delivery
 
 

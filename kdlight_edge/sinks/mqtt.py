@@ -2,29 +2,25 @@
 
 import contextlib
 import json
-import os
 import ssl
 import sys
 import threading
 import time
-import urllib.parse
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
 from kdlight_edge.decide import Prediction, to_record, utc
-from kdlight_edge.errors import KDLightError, UsageError
+from kdlight_edge.errors import KDLightError
 from kdlight_edge.frame import Frame, Moment
+from kdlight_edge.sinks.broker import Broker, topic
+from kdlight_edge.sinks.desk import Desk
 from kdlight_edge.sinks.outbox import HURRY, PATIENCE, Delivery
 from kdlight_edge.sinks.store import Store
 from kdlight_edge.sources import Patience, tell
-
-PASSWORD = "KDLIGHT_MQTT_PASSWORD"  # noqa: S105 - the name of an environment variable, not its value
-"""Where the password is taken from: a command line is seen by everybody on the machine."""
 
 STATUS = "kdlight-edge/status/1"
 
@@ -39,54 +35,6 @@ TICK = 0.2
 
 CHECKPOINT = 5.0
 """Seconds between two checkpoints of the store: what a power cut may take."""
-
-
-@dataclass(frozen=True, slots=True)
-class Broker:
-    """What ``--mqtt`` names."""
-
-    host: str
-    port: int
-    tls: bool
-    user: str | None = None
-    password: str | None = field(default=None, repr=False)
-    prefix: str = "kdlight"
-    """First part of every topic."""
-
-    def __str__(self) -> str:
-        return f"{'mqtts' if self.tls else 'mqtt'}://{self.host}:{self.port}"
-
-
-def broker_of(url: str) -> Broker:
-    """Read ``mqtt[s]://[USER[:PASSWORD]@]HOST[:PORT][/PREFIX]``.
-
-    Raises:
-        UsageError: it does not look like that.
-    """
-    try:
-        parts = urllib.parse.urlsplit(url)
-        host, port = parts.hostname, parts.port
-        (host or "").encode("idna")
-    except ValueError:
-        parts, host, port = urllib.parse.urlsplit(""), None, None
-    prefix = parts.path.strip("/") or "kdlight"
-    if parts.scheme not in {"mqtt", "mqtts"} or not host or port == 0 or set("+#\0") & set(prefix):
-        raise UsageError("--mqtt is not the address of a broker; give mqtt://HOST[:PORT] or mqtts://HOST[:PORT]")
-    tls = parts.scheme == "mqtts"
-    user = None if parts.username is None else urllib.parse.unquote(parts.username)
-    given = None if parts.password is None else urllib.parse.unquote(parts.password)
-    return Broker(host, port or (8883 if tls else 1883), tls, user, os.environ.get(PASSWORD, given), prefix)
-
-
-def check_device(name: str) -> str:
-    """Return a device's name that can be a level of a topic and a part of a file's name.
-
-    Raises:
-        UsageError: it cannot.
-    """
-    if not name or name.startswith(".") or not name.isprintable() or set("/+#$ ") & set(name):
-        raise UsageError(f"--mqtt-device {name!r} cannot be a part of a topic; letters, digits, - and _ can")
-    return name
 
 
 class Mqtt:
@@ -107,6 +55,7 @@ class Mqtt:
         origin: Mapping[str, Any],
         *,
         stop: threading.Event,
+        desk: Desk | None = None,
         patience: Patience | None = None,
         linger: float = PATIENCE,
         report: Callable[[str], None] = tell,
@@ -119,12 +68,14 @@ class Mqtt:
             store: is closed with this sink.
             origin: what is the same for every prediction (`Classifier.origin`).
             stop: once set, the end of the run waits `HURRY` and not ``linger``.
+            desk: tells figures and answers commands; None for neither.
             patience: with a broker that is away.
             linger: seconds that the end of a run waits while nothing is acknowledged.
             report: takes a line for people when the broker is lost, back, or refuses.
         """
         self._broker, self._device, self._store, self._origin = broker, device, store, origin
         self._stop, self._linger, self._report = stop, linger, report
+        self._desk = desk
         self._wake, self._ended = threading.Event(), threading.Event()
         self._online = self._announced = self._resending = False
         self._trouble = ""
@@ -142,6 +93,7 @@ class Mqtt:
     def _connect(self, patience: Patience) -> paho.Client:
         client = paho.Client(CallbackAPIVersion.VERSION2, f"kdlight-{self._device}", protocol=paho.MQTTv311)
         client.on_connect, client.on_disconnect = self._on_connect, self._on_disconnect
+        client.on_message = self._on_message
         client.on_connect_fail, client.on_publish = self._on_connect_fail, self._on_publish
         if self._broker.user is not None:
             client.username_pw_set(self._broker.user, self._broker.password)
@@ -157,13 +109,15 @@ class Mqtt:
 
     # Called by paho's thread, some of it with paho's locks held: these only note and wake.
 
-    def _on_connect(self, _client: paho.Client, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
+    def _on_connect(self, client: paho.Client, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
         if reason.is_failure:
             self._tell(f"{self._broker} refuses: {reason}; trying again, results wait")
             return
         if self._trouble:
             self._trouble = ""
             self._report(f"mqtt: {self._broker} is back, {len(self._store):,} results wait to be sent")
+        if self._desk is not None:
+            client.subscribe(self._topic("command"), qos=1)
         self._resending, self._announced, self._online = True, False, True
         self._wake.set()
 
@@ -177,6 +131,11 @@ class Mqtt:
         why = f": {getattr(error, 'strerror', None) or error}" if error is not None else ""
         self._tell(f"{self._broker} cannot be reached{why}; trying again, results wait")
 
+    def _on_message(self, _client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
+        if self._desk is not None and not message.retain:  # one that is kept would be obeyed at every connection
+            self._desk.ask(message.payload)
+            self._wake.set()
+
     def _on_publish(self, _client: paho.Client, _data: Any, mid: int, _reason: Any, _properties: Any) -> None:
         self._acknowledged.append(mid)
         self._wake.set()
@@ -189,6 +148,8 @@ class Mqtt:
     def write(self, prediction: Prediction, frame: Frame | None) -> None:
         """Put one prediction into the store; where the disk refuses it is counted as ``disk`` and told once."""
         del frame
+        if self._desk is not None:
+            self._desk.count(prediction)
         try:
             self._store.put(json.dumps(to_record(prediction, self._origin)))
         except KDLightError as error:
@@ -212,6 +173,8 @@ class Mqtt:
                 self._settle()
                 if self._online:
                     self._send()
+                    for last, text, retain in self._desk.due(self.delivery()) if self._desk is not None else ():
+                        self._client.publish(self._topic(last), text, qos=1 if last == "answer" else 0, retain=retain)
             except KDLightError as error:
                 self._tell(f"{error}; trying again")
                 self._ended.wait(1.0)
@@ -249,7 +212,7 @@ class Mqtt:
             self._sent = number
 
     def _topic(self, last: str) -> str:
-        return f"{self._broker.prefix}/{self._device}/{last}"
+        return topic(self._broker, self._device, last)
 
     def _status(self, state: str, reason: str, *, since: str | None) -> str:
         said = {"schema": STATUS, "device": self._device, "state": state, "reason": reason, "since": since}

@@ -34,7 +34,8 @@ def fake_wheel(folder: Path, name: str) -> None:
 @pytest.fixture(scope="module")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("deb")
-    for name in ("numpy", "opencv_python_headless", "onnxruntime", "paho_mqtt"):
+    wanted = ("numpy", "opencv_python_headless", "onnxruntime", "paho_mqtt", "tuf", "securesystemslib", "packaging")
+    for name in wanted:
         fake_wheel(folder, name)
     pytest.importorskip("hatchling", reason="hatchling builds the wheel")
     command = [sys.executable, str(ROOT / "scripts/build_deb.py"), "--arch", "arm64", "--wheels", str(folder)]

@@ -23,10 +23,10 @@ def test_a_dry_run_shows_the_steps_in_their_order(script: str) -> None:
     assert done.returncode == 0, done.stderr
     steps = [line for line in done.stderr.splitlines() if line.startswith("+ ")]
     asked = "install --model a model.kdl --source /dev/video0 --name yard"
-    assert "+ /opt/kdlight-edge/bin/pip install --quiet --upgrade kdlight-edge[runtime,update]" in steps
+    assert "+ /opt/kdlight-edge/bin/pip install --quiet --upgrade kdlight-edge[runtime,mqtt,update]" in steps
     assert f"+ /opt/kdlight-edge/bin/kdlight-edge service {asked}" in steps
     assert steps.index(
-        "+ /opt/kdlight-edge/bin/pip install --quiet --upgrade kdlight-edge[runtime,update]"
+        "+ /opt/kdlight-edge/bin/pip install --quiet --upgrade kdlight-edge[runtime,mqtt,update]"
     ) < steps.index(f"+ /opt/kdlight-edge/bin/kdlight-edge service {asked}")
 
 
@@ -44,6 +44,22 @@ def test_another_machine_is_refused_before_anything_is_done(script: str) -> None
     assert done.returncode == 1
     assert "with a 64-bit system" in done.stderr
     assert "+ " not in done.stderr
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_the_camera_gets_a_name_that_stays(script: str) -> None:
+    steps = run(script, "--dry-run").stderr
+    assert "+ tee /etc/udev/rules.d/70-kdlight-edge.rules" in steps
+    assert "+ udevadm control --reload" in steps
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_wheels_brought_along_need_no_network(script: str, tmp_path: Path) -> None:
+    steps = run(script, "--dry-run", "--wheels", str(tmp_path)).stderr
+    wanted = f"--upgrade --no-index --find-links {tmp_path} kdlight-edge[runtime,mqtt,update]"
+    assert f"+ /opt/kdlight-edge/bin/pip install --quiet {wanted}" in steps
+    done = run(script, "--dry-run", "--wheels", "/nowhere")
+    assert (done.returncode, "there is no folder of wheels at /nowhere" in done.stderr) == (1, True)
 
 
 @pytest.mark.parametrize("script", SCRIPTS)

@@ -23,7 +23,8 @@ from kdlight_edge.cli import main
 from kdlight_edge.decide import Prediction
 from kdlight_edge.errors import UsageError
 from kdlight_edge.frame import Moment
-from kdlight_edge.sinks.mqtt import Mqtt, broker_of, check_device
+from kdlight_edge.sinks.broker import broker_of, check_device
+from kdlight_edge.sinks.mqtt import Mqtt
 from kdlight_edge.sinks.store import Store
 from kdlight_edge.sources import Patience
 
@@ -90,7 +91,7 @@ class Listener:
         content = json.loads(message.payload)
         if message.topic.endswith("/status"):
             self.states.append(content["state"])
-        else:
+        elif message.topic.endswith("/result"):
             self.results.append(content)
 
     def once(self) -> list[dict[str, Any]]:

@@ -1,0 +1,247 @@
+"""A fleet over a real broker: real boards' messages against the schemas, the table, and questions to a board."""
+
+import json
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import paho.mqtt.client as paho
+import pytest
+from paho.mqtt.enums import CallbackAPIVersion
+
+from kdlight_edge.cli import main
+from kdlight_edge.fleet import Known, drift, row, table
+from kdlight_edge.manifest import Artifact, Thresholds
+from kdlight_edge.sinks.desk import ASKED, Desk
+from kdlight_edge.sinks.outbox import Delivery
+
+SCHEMAS = {
+    file.stem: json.loads(file.read_text()) for file in (Path(__file__).parents[2] / "docs/schemas").glob("*.json")
+}
+MOSQUITTO = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
+needs_broker = pytest.mark.skipif(MOSQUITTO is None, reason="mosquitto is missing: apt install mosquitto")
+LIMIT = 30.0
+NONE = Delivery("mqtt", 0, 0, {})
+BUNDLE = {"name": "wall", "version": "1", "digest": "ab" * 32}
+
+
+def wait_until(true: Callable[[], object]) -> None:
+    until = time.monotonic() + LIMIT
+    while not true():
+        assert time.monotonic() < until, "waited in vain"
+        time.sleep(0.02)
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[int]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    config = tmp_path / "mosquitto.conf"
+    config.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\n")
+    process = subprocess.Popen([MOSQUITTO or "", "-c", str(config)], stderr=subprocess.DEVNULL)
+    wait_until(lambda: listens(port))
+    yield port
+    process.terminate()
+    process.wait(LIMIT)
+
+
+class Ear:
+    """Hears every message of a broker."""
+
+    def __init__(self, port: int) -> None:
+        self.heard: dict[str, list[dict[str, Any]]] = {}
+        ready = threading.Event()
+        self._client = paho.Client(CallbackAPIVersion.VERSION2)
+        self._client.on_connect = lambda client, *_: client.subscribe("#")
+        self._client.on_subscribe = lambda *_: ready.set()
+        self._client.on_message = self._hear
+        self._client.connect("127.0.0.1", port)
+        self._client.loop_start()
+        assert ready.wait(LIMIT)
+
+    def _hear(self, _client: Any, _data: Any, message: Any) -> None:
+        self.heard.setdefault(message.topic, []).append(json.loads(message.payload))
+
+    def close(self) -> None:
+        """Let go of the broker."""
+        self._client.disconnect()
+        self._client.loop_stop()
+
+
+@pytest.fixture
+def ear(broker: int) -> Iterator[Ear]:
+    opened = Ear(broker)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def board(broker: int, tmp_path: Path, tiny_bundle: Callable[..., Path]) -> Iterator["subprocess.Popen[bytes]"]:
+    command = ["infer", "--source", "scene:crack?size=64x64&fps=50", "--model", str(tiny_bundle()), "--json"]
+    command += ["--mqtt", f"mqtt://127.0.0.1:{broker}", "--mqtt-device", "wall", "--mqtt-store", str(tmp_path / "box")]
+    process = subprocess.Popen([sys.executable, "-m", "kdlight_edge.cli", *command], stdout=subprocess.DEVNULL)
+    yield process
+    process.kill()
+    process.wait(LIMIT)
+
+
+@needs_broker
+def test_every_message_of_a_real_board_is_as_its_schema_says(
+    broker: int, ear: Ear, board: "subprocess.Popen[bytes]"
+) -> None:
+    wait_until(lambda: {"kdlight/wall/result", "kdlight/wall/status", "kdlight/wall/stats"} <= ear.heard.keys())
+    for what in ("ping", "identify", "update"):
+        main(["fleet", "ask", "wall", what, "--broker", f"127.0.0.1:{broker}"])
+    board.kill()
+    wait_until(lambda: ear.heard["kdlight/wall/status"][-1]["state"] == "offline")  # the last will
+    assert {topic.split("/")[-1] for topic in ear.heard} == set(SCHEMAS)
+    for topic, messages in ear.heard.items():
+        for message in messages:
+            jsonschema.validate(message, SCHEMAS[topic.split("/")[-1]])
+    states = [(answer["verb"], answer["state"]) for answer in ear.heard["kdlight/wall/answer"]]
+    assert states == [("ping", "done"), ("identify", "done"), ("update", "refused")]
+
+
+@needs_broker
+def test_the_table_shows_a_board_alive_and_gone_and_the_exit_code_too(
+    broker: int, ear: Ear, board: "subprocess.Popen[bytes]", capfd: pytest.CaptureFixture[str]
+) -> None:
+    wait_until(lambda: "kdlight/wall/stats" in ear.heard)
+    address = ["--broker", f"mqtt://127.0.0.1:{broker}"]
+    assert main(["fleet", "status", *address]) == 0
+    said = capfd.readouterr()
+    assert "wall" in said.out
+    assert "online" in said.out
+    assert "tiny 1" in said.out
+    assert "1 online under kdlight/" in said.err
+    board.kill()
+    wait_until(lambda: ear.heard["kdlight/wall/status"][-1]["state"] == "offline")
+    assert main(["fleet", "status", *address, "--json"]) == 1
+    told = json.loads(capfd.readouterr().out)
+    assert (told["device"], told["state"], told["fps"]) == ("wall", "offline", None)
+
+
+@needs_broker
+def test_an_empty_fleet_and_a_board_that_is_not_there_are_told(broker: int, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["fleet", "status", "--broker", f"127.0.0.1:{broker}"]) == 1
+    assert "no board has spoken under kdlight/" in capfd.readouterr().err
+    assert main(["fleet", "ask", "none", "ping", "--broker", f"127.0.0.1:{broker}", "--wait", "0.3"]) == 6
+    assert "none did not answer within 0.3 s" in capfd.readouterr().err
+
+
+def test_a_broker_that_is_not_there_is_one_line_and_exit_code_6(capfd: pytest.CaptureFixture[str]) -> None:
+    for words in (["status"], ["ask", "wall", "ping"]):
+        assert main(["fleet", *words, "--broker", "127.0.0.1:9"]) == 6
+        assert "cannot be reached" in capfd.readouterr().err
+    assert main(["fleet", "status", "--broker", "http://x"]) == 2
+    assert "--broker is not the address of a broker" in capfd.readouterr().err
+
+
+# A board's desk
+
+
+def asked(verb: object, **more: object) -> bytes:
+    return json.dumps({"schema": "kdlight-edge/command/1", "id": "q", "verb": verb, **more}).encode()
+
+
+def answers(desk: Desk) -> list[dict[str, Any]]:
+    return [json.loads(message.text) for message in desk.due(NONE) if message.last == "answer"]
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"",
+        b"\xff",
+        b"[]",
+        b"null",
+        b"7",
+        b'{"verb": "ping"}',
+        asked("reboot"),
+        asked(["ping"]),
+        asked("ping", schema="x"),
+    ],
+)
+def test_what_is_no_question_is_refused_and_never_breaks_the_board(payload: bytes) -> None:
+    desk = Desk("wall", {})
+    desk.ask(payload)
+    (answer,) = answers(desk)
+    assert answer["state"] == "refused"
+    jsonschema.validate(answer, SCHEMAS["answer"])
+
+
+def test_questions_without_end_fill_no_memory() -> None:
+    desk = Desk("wall", {})
+    for _ in range(1000):
+        desk.ask(asked("ping"))
+    assert len(answers(desk)) == ASKED
+
+
+def test_an_update_by_message_needs_leave_and_a_service_and_leaves_a_word_for_the_unit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("STATE_DIRECTORY", raising=False)
+    told: list[str] = []
+    for update, reason in ((False, "--mqtt-update allows it"), (True, "this is no service")):
+        desk = Desk("wall", {}, update=update, report=told.append)
+        desk.ask(asked("update", url="http://evil"))
+        (answer,) = answers(desk)
+        assert answer["state"] == "refused"
+        assert reason in answer["reason"]
+    assert told == []
+    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path))
+    desk = Desk("wall", {}, update=True, report=told.append)
+    desk.ask(asked("update"))
+    assert [answer["state"] for answer in answers(desk)] == ["begun"]
+    assert (tmp_path / "update/asked").read_bytes() == b""
+    assert told == ["mqtt: an update was asked for"]
+
+
+def test_figures_come_at_their_time_and_say_what_is_usual() -> None:
+    artifact = Artifact("m", "onnx", "fp32", "", 0, 1.0, Thresholds(0.0, 2.0))
+    desk = Desk("wall", {"bundle": BUNDLE, "engine": "onnxruntime"}, artifact)
+    (message,) = desk.due(NONE)
+    assert (message.last, message.retain) == ("stats", True)
+    said = json.loads(message.text)
+    jsonschema.validate(said, SCHEMAS["stats"])
+    assert said["usual"] == {"abstained": 0.0, "outlier": 0.01}
+    assert desk.due(NONE) == []
+
+
+# The table
+
+
+def test_a_rate_that_chance_explains_is_no_drift_and_one_that_it_does_not_is() -> None:
+    usual = {"outlier": 0.01, "abstained": None}
+    assert drift({"outlier": 0.015, "abstained": 0.5}, usual, 1000) == []
+    assert drift({"outlier": 0.05, "abstained": 0.5}, usual, 1000) == ["outlier 5% (usual 1%)"]
+    assert drift({"outlier": 0.05}, usual, 0) == []
+    assert drift({"abstained": 0.001}, {"abstained": 0.0}, 1000) == []
+    assert drift({"abstained": 0.1}, {"abstained": 0.0}, 1000) == ["abstained 10% (usual 0%)"]
+
+
+def test_a_board_that_says_nothing_any_more_is_silent_though_its_connection_stands() -> None:
+    stats = {"at": "2026-01-01T00:00:00.000Z", "every_s": 10.0, "fps": 30.0, "bundle": BUNDLE}
+    known = Known({"state": "online"}, stats)
+    began = 1767225600.0
+    assert row("wall", known, began + 29)["state"] == "online"
+    late = row("wall", known, began + 31)
+    assert (late["state"], late["fps"]) == ("silent", None)
+    assert "no figures for 31 s" in table([late])
+
+
+def test_a_board_of_which_only_the_status_is_known_has_a_row() -> None:
+    assert "wall   offline" in table([row("wall", Known({"state": "offline"}), 0.0)])
