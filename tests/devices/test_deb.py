@@ -19,14 +19,14 @@ def say(*command: str) -> str:
 
 def fake_wheel(folder: Path, name: str) -> None:
     """Write a wheel that holds one module and nothing else: the real ones are 70 MB."""
-    info = f"{name}-9.0.dist-info"
+    info = f"{name}-99.0.dist-info"
     files = {
         f"{name}/__init__.py": "",
-        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name.replace('_', '-')}\nVersion: 9.0\n",
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name.replace('_', '-')}\nVersion: 99.0\n",
         f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
         f"{info}/RECORD": f"{name}/__init__.py,,\n{info}/METADATA,,\n{info}/WHEEL,,\n{info}/RECORD,,\n",
     }
-    with zipfile.ZipFile(folder / f"{name}-9.0-py3-none-any.whl", "w") as wheel:
+    with zipfile.ZipFile(folder / f"{name}-99.0-py3-none-any.whl", "w") as wheel:
         for path, text in files.items():
             wheel.writestr(path, text)
 
@@ -55,7 +55,7 @@ def test_it_says_for_which_processor_and_python_it_is(package: Path) -> None:
     told = say("dpkg-deb", "--info", str(package))
     assert "Architecture: arm64" in told
     assert "Depends: python3 (>= 3.11~), python3 (<< 3.12~), libc6 (>= 2.28)" in told
-    assert "numpy 9.0" in told
+    assert "numpy 99.0" in told
     assert package.name.endswith("+py3.11_arm64.deb")
 
 
