@@ -1,121 +1,34 @@
-"""The life of a service on a board in a container: install, hang, kill, power cut, lost camera, uninstall; over ssh."""
+"""A service on a board in a container, over ssh: install, hang, kill, power cut, bench, lost camera, uninstall.
 
-import contextlib
+usage: python3 -m scripts.lab_board LAB [--record]
+"""
+
 import json
-import os
-import shutil
-import signal
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from datetime import datetime, timezone
 from pathlib import Path
-from types import FrameType
 from typing import Any
+
+from kdlight_devices.fingerprint import describe, fingerprint
+from scripts.lab_machine import Board, cleaned_up, until
+
+__all__ = ["MODEL", "Board", "cleaned_up", "expect", "program", "record", "say", "timed", "until"]
+"""What another story of the same board begins with."""
 
 ROOT = Path(__file__).resolve().parent.parent
 MODEL = ROOT / "models/surface-crack.kdl"
+RESULTS = ROOT / "docs/results"
 WATCHDOG_SECONDS = 30
 """As in the units; a hang is over within this and two seconds more."""
 
-NETWORK = """[Match]
-Name=host0
-[Network]
-Address={address}/24
-"""
+BACK_SECONDS = 10
+"""A power cut is over within this."""
 
-
-class Board:
-    """A systemd machine in a container: powered on, cut off, reached over ssh."""
-
-    def __init__(self, system: Path, folder: Path) -> None:
-        number = os.getpid() % 200 + 20
-        self.name = f"kdl{os.getpid() % 100_000}"
-        self.address, self._gateway = f"10.77.{number}.2", f"10.77.{number}.1"
-        self._folder = folder
-        self._root = folder / "root"
-        self._nspawn: subprocess.Popen[bytes] | None = None
-        self._prepare(system)
-
-    def _prepare(self, system: Path) -> None:
-        subprocess.run(["cp", "-a", "--reflink=auto", str(system), str(self._root)], check=True)
-        key = self._folder / "key"
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
-        (self._root / "root/.ssh").mkdir(mode=0o700, exist_ok=True)
-        shutil.copyfile(key.with_suffix(".pub"), self._root / "root/.ssh/authorized_keys")
-        host = (self._root / "etc/ssh/ssh_host_ed25519_key.pub").read_text()
-        (self._folder / "known_hosts").write_text(f"{self.address} {host}")
-        (self._root / "etc/systemd/network/10-host0.network").write_text(NETWORK.format(address=self.address))
-        subprocess.run(
-            ["systemctl", f"--root={self._root}", "--quiet", "enable", "systemd-networkd", "ssh"], check=True
-        )
-        subprocess.run(
-            ["systemctl", f"--root={self._root}", "--quiet", "mask", "systemd-networkd-wait-online"], check=True
-        )
-
-    def power_on(self) -> None:
-        """Boot, and wait until ssh answers."""
-        command = ["systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--directory", str(self._root)]
-        with (self._folder / "console").open("ab") as console:
-            self._nspawn = subprocess.Popen(
-                [*command, "--boot", "--network-veth", f"--machine={self.name}"],
-                stdin=subprocess.DEVNULL,
-                stdout=console,
-                stderr=console,
-                start_new_session=True,  # Ctrl-C is for us, who then end it
-            )
-        link = f"ve-{self.name}"
-        until(lambda: Path(f"/sys/class/net/{link}").exists(), "the container's network")
-        subprocess.run(["ip", "address", "add", f"{self._gateway}/24", "dev", link], check=True)
-        subprocess.run(["ip", "link", "set", link, "up"], check=True)
-        until(lambda: self.ask("true", check=False).returncode == 0, "ssh")
-
-    def cut_power(self) -> None:
-        """End everything in it at once, as when the plug is pulled."""
-        if self._nspawn is None:
-            return
-        # Its first process is a child of nspawn: when that one dies, the kernel ends every process of the container.
-        number = self._nspawn.pid
-        for child in Path(f"/proc/{number}/task/{number}/children").read_text().split():
-            os.kill(int(child), signal.SIGKILL)
-        self._nspawn.wait()
-        self._nspawn = None
-        until(lambda: not Path(f"/sys/class/net/ve-{self.name}").exists(), "the end of the container")
-
-    def ask(self, command: str, *, check: bool = True) -> "subprocess.CompletedProcess[str]":
-        """Run a command on it."""
-        done = subprocess.run(
-            [*self._ssh("ssh"), f"root@{self.address}", command], capture_output=True, text=True, check=False
-        )
-        if check and done.returncode:
-            raise SystemExit(f"on the board, {command!r} ended with {done.returncode}: {done.stderr.strip()}")
-        return done
-
-    def copy(self, *files: Path) -> None:
-        """Copy files and folders to its /root."""
-        subprocess.run([*self._ssh("scp"), "-qr", *map(str, files), f"root@{self.address}:"], check=True)
-
-    def _ssh(self, program: str) -> list[str]:
-        options = {"UserKnownHostsFile": self._folder / "known_hosts", "BatchMode": "yes", "ConnectTimeout": 2}
-        flags = [f"-o{name}={value}" for name, value in options.items()]
-        return [program, "-F", "none", "-i", str(self._folder / "key"), *flags]
-
-    def show(self, unit: str = "kdlight-edge.service") -> dict[str, Any]:
-        """Return what systemd tells of a service."""
-        names = "ActiveState,StatusText,NRestarts,MainPID,ActiveEnterTimestampMonotonic,User,Result"
-        told = self.ask(f"systemctl show {unit} --property={names}", check=False).stdout
-        return dict(line.split("=", 1) for line in told.splitlines() if "=" in line)
-
-
-def until(ready: Callable[[], object], what: str, limit: float = 60.0) -> float:
-    """Wait for something and return the seconds it took."""
-    started = time.monotonic()
-    while not ready():
-        if time.monotonic() - started > limit:
-            raise SystemExit(f"waited {limit:.0f} s in vain for {what}")
-        time.sleep(0.05)
-    return time.monotonic() - started
+STEPS: list[dict[str, Any]] = []
+"""What was said, for the record."""
 
 
 def serving(board: Board, restarts: int) -> Callable[[], bool]:
@@ -134,6 +47,7 @@ def serving(board: Board, restarts: int) -> Callable[[], bool]:
 
 def say(what: str, seconds: float | None = None) -> None:
     """Print one line of the log."""
+    STEPS.append({"step": what.strip(), "seconds": None if seconds is None else round(seconds, 2)})
     print(f"{what:<62}" + ("" if seconds is None else f"{seconds:8.2f} s"), flush=True)
 
 
@@ -159,7 +73,9 @@ def live(board: Board, wheels: Path) -> None:
     killed(board)
     power_cut(board)
     writes(board)
+    measured(board, wheels)
     lost_camera(board)
+    record(board, "lab_board")
     uninstall(board)
 
 
@@ -209,7 +125,9 @@ def power_cut(board: Board) -> None:
     started = time.monotonic()
     board.power_on()
     until(serving(board, 0), "results")
-    say("power cut: power on to results told", time.monotonic() - started)
+    seconds = time.monotonic() - started
+    say("power cut: power on to results told", seconds)
+    expect(seconds < BACK_SECONDS, f"a power cut is over in {BACK_SECONDS} s")
     shown = board.show()
     expect(shown["Result"] == "success", "the service came back by itself")
 
@@ -224,6 +142,51 @@ def writes(board: Board) -> None:
     first = written()
     time.sleep(10)  # a span of work to count in, not a wait for something
     say(f"bytes written to disk: {first:,} by the start, {written() - first:,} in 10 s of work")
+
+
+def measured(board: Board, wheels: Path) -> None:
+    """Measure it from the desk: with the link cut, and with the power cut, in the middle of a scenario."""
+    before = board.ask("find / -xdev -name '*kdlight-bench*'").stdout
+    started = time.monotonic()
+    first = bench(board, wheels, "--patience", "3")
+    until(lambda: board.ask("ls /root/kdlight-bench-*/out/c.boot", check=False).returncode == 0, "scenario c", 300)
+    say("bench_on_board: environment made, scenario a measured", time.monotonic() - started)
+    board.cut_link()
+    _, said = first.communicate()
+    expect(first.returncode == 1 and "finished: a; missing: c, d" in said, f"it tells what is missing, not {said!r}")
+    say("  link cut in scenario c: told what is missing")
+    board.mend_link()
+    started = time.monotonic()
+    second = bench(board, wheels, "--patience", "120", "--resume")
+    until(lambda: board.ask("ls /root/kdlight-bench-*/out/d.boot", check=False).returncode == 0, "scenario d", 300)
+    board.cut_power()
+    board.power_on()
+    _, said = second.communicate()
+    expect(second.returncode == 0, f"it goes on after a reboot, not {said!r}")
+    expect("scenario a" not in said, "what was finished is not measured again")
+    expect("scenario d ended with the board; begun again" in said, f"it tells of the reboot, not {said!r}")
+    say("  resumed, power cut in scenario d: measured to its end", time.monotonic() - started)
+    record = json.loads((board.folder / "bench/bench.json").read_text())
+    expect([trial["scenario"] for trial in record["trials"]] == ["a", "c", "d"], "every scenario is there")
+    expect(
+        all(fault["answered"] == 0 for fault in record["trials"][1]["figures"]["camera"]["faults"]), "no stale answer"
+    )
+    after = board.ask("find / -xdev -name '*kdlight-bench*'").stdout
+    expect(not record["left"] and before == after == "", f"nothing is left on the board, not {record['left']}")
+    say("  nothing is left on the board")
+    until(serving(board, 0), "results")
+
+
+def bench(board: Board, wheels: Path, *flags: str) -> "subprocess.Popen[str]":
+    """Start a benchmark of the board."""
+    script = [sys.executable, str(ROOT / "scripts/bench_on_board.py"), "-F", str(board.config), "--host", "board"]
+    what = ["--model", str(MODEL), "--wheels", str(wheels), "--out", str(board.folder / "bench")]
+    wheel = next(wheels.glob("kdlight_edge-*.whl"))
+    budget = board.folder / "budget.json"  # speed under this much disturbance is no verdict
+    budget.write_text('{"bundle_mb": 8, "rss_mb": 200}')
+    how = ["--scenario", "a,c,d", "--quick", "--seconds", "12", "--wheel", str(wheel), "--budget", str(budget)]
+    command = [*script, *what, *how, *flags]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
 
 def lost_camera(board: Board) -> None:
@@ -246,21 +209,22 @@ def uninstall(board: Board) -> None:
     say("uninstalled; nothing is left")
 
 
-@contextlib.contextmanager
-def cleaned_up() -> Iterator[Path]:
-    """Give a folder that is gone afterwards, whatever ends this program."""
-
-    def end(number: int, frame: FrameType | None) -> None:
-        del frame
-        raise SystemExit(128 + number)
-
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, end)
-    folder = Path(tempfile.mkdtemp(prefix="kdlight-board-"))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+def record(board: Board, story: str) -> None:
+    """Write what was seen, where that is wanted."""
+    if "--record" not in sys.argv:
+        return
+    versions = board.ask(
+        "/opt/kdlight-edge/bin/python -c 'from kdlight_devices.fingerprint import versions; import json;"
+        " print(json.dumps(versions()))'; systemctl --version | head -n 1"
+    ).stdout.splitlines()
+    known = {
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "command": "scripts/lab-board --record",
+        "machine": describe(fingerprint()),
+        "versions": {**json.loads(versions[0]), "systemd": versions[1].removeprefix("systemd ")},
+        "steps": STEPS,
+    }
+    (RESULTS / f"{story}.json").write_text(json.dumps(known, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def main() -> int:

@@ -1,10 +1,11 @@
 """Writes pictures, prints a bundle's logits of them, or compares two such prints; runs on every processor of the lab.
 
-usage: lab_logits.py pictures FOLDER | logits MODEL FOLDER | compare MODEL A.json B.json
+usage: lab_logits.py pictures FOLDER | logits MODEL FOLDER | compare MODEL A.json B.json | record WORK WHEELS FILE
 """
 
 import json
 import sys
+from datetime import datetime, timezone
 from pathlib import Path
 
 from kdlight_edge.bundle import open_bundle
@@ -45,11 +46,32 @@ def compare(model: str, one: Path, other: Path) -> int:
     return 0 if largest <= tolerance else 4
 
 
+def record(work: Path, wheels: Path, file: Path) -> None:
+    """Write what the lab saw: its steps, the versions of its wheels, how equal the logits were."""
+    from kdlight_devices.fingerprint import describe, fingerprint
+
+    steps = [line.split("\t") for line in (work / "steps").read_text().splitlines()]
+    known = {
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "command": "scripts/lab-arm64 --record",
+        "machine": describe(fingerprint()),
+        "versions": {
+            name: version for name, version, *_ in (one.name.split("-") for one in sorted(wheels.glob("*.whl")))
+        },
+        "system": (work / "system").read_text().strip(),
+        "steps": [{"step": name, "seconds": float(seconds)} for name, seconds in steps],
+        "equal": (work / "equal").read_text().strip(),
+    }
+    file.write_text(json.dumps(known, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
 def main() -> int:
-    """Do one of the three."""
+    """Do one of the four."""
     what, *rest = sys.argv[1:]
     if what == "pictures":
         pictures(Path(rest[0]))
+    elif what == "record":
+        record(*map(Path, rest))
     elif what == "logits":
         logits(rest[0], Path(rest[1]))
     else:

@@ -6,14 +6,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
 from scripts.lab_board import (
     MODEL,
     Board,
     cleaned_up,
     expect,
     program,
+    record,
     say,
     timed,
     until,
@@ -65,6 +64,7 @@ def live(board: Board, wheels: Path) -> None:
     asked(board)
     by_hand(board)
     cut_off(board)
+    record(board, "lab_update")
 
 
 def status(board: Board) -> dict[str, Any]:

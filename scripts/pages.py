@@ -196,6 +196,15 @@ def writes_table(results: dict[str, Any]) -> str:
     return "\n".join([*rows, "", measured(results)])
 
 
+def steps_list(results: dict[str, Any]) -> str:
+    """Return the log of a lab."""
+    rows = ["| step | seconds |", "|---|---|"]
+    rows += [f"| {one['step']} | {'' if one['seconds'] is None else one['seconds']} |" for one in results["steps"]]
+    rows += [f"| {results['equal']} | |"] if "equal" in results else []
+    versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
+    return "\n".join([*rows, "", measured(results), f"Versions: {versions}."])
+
+
 def measured(results: dict[str, Any]) -> str:
     """Return the line that says where, when and by which command figures were measured."""
     return f"Measured on {results['machine']}, {results['date']}, by `{results['command']}`."
@@ -210,6 +219,7 @@ TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "medmnist": ("medmnist", medmnist_table),
     "ratios": ("", ratios_table),
     "footprint": ("footprint", footprint_table),
+    "steps": ("", steps_list),
     "rows": ("", footprint_table),
     "fleet": ("fleet", fleet_table),
     "writes": ("writes", writes_table),

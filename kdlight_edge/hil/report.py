@@ -73,20 +73,26 @@ def _plots(record: Record) -> Iterator[tuple[str, str, str]]:
             what = "age of a result" if camera else "time of one answer"
             caption = f"<b class=one>largest</b> and <b class=two>median</b> {what} in each slice of the run"
             yield name, over_time(f"{name}: {what}", "ms", lines, shades), caption
-        yield from _board(name, trial["board"]["series"])
+        yield from _board(trial, name)
 
 
-def _board(name: str, looks: list[dict[str, float | None]]) -> Iterator[tuple[str, str, str]]:
-    units = {"celsius": "°C", "mhz": "MHz", "watts": "W", "rss_mb": "MB of memory"}
-    for key, unit in units.items():
-        points = [(look["s"] or 0.0, value) for look in looks if (value := look[key]) is not None]
-        if len(points) > 10:  # noqa: PLR2004 - fewer are no course
-            title = f"{name}: {unit}"
-            yield (
-                title,
-                over_time(title, unit, [("", points)], from_zero=key == "watts"),
-                "as it was looked at while the scenario ran",
-            )
+COURSES = {
+    "celsius": ("temperature", "°C"),
+    "mhz": ("clock", "MHz"),
+    "watts": ("power", "W"),
+    "rss_mb": ("memory", "MB"),
+}
+"""What a look at the board holds, its name and unit."""
+
+
+def _board(trial: Record, name: str) -> Iterator[tuple[str, str, str]]:
+    for key, (what, unit) in COURSES.items():
+        points = [(look["s"], look[key]) for look in trial["board"]["series"] if look[key] is not None]
+        # Fewer points are no course; memory is of interest where it may grow, in the long run.
+        if len(points) > 10 and (key != "rss_mb" or trial["scenario"] == "e"):  # noqa: PLR2004
+            title = f"{name}: {what}"
+            plot = over_time(title, unit, [("", points)], from_zero=key == "watts")
+            yield title, plot, "as it was looked at while the scenario ran"
 
 
 def _table(rows: Table) -> str:

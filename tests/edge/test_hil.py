@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from kdlight_edge.hil.replay import Fault
 from kdlight_edge.hil.report import html
 from kdlight_edge.hil.verdict import budget_rows, changes, figures, read_budget
 from kdlight_edge.scenarios import encoded_pictures
+from tests.edge.browser import browser
 
 Make = Callable[..., Path]
 
@@ -190,6 +192,20 @@ def test_the_pages_say_what_was_missed_and_what_could_not_be_measured(trials: di
     assert "&lt;board&gt;" in written
     assert "<board>" not in written
     assert "http" not in written.replace("http://www.w3.org", ""), "the page fetches nothing"
+
+
+@pytest.mark.skipif(shutil.which("chromedriver") is None, reason="chromedriver is missing: apt install chromium-driver")
+def test_a_browser_shows_the_report_without_complaint_on_any_screen(
+    trials: dict[str, dict[str, Any]], tmp_path: Path
+) -> None:
+    (tmp_path / "bench.html").write_text(html(record_of(trials)))
+    with browser() as window:
+        for width in (390, 1000):
+            window.size(width, 900)
+            window.open((tmp_path / "bench.html").as_uri())
+            assert window.run("return document.documentElement.scrollWidth") <= width
+            assert window.run("return document.querySelectorAll('svg polyline').length") >= 2
+        assert window.complaints() == []
 
 
 def test_what_changed_on_a_board_is_told_by_name() -> None:
