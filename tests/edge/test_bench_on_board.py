@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from kdlight_edge.hil import clocks
+from kdlight_edge.hil.site import Site
+from kdlight_edge.hil.ssh import Host
 from tests.edge import sshd as servers
 from tests.edge.sshd import Server
 
@@ -107,6 +110,26 @@ def until(true: Callable[[], object]) -> None:
     while not true():
         assert time.monotonic() < end
         time.sleep(0.02)
+
+
+def test_clocks_are_held_while_it_is_measured_and_given_back_after_an_error(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clocks, "GOVERNORS", f"{tmp_path}/policy*/scaling_governor")
+    governors = [tmp_path / f"policy{number}/scaling_governor" for number in (0, 4)]
+    for file, governor in zip(governors, ("ondemand", "schedutil"), strict=True):
+        file.parent.mkdir()
+        file.write_text(f"{governor}\n")
+    place = Site(Host("board", str(server.config)), str(server.home), "", "")
+
+    def fail() -> None:
+        with clocks.locked(place, {"uid": "0", "governor": "ondemand"}):
+            assert [file.read_text() for file in governors] == ["performance\n", "performance\n"]
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        fail()
+    assert [file.read_text() for file in governors] == ["ondemand\n", "schedutil\n"]
 
 
 def test_a_folder_is_kept_where_that_is_wanted(server: Server, tiny_bundle: Make, tmp_path: Path) -> None:
