@@ -31,8 +31,8 @@ PLACE = "usr/lib/kdlight-edge"
 EXTRAS = "runtime,mqtt,update"
 
 PLATFORMS = {
-    "amd64": [f"manylinux_2_{minor}_x86_64" for minor in (28, 27, 17)] + ["manylinux2014_x86_64"],
-    "arm64": [f"manylinux_2_{minor}_aarch64" for minor in (28, 27, 17)] + ["manylinux2014_aarch64"],
+    "amd64": [f"manylinux_2_{minor}_x86_64" for minor in (34, 28, 27, 17)] + ["manylinux2014_x86_64"],
+    "arm64": [f"manylinux_2_{minor}_aarch64" for minor in (34, 28, 27, 17)] + ["manylinux2014_aarch64"],
 }
 """Wheels that run on Debian 12, Ubuntu 22.04 (JetPack 6) and newer."""
 
