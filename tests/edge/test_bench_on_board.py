@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -103,6 +104,24 @@ def test_a_cut_link_tells_what_is_missing_and_the_run_goes_on_where_it_was(
     record = json.loads((out / "bench.json").read_text())
     assert [trial["scenario"] for trial in record["trials"]] == ["a", "c"]
     assert not folder.exists()
+
+
+def test_ctrl_c_ends_the_job_on_the_board_and_takes_everything_away(
+    server: Server, tiny_bundle: Make, tmp_path: Path
+) -> None:
+    flags = "--use", str(PROGRAM), "--scenario", "e", "--soak", "1h"
+    with subprocess.Popen(
+        command(server.config, tiny_bundle(), tmp_path / "out", *flags), stderr=subprocess.PIPE, text=True
+    ) as running:
+        until(lambda: list(server.home.glob("kdlight-bench-*/out/e.boot")))
+        (pid,) = server.home.glob("kdlight-bench-*/out/e.pid")
+        job = int(pid.read_text())
+        running.send_signal(signal.SIGINT)
+        _, said = running.communicate(timeout=60)
+    assert running.returncode == 130, said
+    assert "finished: nothing; missing: e" in said
+    assert list(server.home.iterdir()) == []
+    until(lambda: not Path(f"/proc/{job}").exists())
 
 
 def until(true: Callable[[], object]) -> None:

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 
 from kdlight_devices.heat import Throttling
@@ -139,6 +141,26 @@ def test_a_record_has_what_a_figure_needs_beside_it(trials: dict[str, dict[str, 
     assert {one.name for one in figures(trial)} >= {"a.p50", "a.p90", "bundle"}
     assert "a.p99" not in {one.name for one in figures(trial)} or trial["figures"]["model"]["n"] >= 662
     assert {one.name for one in figures(trials["d"])} >= {"d.224x224", "d.cold_start", "d.peak_memory"}
+
+
+def test_pictures_are_judged_by_the_engine_that_was_timed(
+    tiny_bundle: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for label, colour, count in (("crack", (0, 0, 255), 3), ("no_crack", (0, 255, 0), 2), ("no_crack", (0, 0, 255), 1)):
+        folder = tmp_path / "data" / label
+        folder.mkdir(parents=True, exist_ok=True)
+        for number in range(count):
+            cv2.imwrite(str(folder / f"{colour[1]}-{number}.png"), np.full((32, 32, 3), colour, np.uint8))
+    flags = ["--scenario", "a", "--quick", "--seconds", "0.1", "--data", str(tmp_path / "data")]
+    assert main(["bench", str(tiny_bundle()), *flags]) == 0
+    trial = {**json.loads(capsys.readouterr().out), "exported_accuracy": 1.0}
+    assert (trial["figures"]["accuracy"]["n"], trial["figures"]["accuracy"]["accuracy"]) == (6, 5 / 6)
+    found = {one.name: one.value for one in figures(trial)}
+    assert found["a.lowest_recall"] == 2 / 3
+    assert found["a.accuracy_drop"] == pytest.approx(1 / 6)
+    rows = budget_rows([{**trial, "clocks": "deployed"}], {"acc_drop": 0.01, "recall_floor": 0.5})
+    assert rows is not None
+    assert [row["met"] for row in rows["rows"]] == [False, True]
 
 
 def test_a_bound_without_a_proved_figure_is_not_met(trials: dict[str, dict[str, Any]]) -> None:
