@@ -27,6 +27,7 @@ COMMANDS = {
     "service": ("kdlight_edge.commands.service", "run a camera and a bundle as a systemd service"),
     "fleet": ("kdlight_edge.commands.fleet", "tell how the boards behind an MQTT broker are"),
     "audit": ("kdlight_edge.commands.audit", "tell whether an audit is as it was written"),
+    "selftest": ("kdlight_edge.commands.selftest", "check every part on this board, and inject faults into real runs"),
     "doctor": ("kdlight_edge.commands.doctor", "tell what works on this machine and what is missing"),
     "demo": ("kdlight_edge.commands.demo", "run the main job on generated surfaces"),
 }

@@ -1,0 +1,143 @@
+"""Faults of a camera: each injected into a real run, which must tell it, recover and count right."""
+
+import time
+
+from kdlight_edge.selftest.bench import SETTLED, Bench, finish
+from kdlight_edge.selftest.camera import Camera
+from kdlight_edge.selftest.child import Run, infer
+from kdlight_edge.selftest.outcome import Found, Wrong
+
+
+def unplug(bench: Bench) -> Found:
+    """Pull the cable in the middle of a picture; it is back after two attempts to reconnect have failed."""
+    return _lost(bench, "off", "closed the connection", away=2.2)
+
+
+def freeze(bench: Bench) -> Found:
+    """Send one and the same picture again and again."""
+    return _lost(bench, "frozen", "same picture")
+
+
+def slow(bench: Bench) -> Found:
+    """Send a picture byte by byte, so that it is never whole within the stall timeout."""
+    return _lost(bench, "slow", "no whole frame for")
+
+
+def _lost(bench: Bench, mode: str, reason: str, *, away: float = 0.0) -> Found:
+    """Inject what makes a camera count as lost, and judge that the run tells why, answers nothing and recovers."""
+    with Camera() as camera, infer(camera.uri, bench.model) as run:
+        run.more(SETTLED)
+        injected = time.monotonic()
+        camera.switch(mode)
+        told, back = recovered(run, camera, reason, away=away)
+        figures = finish(run, camera)
+    return Found(
+        f"told after {told - injected:.1f} s ({reason}), back {back:.1f} s after its end; {_numbers(figures)}",
+        {**figures, "told_seconds": round(told - injected, 2), "recovery_seconds": round(back, 2)},
+    )
+
+
+def recovered(run: Run, camera: Camera, reason: str, *, away: float = 0.0) -> tuple[float, float]:
+    """Wait until a loss is told with its reason, end the fault, and wait until results flow again.
+
+    Args:
+        run: under way.
+        camera: already switched to the fault.
+        reason: what must be told.
+        away: seconds more for which the fault lasts.
+
+    Returns:
+        When it was told (``time.monotonic``), and the seconds from the end of the fault to the next result.
+
+    Raises:
+        Wrong: one of them did not come.
+    """
+    since = len(run.told)
+    run.wait(lambda: run.said("lost", reason, since=since) is not None, f"word of a lost camera ({reason})")
+    time.sleep(away)
+    seen = len(run.records)
+    mended = time.monotonic()
+    camera.switch("well")
+    run.wait(lambda: run.said("is back", since=since) is not None, "word of the camera being back")
+    run.wait(lambda: len(run.records) >= seen + SETTLED, "results after the fault")
+    told = run.said("lost", reason, since=since)
+    return told or mended, max(run.arrived[seen] - mended, 0.0)
+
+
+def corrupt(bench: Bench) -> Found:
+    """Send pictures cut short, empty and of zeros, each an error with its reason; then bytes that are no stream."""
+    with Camera() as camera, infer(camera.uri, bench.model) as run:
+        run.more(SETTLED)
+        camera.switch("truncated")
+        run.wait(lambda: _errors(run) >= SETTLED, "errors for damaged pictures")
+        camera.switch("garbage")
+        _, back = recovered(run, camera, "not an MJPEG stream")
+        figures = finish(run, camera)
+    errors = _errors(run)
+    if errors > camera.damaged:
+        raise Wrong(f"{errors} errors for {camera.damaged} damaged pictures")
+    if not all(record["reason"] for record in run.records if record["decision"] == "error"):
+        raise Wrong("an error was told without its reason")
+    return Found(
+        f"{errors} errors with reasons for {camera.damaged} damaged pictures, back {back:.1f} s after nonsense; "
+        + _numbers(figures),
+        {**figures, "errors": errors, "damaged": camera.damaged, "recovery_seconds": round(back, 2)},
+    )
+
+
+def _errors(run: Run) -> int:
+    return sum(record["decision"] == "error" for record in run.records)
+
+
+def black(bench: Bench) -> Found:
+    """Cover the lens: with ``--quality`` every dark picture is abstained from with the reason, and no other is."""
+    with Camera() as camera, infer(camera.uri, bench.model, "--quality") as run:
+        run.more(SETTLED)
+        camera.switch("dark")
+        run.wait(lambda: _dark(run) >= SETTLED, "abstentions from dark pictures")
+        camera.switch("well")
+        run.wait(lambda: not run.records[-1]["reason"].startswith("dark"), "results that are not dark")
+        run.more(SETTLED)
+        figures = finish(run, camera)
+    dark = [record["reason"].startswith("dark") for record in run.records]
+    first, last = dark.index(True), len(dark) - dark[::-1].index(True)
+    if not all(dark[first:last]):
+        raise Wrong("between dark pictures one was answered as if it were none")
+    if any(record["decision"] != "abstained" for record in run.records[first:last]):
+        raise Wrong("a dark picture was not abstained from")
+    return Found(
+        f"{sum(dark)} abstained as dark, none before or after; {_numbers(figures)}", {**figures, "dark": sum(dark)}
+    )
+
+
+def _dark(run: Run) -> int:
+    return sum(record["reason"].startswith("dark") for record in run.records)
+
+
+def resize(bench: Bench) -> Found:
+    """Change the resolution while running, and back; every picture is answered."""
+    with Camera() as camera, infer(camera.uri, bench.model) as run:
+        for mode in ("well", "large", "well"):
+            camera.switch(mode)
+            run.more(2 * SETTLED)
+        lost = run.said("lost")
+        figures = finish(run, camera)
+    if _errors(run):
+        raise Wrong(f"{_errors(run)} errors after the resolution changed")
+    if lost:
+        raise Wrong("a change of the resolution was taken for a loss")
+    return Found(f"answered in both sizes, no error; {_numbers(figures)}", figures)
+
+
+def duplicate(bench: Bench) -> Found:
+    """Send each picture three times; each is answered once."""
+    with Camera() as camera, infer(camera.uri, bench.model) as run:
+        run.more(SETTLED)
+        camera.switch("thrice")
+        run.more(3 * SETTLED)
+        figures = finish(run, camera)
+    return Found(f"each picture came three times and was answered once; {_numbers(figures)}", figures)
+
+
+def _numbers(figures: dict[str, int]) -> str:
+    return f"{figures['sent']} sent = {figures['answered']} answered + {figures['dropped']} dropped"

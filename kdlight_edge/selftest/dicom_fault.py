@@ -1,0 +1,95 @@
+"""Many callers at a DICOM listener, twenty at once, some cut off in the middle of what they say."""
+
+import importlib.util
+import socket
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from kdlight_edge.selftest.bench import Bench
+from kdlight_edge.selftest.child import PATIENCE, infer
+from kdlight_edge.selftest.outcome import Found, Skipped, Wrong
+
+CALLERS, AT_ONCE, CUT_EVERY = 100, 20, 5
+"""Associations, how many at a time, and which of them are cut off."""
+
+ATTEMPTS = 50
+"""A caller that is told to come later (too many callers, no room in the queue) does, as scanners do."""
+
+MEMORY = 64 << 20
+"""Bytes by which the memory may have grown after the second half of the callers."""
+
+
+def dicom(bench: Bench, callers: int = CALLERS) -> Found:
+    """Send objects over many associations; each one that was not cut off is answered and acknowledged."""
+    if importlib.util.find_spec("pynetdicom") is None:
+        raise Skipped("pynetdicom is not installed; pip install 'kdlight-edge[dicom]' brings it")
+    listener = f"dicom://127.0.0.1:0?associations={AT_ONCE + callers // CUT_EVERY}&queue={AT_ONCE}"
+    with infer(listener, bench.model) as run:
+        port = run.port("listening on")
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            half = list(pool.map(lambda number: _call(port, number), range(callers // 2)))
+            before = _rss(run.process.pid)
+            half += pool.map(lambda number: _call(port, number), range(callers // 2, callers))
+        stored, grown = sum(half), _rss(run.process.pid) - before
+        run.wait(lambda: len(run.records) >= stored, f"a result for each of {stored} objects")
+        run.stop()
+    if len(run.records) != stored or stored != callers - callers // CUT_EVERY:
+        raise Wrong(f"{stored} objects were acknowledged and {len(run.records)} answered, of {callers} callers")
+    if grown > MEMORY:
+        raise Wrong(f"the memory grew by {grown / 1e6:.0f} MB over {callers // 2} callers")
+    return Found(
+        f"{callers} callers, {AT_ONCE} at once, {callers - stored} cut off: {stored} answered and acknowledged",
+        {"callers": callers, "stored": stored, "rss_growth_bytes": grown},
+    )
+
+
+def _call(port: int, number: int) -> bool:
+    """Send one object; or, as every fifth caller, break off in the middle of the association."""
+    if number % CUT_EVERY == 0:
+        with socket.create_connection(("127.0.0.1", port), PATIENCE) as connection:
+            # A request for an association (PS3.8, 9.3.2) that promises 255 bytes and sends 30.
+            connection.sendall(b"\x01\x00\x00\x00\x00\xff" + bytes(number % 30))
+        return False
+    from pynetdicom import AE
+
+    entity = AE()
+    entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = PATIENCE
+    sent = scan(number)
+    entity.add_requested_context(sent.SOPClassUID, sent.file_meta.TransferSyntaxUID)
+    for _ in range(ATTEMPTS):
+        association = entity.associate("127.0.0.1", port)
+        if association.is_established:
+            status = association.send_c_store(sent)
+            association.release()
+            if status and status.Status == 0:
+                return True
+    return False
+
+
+def scan(number: int) -> Any:
+    """Return a small secondary capture of noise, a pydicom ``Dataset`` without a name."""
+    import numpy as np
+    from pydicom.dataset import Dataset, FileMetaDataset
+    from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
+
+    found = Dataset()
+    found.file_meta = FileMetaDataset()
+    found.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    found.SOPClassUID = found.file_meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
+    found.SOPInstanceUID = found.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+    found.StudyInstanceUID, found.SeriesInstanceUID = generate_uid(), generate_uid()
+    found.PatientName = found.PatientID = "SELFTEST"
+    found.Modality, found.Rows, found.Columns, found.SamplesPerPixel = "OT", 64, 64, 1
+    found.BitsAllocated, found.BitsStored, found.HighBit, found.PixelRepresentation = 8, 8, 7, 0
+    found.PhotometricInterpretation = "MONOCHROME2"
+    noise = np.random.default_rng(number).integers(0, 256, (64, 64), np.uint8)
+    found.add_new("PixelData", "OB", noise.tobytes())
+    return found
+
+
+def _rss(process: int) -> int:
+    for line in Path(f"/proc/{process}/status").read_text(encoding="ascii", errors="replace").splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) * 1024
+    return 0
