@@ -10,7 +10,15 @@ from kdlight_edge.errors import DataError
 
 _SOI, _EOI = b"\xff\xd8", b"\xff\xd9"
 _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_ARITHMETIC = frozenset(range(0xC9, 0xD0))
 _START_OF_SCAN, _APP1, _EXIF = 0xDA, 0xE1, b"Exif\0\0"
+
+JPEG_PIXELS = 512
+"""Pixels that a byte of a JPEG can hold at most: each block of 8x8 takes one bit or more (ITU-T T.81, F.1.2 and G.1.2),
+unless it is coded arithmetically."""
+
+TIFF_RATIO = {1: 2, 5: 1400, 8: 1100, 32946: 1100, 32773: 64}
+"""How much smaller than its pixels a TIFF may be, by its compression (none with some slack, LZW, deflate, PackBits)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +34,8 @@ class Header:
     """EXIF orientation, 1 to 8. OpenCV turns a JPEG upright itself."""
     plain: bool = False
     """Whether it is a JPEG of one or three components."""
+    most: int | None = None
+    """Pixels that a file of this length can hold at most; None where its compression does not say."""
 
     @property
     def upright(self) -> tuple[int, int]:
@@ -74,7 +84,8 @@ def _jpeg(content: bytes) -> Header:
         (length,) = struct.unpack_from(">H", content, position + 1)
         if marker in _START_OF_FRAME:
             height, width, components = struct.unpack_from(">HHB", content, position + 4)
-            header = Header("JPEG", width, height, plain=components in {1, 3})
+            most = None if marker in _ARITHMETIC else len(content) * JPEG_PIXELS
+            header = Header("JPEG", width, height, plain=components in {1, 3}, most=most)
         if marker == _APP1 and content.startswith(_EXIF, position + 3):
             orientation = max(orientation, _orientation(content[position + 3 + len(_EXIF) : position + 1 + length]))
         if marker == _START_OF_SCAN:
@@ -151,9 +162,12 @@ def _webp_exif(content: bytes) -> bytes:
 
 
 def _tiff(content: bytes) -> Header:
-    tags = _tags(content, {256: 0, 257: 0, 277: 1, 274: 1})
+    tags = _tags(content, {256: 0, 257: 0, 277: 1, 274: 1, 258: 1, 259: 1})
+    bits = tags[277] * (8 if tags[277] > 2 else tags[258])  # noqa: PLR2004 - of more samples the tag holds a place
+    ratio = TIFF_RATIO.get(tags[259])
+    most = len(content) * 8 * ratio // max(bits, 1) if ratio else None
     alpha = tags[277] == 4  # noqa: PLR2004 - RGBA has four samples
-    return Header("TIFF", tags[256], tags[257], alpha=alpha, orientation=_valid(tags[274]))
+    return Header("TIFF", tags[256], tags[257], alpha=alpha, orientation=_valid(tags[274]), most=most)
 
 
 def _orientation(exif: bytes | memoryview) -> int:

@@ -92,6 +92,10 @@ def decode_reduced(content: bytes, choose: Choice | None) -> tuple[npt.NDArray[n
         raise DataError(
             f"{header.width}x{header.height} pixels are more than {MAX_PIXELS:,}; refused before unpacking, tile it"
         )
+    if header.most is not None and header.width * header.height > header.most:
+        # A header of two kilobytes may claim a gigabyte of pixels, which the codec would fill with grey.
+        size = f"{header.width}x{header.height}"
+        raise DataError(f"damaged {header.format} file: {len(content):,} bytes cannot hold {size} pixels")
     if header.format == "JPEG":
         scale = 1 if choose is None else choose(*header.upright)
         return _decode_jpeg(content, header, scale), None if scale == 1 else header.upright

@@ -1,7 +1,8 @@
 """What a run adds up to: counts, speed, and how long pictures took and how old results were."""
 
-from collections import Counter, deque
-from collections.abc import Collection, Iterable, Mapping
+from array import array
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,6 +49,23 @@ class Summary:
         return self.frames / self.seconds if self.seconds > 0 else 0.0
 
 
+class _Newest:
+    """The newest `KEPT` numbers; all their memory is taken at once, so that a run of months does not grow at first."""
+
+    def __init__(self) -> None:
+        self._ring = array("d", bytes(8 * KEPT))
+        self._count = 0
+
+    def append(self, value: float) -> None:
+        """Take one; the oldest makes room."""
+        self._ring[self._count % KEPT] = value
+        self._count += 1
+
+    def values(self) -> Sequence[float]:
+        """Return them in no particular order."""
+        return self._ring[: min(self._count, KEPT)]
+
+
 class Tally:
     """Adds predictions up as they come, in bounded memory."""
 
@@ -60,8 +78,7 @@ class Tally:
         self._judged = 0
         self._right = 0
         self._studies = RollUp()
-        self._picture_ms: deque[float] = deque(maxlen=KEPT)
-        self._age_ms: deque[float] = deque(maxlen=KEPT)
+        self._picture_ms, self._age_ms = _Newest(), _Newest()
 
     def add(self, prediction: Prediction, truth: str | None = None) -> None:
         """Count one prediction; ``truth`` is the id of the label it should have, None where nobody knows."""
@@ -95,8 +112,8 @@ class Tally:
             seconds=seconds,
             by_label=dict(self._labels.most_common()),
             stages={stage: total / self._timed for stage, total in self._stages.items()},
-            picture_ms=spread(self._picture_ms),
-            age_ms=spread(self._age_ms),
+            picture_ms=spread(self._picture_ms.values()),
+            age_ms=spread(self._age_ms.values()),
             judged=self._judged,
             right=self._right,
             studies=self._studies.studies(),

@@ -13,6 +13,7 @@ from typing import Any
 import pydicom
 from pydicom.dataset import Dataset
 
+from kdlight_edge.dicom.claims import check_claims
 from kdlight_edge.dicom.identity import RUN
 from kdlight_edge.dicom.pixels import shown
 from kdlight_edge.errors import DataError
@@ -86,7 +87,7 @@ def frames_of(dataset: Dataset) -> int:
     """Return how many frames an object says it has; 1 where it does not say, or says what cannot be."""
     try:
         return min(max(1, int(dataset.get("NumberOfFrames") or 1)), MOST_FRAMES)
-    except (TypeError, ValueError):
+    except Exception:  # noqa: BLE001 - a torn element raises anything when it is looked at
         return 1
 
 
@@ -133,6 +134,7 @@ def _picture(dataset: Dataset, number: int) -> tuple[Any, str]:
     if "PixelData" not in dataset:
         raise DataError("holds no picture (no pixel data)")
     try:
+        check_claims(dataset, number)
         return shown(dataset, number)
     except DataError:
         raise

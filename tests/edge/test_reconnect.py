@@ -155,3 +155,49 @@ def test_a_camera_that_is_not_there_at_the_start_is_an_error_unless_it_may_be_wa
     with pytest.raises(SourceError, match="given up after 2 attempts"):
         next(items)
     assert [line.split(":")[0].split(" after")[0] for line in told] == ["cam lost", "cam is back", "cam lost"]
+
+
+class FakeTime:
+    """An event that is never set and notes how long it was waited for, in no time."""
+
+    def __init__(self) -> None:
+        self.waits: list[float] = []
+        self.over = False
+
+    def is_set(self) -> bool:
+        """Tell whether the source was closed."""
+        return self.over
+
+    def set(self) -> None:
+        """Close."""
+        self.over = True
+
+    def wait(self, seconds: float) -> bool:
+        """Note it."""
+        self.waits.append(seconds)
+        return self.over
+
+
+def test_a_camera_that_is_away_for_a_day_is_tried_every_half_minute_and_comes_back() -> None:
+    attempts = [0]
+    told: list[str] = []
+
+    def connect() -> Flaky:
+        attempts[0] += 1
+        if 1 < attempts[0] <= 2885 or 2886 < attempts[0] <= 2890:
+            raise SourceError("unplugged")
+        return Flaky(2)
+
+    source = keep_reading("cam", connect, Patience(), told.append)
+    fake = FakeTime()
+    source._slot.closed = fake  # type: ignore[assignment]
+    items = iter(source)
+    while attempts[0] < 2892:
+        next(items)
+    source.close()
+    day = fake.waits[: fake.waits.index(1.0, 1)]
+    assert day[:7] == [1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0]
+    assert set(day[5:]) == {30.0}
+    assert sum(day) > 86_000
+    assert fake.waits[len(day) : len(day) + 5] == [1.0, 2.0, 4.0, 8.0, 16.0]  # a new loss begins anew
+    assert [line.split(":")[0].split(" after")[0] for line in told[:4]] == ["cam lost", "cam is back"] * 2
