@@ -7,6 +7,7 @@ from pathlib import Path
 
 from kdlight_devices.heat import Throttling, chip_celsius, temperatures, throttling
 from kdlight_devices.kernel import numbered, read, vcgencmd, whole
+from kdlight_devices.tegrastats import first_line, rails_of
 
 INPUT_RAILS = ("VDD_IN", "POM_5V_IN")
 """The INA3221 channel that carries all of a Jetson's power: Orin NX, Orin Nano and Xavier NX; Nano."""
@@ -33,6 +34,8 @@ class Telemetry:
     clock_limit_hz: int | None
     """What the kernel allows now; a power mode may hold it below `clock_max_hz`."""
     clock_max_hz: int | None
+    gpu_hz: int | None
+    """Clock of a GPU that the kernel's devfreq sets."""
     watts: float | None
     """Of the whole module."""
     rails: Mapping[str, float]
@@ -60,6 +63,7 @@ def look(root: Path = Path("/")) -> Telemetry:
         clock_hz=_slowest_core(root),
         clock_limit_hz=_kilo(clocks / "scaling_max_freq"),
         clock_max_hz=_kilo(clocks / "cpuinfo_max_freq"),
+        gpu_hz=_gpu(root),
         watts=module_watts(rails),
         rails=rails,
         memory_available_bytes=_sized(root / "proc/meminfo", "MemAvailable"),
@@ -69,14 +73,14 @@ def look(root: Path = Path("/")) -> Telemetry:
 
 
 def rails_watts(root: Path = Path("/")) -> dict[str, float]:
-    """Return watts by rail: a Jetson's INA3221 by either of its drivers, a Raspberry Pi 5's own meter."""
+    """Return watts by rail: a Jetson's INA3221 by either driver or tegrastats, a Pi 5's own meter."""
     found = dict(_ina3221(root))
     for device in root.glob("sys/bus/i2c/drivers/ina3221x/*/iio:device*"):  # the driver of JetPack 4
         for channel in range(len(CHANNELS)):
             name, power = read(device / f"rail_name_{channel}").strip(), whole(device / f"in_power{channel}_input")
             if name and power is not None:
                 found[name] = power / 1000
-    return found or _pmic(root)
+    return found or _pmic(root) or rails_of(first_line(root))
 
 
 def module_watts(rails: Mapping[str, float]) -> float | None:
@@ -115,6 +119,11 @@ def _pmic(root: Path) -> dict[str, float]:
 def _slowest_core(root: Path) -> int | None:
     files = root.glob("sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_cur_freq")
     return min((clock for clock in map(_kilo, files) if clock is not None), default=None)
+
+
+def _gpu(root: Path) -> int | None:
+    files = sorted(root.glob("sys/class/devfreq/*gpu*/cur_freq"))  # 17000000.gpu on an Orin, 57000000.gpu on a Nano
+    return next((clock for clock in map(whole, files) if clock is not None), None)
 
 
 def _kilo(file: Path) -> int | None:

@@ -157,6 +157,48 @@ def test_the_hundred_degrees_of_a_nanos_power_chip_are_no_reading(board: Path) -
     assert seen.watts == 2.75
 
 
+JETPACK_6 = (
+    "11-24-2026 10:00:00 RAM 2318/7620MB (lfb 13x4MB) SWAP 0/3810MB (cached 0MB) CPU [2%@1190,1%@1190,0%@729] "
+    "EMC_FREQ 0%@2133 GR3D_FREQ 0%@[305] cpu@49.531C soc2@48.187C gpu@48.062C tj@49.531C "
+    "VDD_IN 4927mW/4900mW VDD_CPU_GPU_CV 493mW/480mW VDD_SOC 1406mW/1406mW"
+)
+JETPACK_4 = (
+    "RAM 1800/3964MB (lfb 2x4MB) CPU [10%@1479,off,5%@1479] GR3D_FREQ 0%@76 PMIC@100C POM_5V_IN 2750/2700 "
+    "POM_5V_GPU 80/80"
+)
+
+
+@pytest.mark.parametrize(
+    ("line", "rails"),
+    [
+        (JETPACK_6, {"VDD_IN": 4.927, "VDD_CPU_GPU_CV": 0.493, "VDD_SOC": 1.406}),
+        (JETPACK_4, {"POM_5V_IN": 2.75, "POM_5V_GPU": 0.08}),
+        ("", {}),
+    ],
+)
+def test_a_jetson_without_power_files_is_asked_by_tegrastats_which_is_ended_after_a_line(
+    board: Path, line: str, rails: dict[str, float]
+) -> None:
+    file = board / "usr/bin/tegrastats"
+    file.parent.mkdir(parents=True)
+    file.write_text(f'#!/bin/sh\necho $$ >"{board}/number"\necho "{line}"\nexec sleep 60\n')
+    file.chmod(0o755)
+    seen = look(board)
+    assert seen.rails == rails
+    assert seen.watts == (None if not rails else max(rails.values()))
+    assert not Path("/proc", (board / "number").read_text().strip()).exists()
+
+
+def test_a_tegrastats_that_cannot_run_tells_nothing(board: Path) -> None:
+    capture(board, {"usr/bin/tegrastats": "not a program"})
+    assert look(board).rails == {}
+
+
+def test_the_clock_of_a_jetsons_gpu_is_read(board: Path) -> None:
+    capture(board, {"sys/class/devfreq/17000000.gpu/cur_freq": "306000000\n"})
+    assert look(board).gpu_hz == 306_000_000
+
+
 def test_the_power_of_an_agx_orin_is_the_sum_of_its_three_rails() -> None:
     rails = {"VDD_GPU_SOC": 4.0, "VDD_CPU_CV": 1.0, "VIN_SYS_5V0": 3.5}
     assert module_watts({**rails, "VDDQ_VDD2_1V8AO": 0.7}) == 8.5
