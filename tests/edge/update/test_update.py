@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -182,6 +183,52 @@ def test_two_updates_at_once_are_one_too_many(update: Update, state: State) -> N
         pytest.raises(KDLightError, match="another update is at work on"),
     ):
         update()
+
+
+@pytest.mark.parametrize(
+    ("missing", "arguments", "code"),
+    [
+        ("tuf", ["update", "--from", ".", "--state", "STATE"], 1),
+        ("cryptography", ["bundle", "verify", "x.tar", "--keys", "."], 1),
+        ("tuf", ["update", "status", "--state", "STATE"], 0),
+    ],
+)
+def test_without_the_extra_what_needs_it_names_it_and_the_rest_works(
+    missing: str, arguments: list[str], code: int, tmp_path: Path
+) -> None:
+    script = f"import sys; sys.modules[{missing!r}] = None; from kdlight_edge.cli import main; sys.exit(main())"
+    given = [str(tmp_path / "state") if word == "STATE" else word for word in arguments]
+    done = subprocess.run([sys.executable, "-c", script, *given], capture_output=True, text=True, check=False)
+    assert done.returncode == code, done.stderr
+    told = f"kdlight-edge: {missing} is not installed; pip install 'kdlight-edge[update]' brings it\n"
+    assert done.stderr == (told if code else "")
+
+
+AS_OWNER = """
+import os, sys
+from pathlib import Path
+from kdlight_edge.update.apply import as_owner, ask
+from kdlight_edge.update.state import State
+state = as_owner(State(Path(sys.argv[1])))
+ask(state)
+state.change(lambda old: old, "refused", "tiny")
+state.switch("tiny-1-0")
+print(os.getresuid(), os.getresgid(), os.getgroups(), state.current())
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_root_works_as_the_owner_of_the_state_so_that_the_service_can_change_what_it_wrote(state: State) -> None:
+    state.prepare()
+    inner = state.folder.parent / "private"  # as that of a service with a user of its own: only root may pass
+    inner.mkdir(mode=0o700)
+    link, state = state.folder, State(state.folder.rename(inner / "state"))
+    link.symlink_to("private/state")
+    for path in (state.folder, state.versions, state.own):
+        os.chown(path, 61_234, 61_235)
+    done = subprocess.run([sys.executable, "-c", AS_OWNER, str(link)], capture_output=True, text=True, check=False)
+    assert done.stdout == "(61234, 61234, 61234) (61235, 61235, 61235) [] tiny-1-0\n", done.stderr
+    assert {path.lstat().st_uid for path in (state.folder, *state.folder.rglob("*"))} == {61_234}
 
 
 @pytest.mark.parametrize(
