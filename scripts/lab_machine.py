@@ -121,7 +121,7 @@ class Board:
         return dict(line.split("=", 1) for line in told.splitlines() if "=" in line)
 
 
-def until(ready: Callable[[], object], what: str, limit: float = 60.0) -> float:
+def until(ready: Callable[[], object], what: str, limit: float = 120.0) -> float:
     """Wait for something and return the seconds it took."""
     started = time.monotonic()
     while not ready():

@@ -55,16 +55,24 @@ def live(board: Board, wheels: Path) -> None:
     # The budget of this machine's processor is for a network that has it for itself, which a test machine has not.
     command = f"service install --model {MODEL.name} --source scene:crack --update-from {REPOSITORY}"
     program(board, command)
-    board.ask("sed -i 's/^KDLIGHT_UPDATE_OPTIONS=.*/KDLIGHT_UPDATE_OPTIONS=\"--board x86 --probation 5\"/' "
-              "/etc/kdlight-edge/kdlight-edge.env")  # fmt: skip
+    probation(board, 5)
     until(lambda: status(board)["alive"], "the service")
     applied(board)
+    probation(board, 300)  # so long that a slow machine still finds the version on it
     fallen(board)
     hung(board)
+    probation(board, 5)
     asked(board)
     by_hand(board)
     cut_off(board)
     record(board, "lab_update")
+
+
+def probation(board: Board, seconds: int) -> None:
+    """Set how long the versions to come must work before they count as good."""
+    options = f"--board x86 --probation {seconds}"
+    line = f'KDLIGHT_UPDATE_OPTIONS="{options}"'
+    board.ask(f"sed -i 's/^KDLIGHT_UPDATE_OPTIONS=.*/{line}/' /etc/kdlight-edge/kdlight-edge.env")
 
 
 def status(board: Board) -> dict[str, Any]:
