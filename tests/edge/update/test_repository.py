@@ -1,14 +1,22 @@
 """A repository of The Update Framework, published by us and read by a device: what is fetched, and what is refused."""
 
+import datetime as dt
 import functools
 import http.server
+import ipaddress
 import json
 import shutil
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from kdlight_edge.errors import BundleError, KDLightError, SourceError, UsageError
 from kdlight_edge.update import fetch
@@ -53,6 +61,49 @@ def test_a_static_web_server_is_a_repository(publisher: Publisher, bundle: Bundl
     assert (update(location=url) or "").startswith("tiny-1-")
     publisher.add(bundle("2"))
     assert (update(location=url, root=None) or "").startswith("tiny-2-")  # trusted by what was seen, without --root
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    """Return a certificate of 127.0.0.1 that only those trust who are told to, with its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a site")])
+    now = dt.datetime.now(dt.timezone.utc)
+    address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    day = dt.timedelta(days=1)
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now - day, now + day)
+        .add_extension(address, critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    file = tmp_path / "site.pem"
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    file.write_bytes(private + made.public_bytes(Encoding.PEM))
+    return file
+
+
+def test_a_web_server_over_tls_is_believed_only_with_a_certificate_that_is_trusted(
+    publisher: Publisher, bundle: Bundles, update: Update, certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publisher.add(bundle("1"))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    handler = functools.partial(Quiet, directory=str(publisher.metadata.parent))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        server.handle_error = lambda *_: None  # type: ignore[method-assign] # a client that does not trust goes away
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            location = f"https://127.0.0.1:{server.server_port}"
+            with pytest.raises(SourceError, match="certificate verify failed"):
+                update(location=location)
+            monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+            assert (update(location=location) or "").startswith("tiny-1-")
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def test_where_nothing_is_newer_nothing_is_done(
