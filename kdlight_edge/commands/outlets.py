@@ -35,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--mqtt-device", metavar="NAME", help="topics are kdlight/NAME/result and status (default: host name)"
     )
     group.add_argument("--mqtt-store", metavar="FILE", help="where they wait (default: the state folder)")
+    group.add_argument("--home-assistant", action="store_true", help="tell Home Assistant of this board, by MQTT")
     group.add_argument(
         "--mqtt-update", action="store_true", help="let a message begin kdlight-edge update here (docs/mqtt.md)"
     )
@@ -57,6 +58,7 @@ def check(args: argparse.Namespace) -> None:
         ("--rotate", args.rotate, "--json-file or --audit", args.json_file or args.audit),
         ("--mqtt-device", args.mqtt_device, "--mqtt", args.mqtt),
         ("--mqtt-store", args.mqtt_store, "--mqtt", args.mqtt),
+        ("--home-assistant", args.home_assistant or None, "--mqtt", args.mqtt),
         ("--mqtt-update", args.mqtt_update or None, "--mqtt", args.mqtt),
         ("--event-hold", args.event_hold, "--event-dir", args.event_dir),
         ("--web-token", args.web_token, "--web", args.web),
@@ -140,7 +142,12 @@ def _mqtt(
     device = check_device(socket.gethostname() if args.mqtt_device is None else args.mqtt_device)
     desk = Desk(device, classifier.origin, classifier.engine.artifact, update=args.mqtt_update)
     store = Store(args.mqtt_store or default_path(device))
-    mqtt = Mqtt(broker, device, store, classifier.origin, stop=stop, desk=desk)
+    greetings = []
+    if args.home_assistant:
+        from kdlight_edge.sinks.home_assistant import greeting
+
+        greetings = [greeting(broker, device, classifier.origin)]
+    mqtt = Mqtt(broker, device, store, classifier.origin, stop=stop, desk=desk, greetings=greetings)
     return mqtt, mqtt.delivery
 
 

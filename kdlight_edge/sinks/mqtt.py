@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import paho.mqtt.client as paho
@@ -56,6 +56,7 @@ class Mqtt:
         *,
         stop: threading.Event,
         desk: Desk | None = None,
+        greetings: Sequence[tuple[str, str]] = (),
         patience: Patience | None = None,
         linger: float = PATIENCE,
         report: Callable[[str], None] = tell,
@@ -69,13 +70,14 @@ class Mqtt:
             origin: what is the same for every prediction (`Classifier.origin`).
             stop: once set, the end of the run waits `HURRY` and not ``linger``.
             desk: tells figures and answers commands; None for neither.
+            greetings: topics and texts that the broker shall keep, told at each connection.
             patience: with a broker that is away.
             linger: seconds that the end of a run waits while nothing is acknowledged.
             report: takes a line for people when the broker is lost, back, or refuses.
         """
         self._broker, self._device, self._store, self._origin = broker, device, store, origin
         self._stop, self._linger, self._report = stop, linger, report
-        self._desk = desk
+        self._desk, self._greetings = desk, greetings
         self._wake, self._ended = threading.Event(), threading.Event()
         self._online = self._announced = self._resending = False
         self._trouble = ""
@@ -202,6 +204,8 @@ class Mqtt:
             self._announced = True
             status = self._status("online", "", since=utc(Moment.now()))
             self._client.publish(self._topic("status"), status, qos=1, retain=True)
+            for where, text in self._greetings:
+                self._client.publish(where, text, qos=1, retain=True)
         if self._resending and self._flying:
             return  # paho sends what was under way once more: newer results wait, for the order's sake
         self._resending = False

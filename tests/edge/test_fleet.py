@@ -1,6 +1,7 @@
 """A fleet over a real broker: real boards' messages against the schemas, the table, and questions to a board."""
 
 import json
+import re
 import shutil
 import socket
 import subprocess
@@ -148,6 +149,29 @@ def test_a_broker_that_is_not_there_is_one_line_and_exit_code_6(capfd: pytest.Ca
         assert "cannot be reached" in capfd.readouterr().err
     assert main(["fleet", "status", "--broker", "http://x"]) == 2
     assert "--broker is not the address of a broker" in capfd.readouterr().err
+
+
+@needs_broker
+def test_home_assistant_is_told_of_a_board_and_finds_every_value_in_its_messages(
+    broker: int, ear: Ear, tmp_path: Path, tiny_bundle: Callable[..., Path]
+) -> None:
+    command = ["infer", "--camera", "scene:crack?size=64x64&fps=50", "--model", str(tiny_bundle()), "--frames", "5"]
+    command += ["--mqtt", f"mqtt://127.0.0.1:{broker}", "--mqtt-device", "wall.3", "--home-assistant"]
+    assert main([*command, "--mqtt-store", str(tmp_path / "box")]) == 0
+    wait_until(lambda: "kdlight/wall.3/stats" in ear.heard)
+    (said,) = ear.heard["homeassistant/device/kdlight_wall_3/config"]
+    for sensor in said["components"].values():
+        message: Any = ear.heard[sensor["state_topic"]][0]
+        for key in re.findall(r"value_json\.([a-z_.0-9]+)", sensor["value_template"])[0].split("."):
+            assert key in message
+            message = message[key]
+    assert said["availability"][0]["topic"] == "kdlight/wall.3/status"
+    assert len({sensor["unique_id"] for sensor in said["components"].values()}) == len(said["components"])
+
+
+def test_home_assistant_without_a_broker_is_refused(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["infer", "--camera", "scene:crack", "--home-assistant"]) == 2
+    assert "--home-assistant says nothing without --mqtt" in capfd.readouterr().err
 
 
 # A board's desk
