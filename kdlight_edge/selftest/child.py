@@ -108,7 +108,8 @@ class Run:
         """Return the port of the address that is told behind ``words``; raises as `wait`."""
         self.wait(lambda: self.said(words) is not None, f"the line with {words!r}")
         line = next(line for _, line in self.told if words in line)
-        return int(line.split(words)[1].split()[0].rstrip("/,").rpartition(":")[2])
+        address = line.split(words)[1].split()[0].rstrip(",").partition("://")[2]
+        return int(address.partition("/")[0].rpartition(":")[2])
 
     def more(self, count: int, what: str = "results", seconds: float = PATIENCE) -> None:
         """Wait for so many results more than there are now; raises as `wait`."""

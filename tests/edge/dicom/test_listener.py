@@ -24,6 +24,8 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 from kdlight_edge.classifier import open_classifier
 from kdlight_edge.dicom.listen import Listen, read_listen
 from kdlight_edge.errors import SourceError, UsageError
+from kdlight_edge.selftest.bench import Bench
+from kdlight_edge.selftest.dicom_fault import dicom
 from kdlight_edge.sources.dicom_listener import DicomListener
 from kdlight_edge.stream import run
 from kdlight_edge.testing import FakeSource
@@ -321,3 +323,10 @@ def test_other_sources_end_as_before_when_a_run_is_limited(tiny_bundle: Callable
     with open_classifier(tiny_bundle(), threads=1) as classifier:
         assert run(source, classifier, [sink], limit=3).frames == 3
     assert len(sink.lines) == 3
+
+
+def test_a_thousand_callers_twenty_at_once_some_cut_off_are_answered_in_bounded_memory(
+    tiny_bundle: Callable[..., Path], tmp_path: Path
+) -> None:
+    found = dicom(Bench(str(tiny_bundle()), tmp_path), int(os.environ.get("KDLIGHT_CALLERS", "1000")))
+    assert found.figures["stored"] == found.figures["callers"] * 4 // 5
