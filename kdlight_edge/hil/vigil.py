@@ -10,11 +10,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from kdlight_devices.kernel import VCGENCMD
+from kdlight_devices.kernel import VCGENCMD, numbered, read
 from kdlight_devices.telemetry import Telemetry, look
 
 FAST, SLOW = 0.1, 1.0
-"""Seconds between two looks: an INA3221 is read ten times a second, a firmware that must be asked by a process once."""
+"""Seconds between two looks: an INA3221 is read ten times a second, what must be asked by a process once."""
 
 IDLE_SECONDS = 5.0
 """How long the power is watched before the work begins, where it can be watched."""
@@ -153,10 +153,15 @@ def _within(times_ms: Sequence[float], number: int, seconds: float) -> int:
 
 
 def meter(told: Telemetry, root: Path = Path("/")) -> str:
-    """Name what measures the module's power: ``INA3221``, ``pmic_read_adc`` (without the 5 V of USB) or ``none``."""
+    """Name what tells the module's power: INA3221, pmic_read_adc (without the 5 V of USB), tegrastats, or none."""
     if told.watts is None:
         return "none"
-    return "pmic_read_adc" if any((root / name).is_file() for name in VCGENCMD) else "INA3221"
+    monitors = numbered(root / "sys/class/hwmon", "hwmon")
+    if any(read(monitor / "name").strip() == "ina3221" for monitor in monitors):
+        return "INA3221"
+    if any(root.glob("sys/bus/i2c/drivers/ina3221x/*/iio:device*")):
+        return "INA3221"
+    return "pmic_read_adc" if any((root / name).is_file() for name in VCGENCMD) else "tegrastats"
 
 
 def slope(points: Sequence[tuple[float, float | None]], scale: float = 1.0) -> float | None:

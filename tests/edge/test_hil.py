@@ -80,6 +80,23 @@ def test_energy_is_not_told_without_a_meter_or_in_too_short_a_run() -> None:
     assert watched(30, 5.0).joules([10.0] * 3000) is None
 
 
+@pytest.mark.parametrize(
+    ("file", "text", "name"),
+    [
+        ("sys/class/hwmon/hwmon3/name", "ina3221\n", "INA3221"),
+        ("sys/bus/i2c/drivers/ina3221x/6-0040/iio:device0/rail_name_0", "POM_5V_IN\n", "INA3221"),
+        ("usr/bin/vcgencmd", "", "pmic_read_adc"),
+        ("usr/bin/tegrastats", "", "tegrastats"),
+    ],
+)
+def test_the_meter_is_named_by_what_the_board_has(tmp_path: Path, file: str, text: str, name: str) -> None:
+    (tmp_path / file).parent.mkdir(parents=True)
+    (tmp_path / file).write_text(text)
+    told = dataclasses.replace(look(), watts=5.0)
+    assert vigil.meter(told, tmp_path) == name
+    assert vigil.meter(dataclasses.replace(told, watts=None), tmp_path) == "none"
+
+
 def test_time_under_a_brake_is_counted() -> None:
     guard = watched(10, None, throttling=Throttling(True, ("throttled",)))  # noqa: FBT003 - as it is declared
     report = guard.report()
