@@ -205,6 +205,40 @@ def steps_list(results: dict[str, Any]) -> str:
     return "\n".join([*rows, "", measured(results), f"Versions: {versions}."])
 
 
+def soak_table(results: dict[str, Any]) -> str:
+    """Return what a long run held, and how old its results were."""
+    growth, goal = results["rss_growth_mb_per_200k"], results["goal_mb_per_200k"]
+    table = [
+        ("frames answered", f"{results['frames']:,} in {results['seconds']:.0f} s", ""),
+        ("growth of resident memory over 200,000 frames", f"{growth:+.2f} MB", f"under {goal:g} MB"),
+        ("resident memory, first and last window", f"{results['rss_mb_first']} MB, {results['rss_mb_last']} MB", ""),
+        ("threads", ", ".join(map(str, results["threads"])), ""),
+        ("open descriptors", ", ".join(map(str, results["descriptors"])), ""),
+        ("age of a result, median", f"{results['age_ms_p50']:.1f} ms", ""),
+        ("age, p99 of the median window", f"{results['age_ms_p99_median_window']:.1f} ms", ""),
+        ("age, p99 of the worst window", f"{results['age_ms_p99_worst_window']:.1f} ms", ""),
+    ]
+    return footprint_table({**results, "rows": [{"what": a, "value": b, "goal": c} for a, b, c in table]})
+
+
+def fault_run_table(results: dict[str, Any]) -> str:
+    """Return what faults were injected into a run on a camera, and how long it took to tell and to recover."""
+    rows = ["| fault | times | told after (median, longest) | results again (median, longest) |", "|---" * 4 + "|"]
+    for name in dict.fromkeys(row["fault"] for row in results["faults"]):
+        found = [row for row in results["faults"] if row["fault"] == name]
+        spread = [
+            f"{sorted(row[key] for row in found)[len(found) // 2]:.1f} s, {max(row[key] for row in found):.1f} s"
+            for key in ("told_after", "back_after")
+        ]
+        rows.append(f"| {name} | {len(found)} | {spread[0]} | {spread[1]} |")
+    age = results["age_ms"]
+    said = f"{results['results']:,} results, {results['dropped']:,} dropped and counted, {results['errors']:,} errors; "
+    said += f"each once and in order: {'yes' if results['in_order_and_once'] else 'no'}; every frame accounted for: "
+    said += f"{'yes' if results['every_index_accounted_for'] else 'no'}; age {age['p50']:.1f} ms median, "
+    said += f"{age['p99']:.1f} ms p99; `promtool check metrics`: {results['promtool']}."
+    return "\n".join([*rows, "", said, "", measured(results)])
+
+
 def measured(results: dict[str, Any]) -> str:
     """Return the line that says where, when and by which command figures were measured."""
     return f"Measured on {results['machine']}, {results['date']}, by `{results['command']}`."
@@ -218,6 +252,8 @@ TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "leaks": ("leaks", leaks_table),
     "medmnist": ("medmnist", medmnist_table),
     "ratios": ("", ratios_table),
+    "soak": ("soak", soak_table),
+    "faults": ("fault_run", fault_run_table),
     "footprint": ("footprint", footprint_table),
     "steps": ("", steps_list),
     "rows": ("", footprint_table),
