@@ -187,7 +187,8 @@ def chart(points: list[tuple[float, float]], top: int, title: str, colour: str) 
         lines.append(f'<line x1="{LEFT}" y1="{y:.1f}" x2="{LEFT + wide}" y2="{y:.1f}" stroke="#ddd"/>')
         lines.append(f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{most_y * share:.3g}</text>')
         x = LEFT + wide * share
-        lines.append(f'<text x="{x:.1f}" y="{top + HIGH - 18}" text-anchor="middle">{int(most_x * share):,}</text>')
+        anchor = "end" if share == 1.0 else "middle"
+        lines.append(f'<text x="{x:.1f}" y="{top + HIGH - 18}" text-anchor="{anchor}">{int(most_x * share):,}</text>')
     curve = " ".join(place(x, y) for x, y in points)
     return [*lines, f'<polyline points="{curve}" fill="none" stroke="{colour}" stroke-width="1.5"/>']
 
