@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What a bundle may cost on a board; a bundle above it is refused by ``bench --board``."""
+    """What a bundle may cost on a board: ``export`` judges its bytes, and ``bench --board`` on the board all else."""
 
     bundle_bytes: int
     """All files of the bundle together."""
@@ -16,16 +16,36 @@ class Budget:
     p50_ms_224: float
     """The same at 224x224."""
     source: str
-    """Where the four figures come from, and whether they were measured or derived."""
+    """Where the medians come from, and whether they were measured or derived."""
+    p99_ms_128: float
+    """Time that one picture of 128x128 in a hundred may exceed, milliseconds."""
+    p99_ms_224: float
+    """The same at 224x224."""
+    p99_source: str
+    """Where these two come from."""
+    size_source: str
+    """Where the bytes come from, those of the files and those of the memory."""
+    watts: float | None
+    """What the whole board may draw while it classifies a camera; None where nothing is known."""
+    watts_source: str
+    """Where it comes from."""
 
     def p50_ms(self, width: int, height: int) -> float:
-        """Return the time allowed for one picture of ``width`` x ``height``.
+        """Return the median time allowed for one picture of ``width`` x ``height``.
 
         Between and beyond the two stated sizes the time is taken as linear in the number of pixels, and never below
         the time at 128x128: a small network's fixed costs do not shrink with the picture.
         """
-        share = (width * height - 128 * 128) / (224 * 224 - 128 * 128)
-        return self.p50_ms_128 + max(0.0, share) * (self.p50_ms_224 - self.p50_ms_128)
+        return _between(self.p50_ms_128, self.p50_ms_224, width * height)
+
+    def p99_ms(self, width: int, height: int) -> float:
+        """Return the time that one picture of ``width`` x ``height`` in a hundred may exceed, as `p50_ms` does."""
+        return _between(self.p99_ms_128, self.p99_ms_224, width * height)
+
+
+def _between(at_128: float, at_224: float, pixels: int) -> float:
+    share = (pixels - 128 * 128) / (224 * 224 - 128 * 128)
+    return at_128 + max(0.0, share) * (at_224 - at_128)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +62,8 @@ class Board:
     """Engines in order of preference; the first that is installed and that the bundle serves is used."""
     precisions: tuple[str, ...]
     """Precisions in order of preference."""
+    threads: int
+    """Threads inside one run of the network that its processor is best asked with (``--threads``)."""
     camera: str
     """Source URI of the camera that the board usually has."""
     budget: Budget | None

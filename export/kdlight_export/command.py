@@ -12,7 +12,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "run", type=Path, metavar="RUN", help="folder of a finished training, or a bundle to build anew"
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="NAME.kdl", help="where the bundle shall stand")
+    parser.add_argument("--out", type=Path, metavar="NAME.kdl", help="where the bundle shall stand")
     parser.add_argument(
         "--data", type=Path, nargs="+", default=[], metavar="DIR", help="of a bundle: the folders it was trained on"
     )
@@ -26,19 +26,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-drop", type=float, default=0.5, metavar="POINTS",
         help="accuracy that INT8 may lose, in points; a class twice as many (0.5)",
     )  # fmt: skip
-    parser.add_argument("--plan", action="store_true", help="tell what would be built and why, and stop")
+    parser.add_argument(
+        "--plan", action="store_true", help="tell what would be built for which boards and why, and stop"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Export, and return the exit code."""
+    from kdlight_edge.errors import UsageError
     from kdlight_export.plan import make_plan
 
     plan = make_plan(args.target, int8=args.int8, max_drop=args.max_drop)
-    for line in plan.reasons:
-        print(line, file=sys.stdout if args.plan else sys.stderr)
     if args.plan:
+        from kdlight_export.targets import facts
+
+        print("\n".join([f"files to try for --target {plan.target}:", *(f"  {line}" for line in plan.reasons)]))
+        print("\n".join(facts(plan.boards)))
         return 0
-    from kdlight_edge.errors import UsageError
+    if args.out is None:
+        raise UsageError("--out NAME.kdl is missing; it says where the bundle shall stand")
+    for line in plan.reasons:
+        print(line, file=sys.stderr)
     from kdlight_export.card import read_card
     from kdlight_export.forge import export
     from kdlight_export.run_from_bundle import card_from_bundle, open_exported, run_from_bundle

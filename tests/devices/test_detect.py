@@ -103,6 +103,17 @@ def test_every_budget_says_that_it_is_derived_and_grows_with_the_picture(board: 
     assert budget.p50_ms_128 < budget.p50_ms(160, 160) < budget.p50_ms(224, 224)
     assert budget.p50_ms(224, 224) == pytest.approx(budget.p50_ms_224)
     assert 0 < budget.bundle_bytes < budget.rss_bytes
+    assert budget.p50_ms(150, 150) < budget.p99_ms(150, 150) < budget.p99_ms_224
+    assert all((budget.p99_source, budget.size_source, budget.watts_source))
+    assert budget.watts is None or 0 < budget.watts < 100
+
+
+@pytest.mark.parametrize("board", BOARDS, ids=lambda board: board.name)
+def test_every_board_says_what_runs_on_it_and_how(board: Board) -> None:
+    assert set(board.engines) <= {"onnxruntime", "openvino", "tensorrt"}
+    assert set(board.precisions) <= {"fp32", "fp16", "int8"}
+    assert "onnxruntime" in board.engines
+    assert board.threads >= 1
 
 
 @pytest.mark.parametrize("board", [board for board in BOARDS if board.budget], ids=lambda board: board.name)
@@ -114,4 +125,6 @@ def test_the_page_about_bench_states_every_budget(board: Board) -> None:
     assert budget is not None
     memory = "1 GB" if budget.rss_bytes == 1_000_000_000 else f"{budget.rss_bytes / 1e6:g} MB"
     times = [f"{budget.p50_ms_128:g} ms", f"{budget.p50_ms_224:g} ms"]
-    assert cells[2:] == [*times, f"{budget.bundle_bytes / 1e6:g} MB", memory]
+    tails = [f"{budget.p99_ms_128:g} ms", f"{budget.p99_ms_224:g} ms"]
+    watts = "-" if budget.watts is None else f"{budget.watts:g} W"
+    assert cells[2:] == [*times, *tails, f"{budget.bundle_bytes / 1e6:g} MB", memory, watts]

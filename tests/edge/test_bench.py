@@ -81,7 +81,10 @@ def check_table(record: dict[str, Any]) -> None:
 def test_a_missed_budget_is_exit_code_3_after_the_figures(
     tiny_bundle: Make, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    strict = dataclasses.replace(raspberry_pi.PI_5, budget=Budget(10, 10, 1e-9, 1e-9, "derived, not measured: a test"))
+    strict = dataclasses.replace(
+        raspberry_pi.PI_5,
+        budget=Budget(10, 10, 1e-9, 1e-9, "derived, not measured: a test", 1e-9, 1e-9, "", "", None, ""),
+    )
     monkeypatch.setattr(boards, "BOARDS", (strict,))
     assert main(["bench", str(tiny_bundle()), "--quick", "--board", "pi-5"]) == 3
     said = capsys.readouterr()

@@ -126,7 +126,7 @@ def test_the_page_for_people_names_the_board_and_its_budget(tmp_path: Path, caps
     lines = "\n".join(doctor._lines(checkup.examine(tmp_path)))
     assert "machine  Raspberry Pi 5 Model B Rev 1.0" in lines
     assert "board    pi-5: Raspberry Pi 5" in lines
-    assert "budget 3 ms at 128 px, 8 ms at 224 px, 2.5 MB of files, 150 MB of memory" in lines
+    assert "budget 3 ms at 128 px, 8 ms at 224 px, 2 MB of files, 150 MB of memory" in lines
 
 
 def test_a_machine_without_figures_has_no_budget(tmp_path: Path) -> None:

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from kdlight_devices.board import Board
+from kdlight_devices.detect import BOARDS
 from kdlight_edge.bundle import open_bundle
 from kdlight_edge.classifier import open_classifier
 from kdlight_edge.cli import main
@@ -139,12 +141,36 @@ def test_something_else_at_the_place_of_the_bundle_is_kept(
     assert (out / "holiday.jpg").read_bytes() == b"mine"
 
 
-def test_the_plan_is_told_without_building_anything(
-    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("board", [board for board in BOARDS if board.budget], ids=lambda board: board.name)
+def test_the_plan_tells_files_and_budget_with_their_reasons_before_there_is_a_run(
+    board: Board, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["export", str(run), "--target", "jetson", "--plan", "--out", str(tmp_path / "wall.kdl")]) == 0
-    assert "onnx fp32" in capsys.readouterr().out
-    assert not (tmp_path / "wall.kdl").exists()
+    assert main(["export", "no-such-run", "--target", board.name, "--plan"]) == 0
+    told = capsys.readouterr().out
+    assert "onnx fp32: ONNX Runtime runs it on every processor" in told
+    assert board.budget is not None
+    for source in (board.budget.source, board.budget.p99_source, board.budget.size_source, board.budget.watts_source):
+        assert source in told
+    assert f"{board.budget.bundle_bytes:,} bytes of files (judged by export)" in told
+    assert f"camera {board.camera}" in told
+
+
+def test_without_a_place_for_the_bundle_nothing_is_exported(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["export", str(run)]) == 2
+    assert "--out NAME.kdl is missing" in last_line(capsys)
+
+
+@pytest.mark.parametrize("target", ["cpu", "rpi"])
+def test_the_bundle_of_a_small_student_is_within_two_megabytes_with_every_file_in_it(
+    run: Path, make_finished: Callable[..., Finished], tmp_path: Path, target: str
+) -> None:
+    finished.save(run, make_finished("small", side=128))
+    out = tmp_path / "wall.kdl"
+    manifest = manifest_of(run, out, "--target", target, "--int8", "on")
+    assert open_bundle(out).bytes <= 2_000_000
+    eight = [artifact for artifact in manifest.artifacts if artifact.precision == "int8"]
+    assert min(artifact.all_bytes for artifact in eight) <= 400_000
+    assert {artifact.file for artifact in manifest.artifacts} >= {"student.onnx", "student.int8.onnx"}
 
 
 def test_nothing_private_travels_in_a_bundle(run: Path, tmp_path: Path) -> None:
