@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kdlight_edge.bundle import Bundle, open_bundle
-from kdlight_edge.decide import Prediction, Settings, decide, refused
+from kdlight_edge.decide import Prediction, Settings, decide, first_log_odds, refused
 from kdlight_edge.dicom.suited import unsuited
 from kdlight_edge.engines import Engine, Outputs, open_told
 from kdlight_edge.errors import ParityError
@@ -20,6 +20,9 @@ from kdlight_edge.frame import Frame
 from kdlight_edge.prepare import prepare
 from kdlight_edge.quality import Quality
 from kdlight_edge.testing import golden_picture
+
+ROUNDED = 1e-4
+"""Slack of golden log-odds, which are written to five places."""
 
 
 class Classifier:
@@ -80,9 +83,11 @@ class Classifier:
             The largest |Δlogit| seen.
 
         Raises:
-            ParityError: it is above the manifest's tolerance: this engine must not serve.
+            ParityError: it is above the manifest's tolerance, or the temperature is not the one that was fitted: this
+                engine must not serve.
         """
         golden, artifact = self.bundle.manifest.golden, self.engine.artifact
+        self._verify_temperature()
         seen = self.outputs(golden_picture(seed) for seed in golden.seeds).logits
         difference = float(np.abs(seen - np.asarray(golden.logits[artifact.file], np.float32)).max())
         allowed = golden.allowed(artifact.file)
@@ -92,6 +97,19 @@ class Classifier:
                 f"{difference:.3g} (allowed {allowed:g}); do not use it here, export the bundle again"
             )
         return difference
+
+    def _verify_temperature(self) -> None:
+        """Calibrate the golden logits as `decide` does and compare with what the export got."""
+        golden, artifact = self.bundle.manifest.golden, self.engine.artifact
+        wanted = golden.log_odds.get(artifact.file)
+        if wanted is None:
+            return  # a bundle that is older than this check
+        found = first_log_odds(golden.logits[artifact.file], artifact.temperature)
+        if not np.allclose(found, wanted, rtol=ROUNDED, atol=ROUNDED):
+            raise ParityError(
+                f"the temperature {artifact.temperature:g} of {artifact.file} does not make the golden log-odds "
+                "of its golden logits; do not use it, export the bundle again"
+            )
 
     def __enter__(self) -> "Classifier":
         return self

@@ -102,6 +102,9 @@ class Golden:
     """Artifact file to logits [len(seeds)][labels]."""
     tolerances: Mapping[str, float] = field(default_factory=dict)
     """Artifact file to its own tolerance where ``tolerance`` is too narrow: 8-bit sums are rounded more coarsely."""
+    log_odds: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    """Artifact file to log(p / (1 - p)) of the probability p that its temperature gives each picture's first label;
+    empty in bundles that are older than this key."""
 
     def allowed(self, file: str) -> float:
         """Return the tolerance of an artifact's file."""

@@ -11,7 +11,7 @@ import numpy as np
 from kdlight_devices.fingerprint import describe, fingerprint
 from kdlight_edge.bundle import Bundle, write_bundle
 from kdlight_edge.classifier import Classifier
-from kdlight_edge.decide import Settings, softmax
+from kdlight_edge.decide import Settings, first_log_odds, softmax
 from kdlight_edge.engines import load
 from kdlight_edge.errors import BudgetExceeded, UsageError
 from kdlight_edge.manifest import SCHEMA_VERSION, Artifact, Budget, Golden, Label, Manifest, Provenance, Trial, Trials
@@ -121,12 +121,14 @@ def _golden(known: Golden, kept: Sequence[Candidate], seen: dict[str, Rows]) -> 
     student's: that is the tolerance of such a file.
     """
     rows = next(iter(known.logits.values()))
+    logits = {one.artifact.file: seen[one.artifact.file] if one.artifact.precision == "int8" else rows for one in kept}
     eight = {one.artifact.file: one.artifact for one in kept if one.artifact.precision == "int8"}
     return Golden(
         GOLDEN_SEEDS,
         GOLDEN_TOLERANCE,
-        {one.artifact.file: seen[one.artifact.file] if one.artifact.file in eight else rows for one in kept},
+        logits,
         {file: max(GOLDEN_TOLERANCE, round(one.max_logit_difference or 0, 4)) for file, one in eight.items()},
+        {one.artifact.file: first_log_odds(logits[one.artifact.file], one.artifact.temperature) for one in kept},
     )
 
 
@@ -152,7 +154,10 @@ def _told(bundle: Bundle, trials: Sequence[Trial], proof: Proof, plan: Plan) -> 
     if here["board"] not in {board.name for board in plan.boards}:
         yield f"times were measured on this machine ({here['board']}), which is no board of --target {plan.target}"
     held_out = len(proof.truth)
-    yield f"{held_out} held-out and {len(proof.batch) - held_out} procedural pictures, from encoded bytes, one thread:"
+    procedural = f"{len(proof.batch) - held_out} procedural pictures ({', '.join(proof.kinds)})"
+    yield f"{held_out} held-out and {procedural}, from encoded bytes, one thread:"
+    if not any("DICOM" in kind for kind in proof.kinds):
+        yield "no DICOM among them: pip install 'kdlight-edge[dicom]' lets scans be part of the proof"
     yield from table(trials)
     for artifact in bundle.manifest.artifacts:
         engine = next(trial.engine for trial in trials if trial.file == artifact.file)

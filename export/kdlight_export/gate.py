@@ -11,9 +11,8 @@ import numpy.typing as npt
 from kdlight_edge.engines import Engine
 from kdlight_edge.manifest import Label, Trial
 from kdlight_export.candidates import Candidate
-from kdlight_export.parity import Parity, complaint
+from kdlight_export.parity import LEAST_PICTURES, Parity, complaint
 from kdlight_export.plan import Plan
-from kdlight_export.refit import LEAST_PICTURES
 
 FASTER = 0.05
 """Share of the time that a file must save to be worth its bytes."""

@@ -4,11 +4,8 @@ import numpy as np
 
 from kdlight_edge.decide import softmax
 from kdlight_edge.manifest import Thresholds
-from kdlight_export.parity import Parity
+from kdlight_export.parity import LEAST_PICTURES, Parity
 from kdlight_train.calibrate import OUTLIER_QUANTILE, fit_acceptance, fit_temperature
-
-LEAST_PICTURES = 100
-"""Held-out pictures below which nothing can be judged or fitted: one picture is then more than a point of accuracy."""
 
 
 def refit(
