@@ -24,6 +24,7 @@ COMMANDS = {
         "kdlight_edge.commands.update",
         "bring a device a new bundle, and undo what fails",
     ),
+    "inspect": ("kdlight_edge.commands.inspect", "tell what each engine really executes of a bundle"),
     "service": ("kdlight_edge.commands.service", "run a camera and a bundle as a systemd service"),
     "fleet": ("kdlight_edge.commands.fleet", "tell how the boards behind an MQTT broker are"),
     "audit": ("kdlight_edge.commands.audit", "tell whether an audit is as it was written"),

@@ -149,10 +149,14 @@ def _outlier(graph: Graph, student: Finished, features: str) -> None:
     """Append `kdlight_train.calibrate.OutlierModel.distance` on the mean feature."""
     model = student.outlier
     size = model.mean.shape[0]
-    pooled = graph.add("Flatten", [graph.add("GlobalAveragePool", [features], "pooled")], "feature", axis=1)
-    centred = graph.add("Sub", [pooled, graph.constant("outlier.mean", model.mean)], "outlier.centred")
-    basis = graph.constant("outlier.basis", model.basis.T)
-    inside = graph.add("MatMul", [centred, basis], "outlier.inside")
+    pooled = graph.add("GlobalAveragePool", [features], "pooled")
+    mean = graph.constant("outlier.mean", model.mean.reshape(1, size, 1, 1))
+    apart = graph.add("Sub", [pooled, mean], "outlier.apart")
+    # A matrix product of one row, as a convolution: OpenVINO's product takes longer than all the rest of the network.
+    basis = graph.constant("outlier.basis", model.basis.reshape(-1, size, 1, 1))
+    found = graph.add("Conv", [apart, basis], "outlier.found", kernel_shape=[1, 1])
+    centred = graph.add("Flatten", [apart], "outlier.centred", axis=1)
+    inside = graph.add("Flatten", [found], "outlier.inside", axis=1)
     scaled = graph.add("Div", [inside, graph.constant("outlier.scale", model.scale)], "outlier.scaled")
     row = graph.add("Unsqueeze", [scaled, graph.constant("outlier.axis", np.array([1], np.int64))], "outlier.row")
     to_centre = graph.add("Sub", [row, graph.constant("outlier.centres", model.centres)], "outlier.to_centre")

@@ -22,6 +22,9 @@ without VNNI, which add pairs there and saturate, give the very same sums."""
 PIXELS = Range(255.0, signed=False)
 """What the network's input spans: its 8-bit numbers are the pixels themselves."""
 
+HALF_WEIGHTS = frozenset({"outlier.found"})
+"""Products whose weights are stored in 16 bits and computed in 32."""
+
 FLOAT_OUTPUTS = frozenset({"cam"})
 """Convolutions that are kept in float: the head is a thousandth of the work, and its rounding goes to the logits."""
 
@@ -88,7 +91,7 @@ class _Rewrite:
         node.input[:] = [self._known.get(name, name) for name in node.input]
         if node.op_type == "Conv" and node.input[0] in self._known.values() and output not in FLOAT_OUTPUTS:
             node.input[1] = self._weight(node.input[1])
-        elif node.op_type == "MatMul":
+        elif output in HALF_WEIGHTS:
             node.input[1] = self._half(node.input[1])
         self.nodes.append(node)
         if output in self._ranges:

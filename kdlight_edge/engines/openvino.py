@@ -2,7 +2,8 @@
 
 import os
 import threading
-from types import TracebackType
+from collections.abc import Mapping
+from types import MappingProxyType, TracebackType
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,8 @@ from kdlight_edge.errors import BundleError
 from kdlight_edge.manifest import Artifact
 
 OUTPUTS = ("logits", "cam", "outlier")
+
+NO_MORE: Mapping[str, Any] = MappingProxyType({})
 
 
 class OpenVinoEngine:
@@ -75,20 +78,38 @@ def load(bundle: Bundle, artifact: Artifact, *, threads: int = 0) -> OpenVinoEng
     Raises:
         BundleError: OpenVINO does not take the file, or its inputs and outputs are not ours.
     """
+    return OpenVinoEngine(compile_for(bundle, artifact, threads=threads), artifact)
+
+
+def compile_for(bundle: Bundle, artifact: Artifact, *, threads: int, more: Mapping[str, Any] = NO_MORE) -> Any:
+    """Return the network compiled for one picture at a time; ``more`` are settings beside the engine's own.
+
+    Raises:
+        BundleError: OpenVINO does not take the file, or its inputs and outputs are not ours.
+    """
     cores = len(os.sched_getaffinity(0))
     threads = threads or cores
     streams = max(1, cores // threads)
-    core = openvino.Core()
     try:
-        model = core.read_model(bundle.file_of(artifact))
-        _check_graph(model, bundle, artifact)
-        spec = bundle.manifest.input
-        model.reshape({"image": [1, spec.height, spec.width, 3]})
-        compiled = core.compile_model(model, "CPU", _settings(streams, threads))
+        model = input_of(bundle, artifact)
+        return openvino.Core().compile_model(model, "CPU", {**_settings(streams, threads), **more})
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1]
         raise BundleError(f"OpenVINO {openvino.__version__} does not take {artifact.file}: {reason}") from error
-    return OpenVinoEngine(compiled, artifact)
+
+
+def input_of(bundle: Bundle, artifact: Artifact) -> Any:
+    """Return the graph that is compiled: the file's, for one picture.
+
+    Raises:
+        BundleError: its inputs and outputs are not ours.
+        RuntimeError: OpenVINO cannot read it.
+    """
+    model = openvino.Core().read_model(bundle.file_of(artifact))
+    _check_graph(model, bundle, artifact)
+    spec = bundle.manifest.input
+    model.reshape({"image": [1, spec.height, spec.width, 3]})
+    return model
 
 
 def _settings(streams: int, threads: int) -> dict[str, Any]:
