@@ -21,9 +21,9 @@ from kdlight_export.candidates import Candidate, candidates
 from kdlight_export.card import CardFile, labels_of
 from kdlight_export.gate import Measured, judge, preference, race, table
 from kdlight_export.onnx_from_student import Finished, costs, onnx_from_student, open_run, reference
-from kdlight_export.parity import Proof, compare, gather, require
+from kdlight_export.parity import LEAST_PICTURES, Proof, compare, gather, require
 from kdlight_export.plan import Plan
-from kdlight_export.refit import LEAST_PICTURES, refit
+from kdlight_export.refit import refit
 from kdlight_export.run_pictures import HELD_OUT, run_pictures
 from kdlight_export.sensitivity import fit_answers
 

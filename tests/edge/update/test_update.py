@@ -141,10 +141,12 @@ def test_a_bundle_that_answers_the_golden_pictures_wrongly_is_refused(
 
 def test_a_bundle_above_the_boards_budget_is_refused(publisher: Publisher, bundle: Bundles, update: Update) -> None:
     publisher.add(bundle("1"))
-    slow = dataclasses.replace(OTHER, budget=BoardBudget(100, 10**10, 1e9, 1e9, "a test"))
+    slow = dataclasses.replace(OTHER, budget=BoardBudget(100, 10**10, 1e9, 1e9, "a test", 1e9, 1e9, "", "", None, ""))
     with pytest.raises(BudgetExceeded, match=r"misses the budget of other: bytes is .*, allowed 100"):
         update(board=slow)
-    roomy = dataclasses.replace(OTHER, budget=BoardBudget(10**9, 10**10, 1e9, 1e9, "a test"))
+    roomy = dataclasses.replace(
+        OTHER, budget=BoardBudget(10**9, 10**10, 1e9, 1e9, "a test", 1e9, 1e9, "", "", None, "")
+    )
     assert update(board=roomy) is not None
 
 
