@@ -85,7 +85,16 @@ def build(folder: Path, arch: str, args: argparse.Namespace) -> Path:
             program = path.parent.name in {"bin", "DEBIAN"} and path.stat().st_mode & 0o100
             path.chmod(0o755 if path.is_dir() or program else 0o644)
     (tree / "etc/kdlight-edge/kdlight-edge.env").chmod(0o600)  # a camera's address may hold a password
-    ask("dpkg-deb", "--root-owner-group", "-Zzstd", "--build", str(tree), str(file), SOURCE_DATE_EPOCH=str(changed()))
+    ask(
+        "dpkg-deb",
+        "--root-owner-group",
+        "-Zxz",
+        "-z3",
+        "--build",
+        str(tree),
+        str(file),
+        SOURCE_DATE_EPOCH=str(changed()),
+    )
     return file
 
 

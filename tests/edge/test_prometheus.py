@@ -116,6 +116,19 @@ def test_a_camera_that_is_silent_is_down_and_a_folder_is_well() -> None:
         metrics.close()
 
 
+def test_a_board_that_is_held_back_says_so_and_one_that_is_not_says_nothing() -> None:
+    origin: dict[str, object] = {**ORIGIN, "throttled": None, "fps_limit": None}
+    metrics = Metrics(("127.0.0.1", 0), Camera([]), origin, stall_timeout=5.0)
+    try:
+        assert "kdlight_fps_limit" not in metrics.page()
+        assert "kdlight_throttled" not in metrics.page()
+        origin |= {"throttled": True, "fps_limit": 19.5}
+        assert "\nkdlight_throttled 1" in metrics.page()
+        assert "\nkdlight_fps_limit 19.5" in metrics.page()
+    finally:
+        metrics.close()
+
+
 def test_other_paths_and_methods_are_refused(metrics: Metrics) -> None:
     assert get(metrics, "/../../etc/passwd")[0] == 404
     with socket.create_connection(("127.0.0.1", metrics.port), 10) as client:
