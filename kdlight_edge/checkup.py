@@ -24,6 +24,7 @@ PURPOSE = {
     "mqtt": "infer --mqtt",
     "update": "update, bundle sign",
     "dicom": "infer on scans",
+    "survey": "infer --tiles on orthomosaics (TIFF)",
     "export": "export",
     "train": "train",
 }

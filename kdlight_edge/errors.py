@@ -88,6 +88,7 @@ EXTRA_OF_PACKAGE = {
     "onnx": "export",
     "torch": "train",
     "torchvision": "train",
+    "tifffile": "survey",
     "tomli": "runtime",
     "paho": "mqtt",
     "tuf": "update",

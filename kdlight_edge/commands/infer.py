@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kdlight_edge import config
-from kdlight_edge.commands import outlets
+from kdlight_edge.commands import outlets, tiles
 from kdlight_edge.errors import KDLightError, UsageError
 
 if TYPE_CHECKING:
@@ -83,6 +83,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--retries", type=int, metavar="N", help="attempts to reopen a lost camera (default: for ever)")
     parser.add_argument("--await-camera", action="store_true", help="wait for a camera that is not there at the start")
+    tiles.add_arguments(parser)
     outlets.add_arguments(parser)
     config.add_arguments(parser)
 
@@ -93,6 +94,8 @@ def run(args: argparse.Namespace) -> int:
     if args.print_config:
         print(args.print_config)
         return 0
+    if args.tiles is not None:
+        return tiles.run(args, _model(args.model))
     from kdlight_edge.commands.outcome import tell
     from kdlight_edge.commands.tenant import open_tenant
     from kdlight_edge.progress import Progress
@@ -181,6 +184,7 @@ def _check(args: argparse.Namespace) -> None:
         raise UsageError(f"--max-fps {args.max_fps:g} is not a rate; give frames a second above 0")
     if args.vote is not None and args.vote > 60:  # noqa: PLR2004 - a bound on what is remembered
         raise UsageError(f"--vote {args.vote:g} looks back too far; give 60 seconds or less")
+    tiles.check(args)
     outlets.check(args)
 
 

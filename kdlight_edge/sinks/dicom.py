@@ -18,10 +18,10 @@ from kdlight_edge.dicom.answer import Author, capture, report
 from kdlight_edge.dicom.scan import CAUTION
 from kdlight_edge.dicom.send import Sender
 from kdlight_edge.errors import KDLightError
+from kdlight_edge.evidence import evidence, glow, shown_class
 from kdlight_edge.frame import Frame
 from kdlight_edge.prepare import prepare_input
 from kdlight_edge.sinks import ink
-from kdlight_edge.sinks.sheet import glow
 
 SMALLEST, LARGEST = 512, 1024
 """Sides of the picture in pixels: words fit on it, and it stays small beside a scan."""
@@ -153,14 +153,12 @@ class DicomAnswers:
 
     def _heat(self, prediction: Prediction, frame: Frame, size: tuple[int, int]) -> npt.NDArray[np.float32]:
         """Return where the picture speaks for the class that matters, else for its label, float32 [h, w] of 0 to 1."""
-        labels = [label.id for label in self._classifier.bundle.manifest.labels]
+        labels = self._classifier.bundle.manifest.labels
         cam = self._classifier.outputs([frame.image], cam=True).cam
         if cam is None:
             return np.zeros(size[::-1], np.float32)
-        first = next((i for i, label in enumerate(labels) if label in self._positive), None)
-        shown = labels.index(prediction.label or labels[0])
-        shown = shown if labels[shown] in self._positive or first is None else first
-        plane = cam[0, shown] - np.delete(cam[0], shown, axis=0).mean(axis=0)
+        first = next((i for i, label in enumerate(labels) if label.id == prediction.label), 0)
+        plane = evidence(cam[0], shown_class(labels, first))
         grown = cv2.resize(plane, size, interpolation=cv2.INTER_LINEAR)
         heat: npt.NDArray[np.float32] = np.clip(grown / max(float(grown.max()), 1e-6), 0, 1).astype(np.float32)
         return heat

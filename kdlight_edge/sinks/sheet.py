@@ -5,7 +5,6 @@ import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -14,6 +13,7 @@ import numpy.typing as npt
 from kdlight_edge.classifier import Classifier
 from kdlight_edge.decide import Prediction
 from kdlight_edge.errors import KDLightError, UsageError
+from kdlight_edge.evidence import evidence, glow, shown_class
 from kdlight_edge.frame import Frame
 from kdlight_edge.prepare import prepare, prepare_input
 from kdlight_edge.sinks import ink
@@ -126,18 +126,16 @@ class Sheet:
     def _heat(self, tiles: list[Tile]) -> list[Map]:
         """Return for each picture where it speaks for the class shown, float32 [TILE, TILE], 0 to 1 on one scale."""
         labels = self._classifier.bundle.manifest.labels
-        positive = [i for i, label in enumerate(labels) if label.positive]
         cam = self._classifier.engine.run(np.stack([tile.batch for tile in tiles]), cam=True).cam
         if cam is None:
             return [np.zeros((TILE, TILE), np.float32)] * len(tiles)
         maps = []
         for tile, planes in zip(tiles, cam, strict=True):
             first = next(i for i, label in enumerate(labels) if label.id == tile.prediction.label)
-            shown = first if first in positive or not positive else positive[0]
-            others = np.delete(planes, shown, axis=0).mean(axis=0)
-            maps.append(cv2.resize(planes[shown] - others, (TILE, TILE), interpolation=cv2.INTER_CUBIC))
-        evidence = np.concatenate([plane[plane > 0] for plane in maps])
-        strong = float(np.percentile(evidence, 97)) if evidence.size else 1.0
+            spoken = evidence(planes, shown_class(labels, first))
+            maps.append(cv2.resize(spoken, (TILE, TILE), interpolation=cv2.INTER_CUBIC))
+        lit = np.concatenate([plane[plane > 0] for plane in maps])
+        strong = float(np.percentile(lit, 97)) if lit.size else 1.0
         return [np.clip(plane / max(strong, 1e-6), 0, 1).astype(np.float32) for plane in maps]
 
     def _draw_card(self, sheet: ink.Picture, left: int, top: int, tile: Tile, heat: Map) -> None:
@@ -199,11 +197,3 @@ class Sheet:
     def _colour(self, prediction: Prediction) -> ink.Colour:
         positive = {label.id for label in self._classifier.bundle.manifest.labels if label.positive}
         return ink.DECISIONS.get(prediction.decision, ink.POSITIVE if prediction.label in positive else ink.NEGATIVE)
-
-
-def glow(picture: ink.Picture, heat: Map) -> npt.NDArray[np.float32]:
-    """Lay a heat map, float32 [h, w] of 0 to 1, over a picture: clear, then amber, then red. Float32 [h, w, 3]."""
-    share = heat[..., np.newaxis]
-    amber, red = np.array((255, 196, 64), np.float32), np.array((255, 48, 40), np.float32)
-    result: Any = picture * (1 - 0.55 * share) + (amber * (1 - share) + red * share) * (0.55 * share)
-    return result  # type: ignore[no-any-return]

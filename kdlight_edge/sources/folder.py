@@ -65,6 +65,10 @@ class Folder:
         """Decode JPEG from now on at a part of its size where ``choose`` allows it; see `Frame.full`."""
         self._choose = choose
 
+    def paths(self) -> list[Path]:
+        """Return where the pictures are, in order, without reading any."""
+        return [Path(self.root, below) if below else Path(self.root) for below, _ in self._entries]
+
     def __len__(self) -> int:
         return len(self._entries)
 

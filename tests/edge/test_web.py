@@ -19,13 +19,13 @@ from kdlight_edge.classifier import open_classifier
 from kdlight_edge.cli import main
 from kdlight_edge.decide import Prediction
 from kdlight_edge.errors import KDLightError, UsageError
+from kdlight_edge.evidence import place
 from kdlight_edge.frame import Frame, Moment
 from kdlight_edge.manifest import Input
 from kdlight_edge.sinks.web import PANELS, Web
 from kdlight_edge.testing import FakeSource
 from kdlight_edge.web.door import TOKEN, Door, door_of
 from kdlight_edge.web.server import CONNECTIONS, HEADER_BYTES
-from kdlight_edge.web.view import place
 from tests.edge.browser import browser
 
 SECRET = "correct-horse-battery"  # noqa: S105 - of the tests

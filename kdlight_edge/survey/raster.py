@@ -1,0 +1,82 @@
+"""A picture of any size, given by rows: what fits is decoded once, an orthomosaic is read strip by strip."""
+
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from kdlight_edge.errors import DataError
+from kdlight_edge.picture import read_picture
+from kdlight_edge.survey.georef import Georeference, from_world_file
+
+
+class Raster(Protocol):
+    """An opened picture."""
+
+    width: int
+    height: int
+    georeference: Georeference | None
+    unplaced: str
+    """Why a georeference that is there cannot be used; empty where nothing is wrong."""
+
+    def rows(self, top: int, bottom: int) -> npt.NDArray[np.uint8]:
+        """Return rows ``top`` to ``bottom``, uint8 [bottom - top, width, 3] RGB, not to be written to.
+
+        Asked from the top down; a row may be asked for again in the next call, not later.
+
+        Raises:
+            DataError: they cannot be read.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of the file."""
+        ...
+
+
+class Whole:
+    """A picture that was decoded at once."""
+
+    def __init__(self, image: npt.NDArray[np.uint8], georeference: Georeference | None, unplaced: str) -> None:
+        self._image = image
+        self.height, self.width = image.shape[:2]
+        self.georeference, self.unplaced = georeference, unplaced
+
+    def rows(self, top: int, bottom: int) -> npt.NDArray[np.uint8]:
+        """Return a view."""
+        return self._image[top:bottom]
+
+    def close(self) -> None:
+        """Nothing is held but memory."""
+
+
+def open_raster(path: Path, epsg: int | None = None) -> Raster:
+    """Open a JPEG, PNG, BMP, WebP or TIFF file.
+
+    Args:
+        path: of the file.
+        epsg: the system of a georeference that does not name its own.
+
+    Raises:
+        DataError: it is not a whole picture, or too large to be decoded at once and no TIFF.
+        ModuleNotFoundError: a TIFF, and the packages of ``[survey]`` are not installed.
+    """
+    georeference, unplaced = from_world_file(path, epsg)
+    if _is_tiff(path):
+        from kdlight_edge.survey.tiff import TiffRaster
+
+        raster: Any = TiffRaster(path, epsg)
+        if raster.georeference is None and (georeference or unplaced):
+            raster.georeference, raster.unplaced = georeference, unplaced
+        opened: Raster = raster
+        return opened
+    return Whole(read_picture(path), georeference, unplaced)
+
+
+def _is_tiff(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(4) in {b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"}
+    except OSError as error:
+        raise DataError(f"cannot be opened: {error.strerror}") from error

@@ -1,0 +1,118 @@
+"""What an inspection leaves behind: a table, a map, JSON lines, overlays and one page that needs no network."""
+
+import contextlib
+import csv
+import io
+import json
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+import numpy.typing as npt
+
+from kdlight_edge.errors import KDLightError
+from kdlight_edge.manifest import Manifest
+from kdlight_edge.survey.geojson import features_of
+from kdlight_edge.survey.judge import Survey
+from kdlight_edge.survey.page import Page
+from kdlight_edge.survey.paint import heat_png, jpeg
+from kdlight_edge.survey.record import COLUMNS, Surface, to_record, to_rows
+
+
+class Report:
+    """Takes surfaces one by one and holds little of each."""
+
+    def __init__(self, origin: Mapping[str, Any], manifest: Manifest, folder: Path | None) -> None:
+        self._origin, self._folder = origin, folder
+        self._page = Page(origin, {label.id: label.text for label in manifest.labels}) if folder else None
+        self._lines: list[TextIO] = []
+        self._tables: list[TextIO] = []
+        self._maps: list[TextIO] = []
+        self._count = 0
+
+    def open(self, files: contextlib.ExitStack, table: str | None, geojson: str | None) -> None:
+        """Open what is written as it comes; a map is whole only once it is closed."""
+        if self._folder is not None:
+            (self._folder / "pictures").mkdir(parents=True, exist_ok=True)
+            self._lines.append(_file(files, self._folder / "surfaces.jsonl"))
+        for name, given, files_of in (("csv", table, self._tables), ("geojson", geojson, self._maps)):
+            paths = [self._folder / f"surfaces.{name}"] if self._folder is not None else []
+            files_of += [_file(files, path) for path in [*paths, *([Path(given)] if given else [])]]
+        for file in self._tables:
+            file.write(_row(COLUMNS))
+        for file in self._maps:
+            file.write('{"type": "FeatureCollection", "features": [')
+
+    def add(self, surface: Surface, picture: npt.NDArray[np.uint8] | None) -> None:
+        """Write one surface; ``picture`` is its overlay, uint8 [h, w, 3] RGB."""
+        for file in self._lines:
+            file.write(json.dumps(to_record(surface, self._origin)) + "\n")
+            file.flush()
+        for file in self._tables:
+            file.write("".join(_row(row) for row in to_rows(surface)))
+            file.flush()
+        features = [json.dumps(feature) for feature in features_of(surface, self._origin)] if self._maps else []
+        for file in self._maps:
+            file.write((",\n" if self._count else "\n") + ",\n".join(features))
+        self._count += 1
+        if self._folder is not None and self._page is not None:
+            shown = ""
+            if picture is not None:
+                shown = f"pictures/{self._count:05}.jpg"
+                (self._folder / shown).write_bytes(jpeg(picture))
+            if surface.survey is not None:
+                self._heat(self._folder, surface.survey)
+            self._page.add(surface, shown)
+
+    def _heat(self, folder: Path, survey: Survey) -> None:
+        for label, plane in zip(survey.classes, survey.chances, strict=True):
+            name = re.sub(r"[^A-Za-z0-9_-]", "_", label)
+            (folder / "pictures" / f"{self._count:05}-{name}.png").write_bytes(heat_png(plane))
+
+    def finish(self) -> None:
+        """Close the maps and write the page."""
+        for file in self._maps:
+            file.write("\n]}\n")
+        if self._folder is not None and self._page is not None:
+            (self._folder / "index.html").write_text(self._page.html(), encoding="utf-8")
+
+
+@contextlib.contextmanager
+def open_report(
+    folder: str | None, table: str | None, geojson: str | None, origin: Mapping[str, Any], manifest: Manifest
+) -> Iterator[Report]:
+    """Give a report that is finished at the end, also of a run that was stopped.
+
+    Args:
+        folder: for everything, made if need be; None for none.
+        table: CSV file; None for none beside that of the folder.
+        geojson: the same.
+        origin: what is the same for every line of the run (`Classifier.origin`).
+        manifest: of the bundle.
+
+    Raises:
+        KDLightError: it cannot be written.
+    """
+    report = Report(origin, manifest, Path(folder) if folder else None)
+    with contextlib.ExitStack() as files:
+        try:
+            report.open(files, table, geojson)
+            yield report
+            report.finish()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            name = f" {error.filename}" if error.filename else ""
+            raise KDLightError(f"the report{name} cannot be written: {error.strerror}; choose another place") from error
+
+
+def _file(files: contextlib.ExitStack, path: Path) -> TextIO:
+    return files.enter_context(path.open("w", encoding="utf-8"))
+
+
+def _row(values: tuple[object, ...]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow(values)
+    return text.getvalue()

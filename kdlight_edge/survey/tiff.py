@@ -1,0 +1,196 @@
+"""A TIFF or BigTIFF read strip by strip or tile by tile, by tifffile: only the rows asked for are in memory."""
+
+import logging
+import math
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tifffile
+
+from kdlight_edge.errors import DataError
+from kdlight_edge.survey.georef import Georeference, from_tags
+
+MAX_SIDE = 1_000_000
+"""Pixels of a side at most."""
+
+MAX_SEGMENT = 128 << 20
+"""Bytes of a strip or tile, unpacked, at most: a file that wants more at once is refused before it gets them."""
+
+MAX_ROW = 256 << 20
+"""Bytes of a row of strips or tiles over the whole width, as RGB, at most."""
+
+# What tifffile has to say about a damaged file is told once, by us.
+logging.getLogger("tifffile").setLevel(logging.CRITICAL + 1)
+
+_PHOTOMETRIC = {0: "white is zero", 1: "black is zero", 2: "RGB", 3: "palette", 6: "YCbCr"}
+
+_FAULTS = (tifffile.TiffFileError, ValueError, NotImplementedError, RuntimeError, struct.error, IndexError, KeyError,
+           OSError, TypeError, OverflowError, MemoryError, ZeroDivisionError, AttributeError)  # fmt: skip
+"""What tifffile and its codecs raise for damaged files."""
+
+
+class TiffRaster:
+    """The first picture of a file; of the others (masks, reduced copies) nothing is read."""
+
+    def __init__(self, path: Path, epsg: int | None = None) -> None:
+        """Open it and check that what its header promises is there.
+
+        Raises:
+            DataError: it is not a whole TIFF file, or of a kind that is not read here.
+        """
+        try:
+            self._file: Any = tifffile.TiffFile(path)
+        except _FAULTS as error:
+            raise DataError(f"damaged TIFF file: {_said(error)}") from error
+        try:
+            page: Any = self._file.pages[0]
+            self._page = page
+            self.width, self.height = int(page.imagewidth), int(page.imagelength)
+            _check(page, path.stat().st_size)
+            self.georeference, self.unplaced = _georeference(page, epsg)
+        except DataError:
+            self._file.close()
+            raise
+        except _FAULTS as error:
+            self._file.close()
+            raise DataError(f"damaged TIFF file: {_said(error)}") from error
+        self._tall = int(page.tilelength if page.is_tiled else min(page.rowsperstrip, self.height))
+        self._columns = math.ceil(self.width / page.tilewidth) if page.is_tiled else 1
+        self._blocks: dict[int, npt.NDArray[np.uint8]] = {}
+        self._samples = int(page.samplesperpixel)
+        self._alpha = self._samples in {2, 4} and self._samples > (1 if page.photometric in {0, 1, 3} else 3)
+
+    def rows(self, top: int, bottom: int) -> npt.NDArray[np.uint8]:
+        """Return rows as `Raster` says; what lies above them is let go."""
+        for number in [number for number in self._blocks if (number + 1) * self._tall <= top]:
+            del self._blocks[number]
+        result = np.empty((bottom - top, self.width, 3), np.uint8)
+        for number in range(top // self._tall, (bottom - 1) // self._tall + 1):
+            if number not in self._blocks:
+                self._blocks[number] = self._block(number)
+            start = number * self._tall
+            first, last = max(top, start), min(bottom, start + self._tall)
+            result[first - top : last - top] = self._blocks[number][first - start : last - start]
+            if last == start + self._tall and number * self._tall < top:
+                del self._blocks[number]
+        return result
+
+    def _block(self, number: int) -> npt.NDArray[np.uint8]:
+        """Return a row of strips or tiles as RGB, uint8 [rows, width, 3]."""
+        tall = min(self._tall, self.height - number * self._tall)
+        block = np.zeros((tall, self.width, 3), np.uint8)
+        wide = self.width if self._columns == 1 else int(self._page.tilewidth)
+        for column in range(self._columns):
+            left = column * wide
+            part = self._segment(number * self._columns + column)
+            if part is not None:
+                across = min(wide, self.width - left)
+                if part.shape[0] < tall or part.shape[1] < across:
+                    raise DataError(f"damaged TIFF file: strip or tile {number} is smaller than its header says")
+                block[:, left : left + across] = part[:tall, :across]
+        return block
+
+    def _segment(self, index: int) -> npt.NDArray[np.uint8] | None:
+        """Return one strip or tile as RGB; None where the file leaves it out (nothing was seen there)."""
+        page = self._page
+        planes = [index]
+        if page.planarconfig == 2 and self._samples > 1:  # noqa: PLR2004 - each colour in strips of its own
+            each = len(page.dataoffsets) // self._samples
+            planes = [index + each * sample for sample in range(self._samples)]
+        parts = []
+        for plane in planes:
+            offset, count = page.dataoffsets[plane], page.databytecounts[plane]
+            if not count:
+                return None
+            try:
+                self._file.filehandle.seek(offset)
+                data = self._file.filehandle.read(count)
+                decoded, _, shape = page.decode(data, plane, jpegtables=page.jpegtables, jpegheader=page.jpegheader)
+            except _FAULTS as error:
+                raise DataError(f"damaged TIFF file: strip or tile {plane}: {_said(error)}") from error
+            if decoded is None:
+                return None
+            parts.append(decoded.reshape(decoded.shape[1:])[: shape[1], : shape[2]])
+        return self._rgb(np.concatenate(parts, axis=2) if len(parts) > 1 else parts[0])
+
+    def _rgb(self, part: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+        """Bring samples of 8 or 16 bits to RGB of 8; what is transparent becomes black, as where nothing was seen."""
+        if part.dtype == np.uint16 and self._page.photometric != 3:  # noqa: PLR2004 - a palette's are indexes
+            part = ((part.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
+        if self._page.photometric == 0:
+            part = 255 - part
+        if self._page.photometric == 3:  # noqa: PLR2004 - palette
+            table = np.asarray(self._page.colormap).T >> 8
+            return np.ascontiguousarray(table[part[..., 0]].astype(np.uint8))
+        colour = part[..., :3] if part.shape[2] >= 3 else np.repeat(part[..., :1], 3, axis=2)  # noqa: PLR2004 - grey
+        if self._alpha:
+            colour = np.where(part[..., -1:] < 128, 0, colour)  # noqa: PLR2004 - half transparent
+        return np.ascontiguousarray(colour)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._blocks.clear()
+        self._file.close()
+
+
+def _check(page: Any, size: int) -> None:
+    """Refuse what cannot be read, before anything is unpacked."""
+    width, height = int(page.imagewidth), int(page.imagelength)
+    if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE):
+        raise DataError(f"damaged TIFF file: {width}x{height} pixels are not 1 to {MAX_SIDE:,} a side")
+    kind = str(page.dtype)
+    if page.photometric not in _PHOTOMETRIC or kind not in {"uint8", "uint16"} or page.samplesperpixel > 16:  # noqa: PLR2004
+        raise DataError(
+            f"a TIFF of {kind} samples, photometric {int(page.photometric)}; save it as RGB or grey of 8 or 16 bits"
+        )
+    orientation = page.tags.get(274)
+    if orientation is not None and orientation.value not in {0, 1}:
+        raise DataError(f"a TIFF that lies on its side (orientation {int(orientation.value)}); save it upright")
+    tall, wide = (page.tilelength, page.tilewidth) if page.is_tiled else (min(page.rowsperstrip, height), width)
+    if tall < 1 or wide < 1:
+        raise DataError("damaged TIFF file: its strips have no rows")
+    samples = page.samplesperpixel if page.planarconfig == 1 else 1
+    segment = tall * wide * samples * page.dtype.itemsize
+    if segment > MAX_SEGMENT or tall * width * 3 > MAX_ROW:
+        raise DataError(
+            f"strips or tiles of {segment / 1e6:,.0f} MB are more than {MAX_SEGMENT / 1e6:,.0f} MB; "
+            "save it with smaller ones (gdal_translate -co TILED=YES)"
+        )
+    count = math.ceil(height / tall) * math.ceil(width / wide) * (page.samplesperpixel if samples == 1 else 1)
+    _check_segments(page, count, size)
+
+
+def _check_segments(page: Any, count: int, size: int) -> None:
+    offsets, lengths = page.dataoffsets, page.databytecounts
+    if len(offsets) < count or len(lengths) < count:
+        raise DataError(
+            f"damaged TIFF file: {page.imagewidth}x{page.imagelength} pixels need {count:,} strips or tiles, "
+            f"it has {min(len(offsets), len(lengths)):,}"
+        )
+    lost = sum(offset + length > size for offset, length in zip(offsets, lengths, strict=False))
+    if lost:
+        raise DataError(f"truncated TIFF file: {lost:,} of {count:,} strips or tiles lie behind its end")
+
+
+def _georeference(page: Any, epsg: int | None) -> tuple[Georeference | None, str]:
+    def numbers(tag: int) -> list[float] | None:
+        found = page.tags.get(tag)
+        return None if found is None else [float(value) for value in np.atleast_1d(found.value)]
+
+    keys: dict[int, int] = {}
+    directory = [int(value) for value in numbers(34735) or ()]
+    for at in range(4, len(directory) - 3, 4):
+        key, where, _, value = directory[at : at + 4]
+        if not where:
+            keys[key] = value
+    try:
+        return from_tags(numbers(33550), numbers(33922), numbers(34264), keys, epsg)
+    except (ValueError, TypeError, ArithmeticError):
+        return None, "its georeference is damaged"
+
+
+def _said(error: BaseException) -> str:
+    return " ".join(str(error).split())[:160] or type(error).__name__

@@ -1,0 +1,394 @@
+"""Surfaces larger than the network's input, from a file on the disk to the page of the inspection."""
+
+import csv
+import json
+import re
+import shutil
+import struct
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import tifffile
+from PIL import ExifTags, Image, TiffImagePlugin
+
+from kdlight_edge.cli import main
+from kdlight_edge.errors import DataError
+from kdlight_edge.picture import read_picture
+from kdlight_edge.surface import render
+from kdlight_edge.survey.exif import Taken, read_taken, taken_of
+from kdlight_edge.survey.raster import open_raster
+from tests.edge.browser import browser
+
+MODEL = str(Path(__file__).resolve().parents[2] / "models" / "surface-crack.kdl")
+
+Pixels = npt.NDArray[np.uint8]
+
+
+@pytest.fixture(scope="module")
+def wall() -> Pixels:
+    """Return concrete with a crack from top to bottom, as a camera near it sees it."""
+    return render("concrete", 5, (1400, 1100), view=900, crack_at=0.42).image
+
+
+def exif(sign: str = "N", east: str = "E", **more: Any) -> Image.Exif:
+    def fraction(value: int, below: int = 1) -> TiffImagePlugin.IFDRational:
+        return TiffImagePlugin.IFDRational(value, below)
+
+    note = Image.Exif()
+    note.get_ifd(ExifTags.IFD.Exif).update({0x9003: "2026:05:04 14:30:00", **more.get("exif", {})})
+    note.get_ifd(ExifTags.IFD.GPSInfo).update({
+        1: sign, 2: (fraction(47), fraction(30), fraction(3600, 100)), 3: east,
+        4: (fraction(8), fraction(15), fraction(0)), 5: b"\0", 6: fraction(4321, 10),
+        7: (fraction(12), fraction(30), fraction(1)), 29: "2026:05:04", **more.get("gps", {}),
+    })  # fmt: skip
+    return note
+
+
+def save(path: Path, image: Pixels, note: Image.Exif | None = None) -> Path:
+    more: dict[str, Any] = {} if note is None else {"exif": note.tobytes()}
+    Image.fromarray(image).save(path, quality=92, **more)
+    return path
+
+
+def tiles(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, list[dict[str, Any]], str]:
+    code = main(["infer", "--model", MODEL, "--json", "--tiles", "128", *words])
+    said = capsys.readouterr()
+    return code, [json.loads(line) for line in said.out.splitlines()], said.err
+
+
+def test_a_crack_is_found_where_it_is_and_the_rest_is_clean(
+    wall: Pixels, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = save(tmp_path / "wall.jpg", wall)
+    code, (line,), _ = tiles(capsys, "--source", str(path), "--tiles", "256", "--mm-per-pixel", "0.5")
+    assert (code, line["schema"], line["width"], line["height"]) == (0, "kdlight-edge/surface/1", 1400, 1100)
+    found = [[letter == "1" for letter in row] for row in line["tiles"]["letters"]]
+    assert all(any(row) for row in found)
+    (finding,) = line["findings"]
+    assert 10 < finding["coverage_percent"] < 60
+    assert finding["longest_run"]["tiles"] >= line["tiles"]["rows"]
+    assert finding["longest_run"]["mm"] == pytest.approx(finding["longest_run"]["pixels"] / 2, abs=0.5)
+    chances = line["tiles"]["probability"]["crack"]
+    assert [len(row) for row in chances] == [line["tiles"]["columns"]] * line["tiles"]["rows"]
+
+
+def test_the_answers_do_not_hang_on_the_number_of_workers(
+    wall: Pixels, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = save(tmp_path / "wall.png", wall)
+    lines = [tiles(capsys, "--source", str(path), "--threads", count)[1][0] for count in ("1", "3")]
+    for line in lines:
+        del line["seconds"]
+    assert lines[0] == lines[1]
+
+
+def test_bands_are_the_users_own(wall: Pixels, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = save(tmp_path / "wall.jpg", wall)
+    bands = [tiles(capsys, "--source", str(path), "--bands", text)[1][0]["band"] for text in ("99", "0.1,0.2,99")]
+    assert bands == [0, 2]
+
+
+def test_what_cannot_be_judged_is_skipped_with_its_reason(
+    wall: Pixels, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spoilt = wall[:1024, :1280].copy()
+    spoilt[:256, :256] = 0
+    spoilt[:256, 256:512] = 255
+    spoilt[:256, 512:768] = 140
+    spoilt[:256, 768:1024] = (spoilt[:256, 768:1024] / 40 + 4).astype(np.uint8)
+    spoilt[:256, 1024:] = np.linspace(40, 220, 256).astype(np.uint8)[np.newaxis, :, np.newaxis]
+    path = save(tmp_path / "wall.png", spoilt)
+    _, (line,), _ = tiles(capsys, "--source", str(path), "--tiles", "256", "--overlap", "0")
+    assert line["tiles"]["letters"][0] == "ewedb"
+    assert line["tiles"]["skipped"] == {"empty": 2, "over-exposed": 1, "dark": 1, "blurred": 1}
+    assert line["judged_percent"] == pytest.approx(75.0)
+    assert line["tiles"]["probability"]["crack"][0] == [None] * 5
+
+
+def test_a_surface_of_which_nothing_can_be_judged_has_no_coverage_and_no_band(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = save(tmp_path / "night.png", np.zeros((300, 400, 3), np.uint8))
+    code, (line,), _ = tiles(capsys, "--source", str(path), "--report", str(tmp_path / "out"))
+    assert (code, line["coverage_percent"], line["band"], line["judged_percent"]) == (0, None, None, 0.0)
+    assert "Not judged (1)" in (tmp_path / "out" / "index.html").read_text()
+
+
+def test_a_tile_larger_than_the_picture_is_one_tile(
+    wall: Pixels, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = save(tmp_path / "wall.jpg", wall[:200, :300])
+    _, (line,), _ = tiles(capsys, "--source", str(path), "--tiles", "5000")
+    assert (line["tiles"]["count"], line["tiles"]["width"], line["tiles"]["height"]) == (1, 300, 200)
+
+
+@pytest.mark.parametrize(
+    ("sign", "east", "place"), [("N", "E", (47.51, 8.25)), ("S", "E", (-47.51, 8.25)), ("S", "W", (-47.51, -8.25))]
+)
+@pytest.mark.parametrize("ending", [".jpg", ".png", ".webp", ".tif"])
+def test_time_and_place_of_a_camera_are_read(
+    ending: str, sign: str, east: str, place: tuple[float, float], tmp_path: Path
+) -> None:
+    image = np.zeros((8, 8, 3), np.uint8)
+    taken = read_taken(save(tmp_path / f"a{ending}", image, exif(sign, east)))
+    assert (taken.latitude, taken.longitude, taken.altitude) == (*place, 432.1)
+    assert (taken.local, taken.utc, taken.note) == ("2026-05-04T14:30:00", "2026-05-04T12:30:01Z", "")
+
+
+def test_the_offset_of_a_clock_and_a_place_below_the_sea_are_understood(tmp_path: Path) -> None:
+    note = exif(exif={0x9011: "+02:00"}, gps={5: b"\1"})
+    taken = read_taken(save(tmp_path / "a.jpg", np.zeros((8, 8, 3), np.uint8), note))
+    assert (taken.local, taken.utc) == ("2026-05-04T14:30:00+02:00", "2026-05-04T12:30:00Z")
+    assert taken.altitude == -432.1
+
+
+def test_a_picture_without_a_note_has_none_and_a_broken_one_is_told(tmp_path: Path) -> None:
+    image = np.zeros((8, 8, 3), np.uint8)
+    assert read_taken(save(tmp_path / "a.jpg", image)) == Taken()
+    zero = TiffImagePlugin.IFDRational(0, 0)
+    broken = read_taken(save(tmp_path / "b.jpg", image, exif(gps={2: (zero, zero, zero)}, exif={0x9003: "yesterday"})))
+    assert (broken.latitude, broken.local) == (None, None)
+    assert "place" in broken.note
+    assert "time" in broken.note
+    (tmp_path / "empty.jpg").touch()
+    assert read_taken(tmp_path / "empty.jpg") == Taken()
+
+
+def test_no_note_whatever_its_bytes_stops_an_inspection() -> None:
+    rng = np.random.default_rng(2)
+    whole = exif().tobytes()[6:]
+    assert taken_of(whole).latitude == 47.51
+    for _ in range(3000):
+        damaged = bytearray(whole[: rng.integers(0, len(whole))] if rng.random() < 0.3 else whole)
+        for at in rng.integers(0, max(1, len(damaged)), 6 if damaged else 0):
+            damaged[at] = rng.integers(0, 256)
+        found = taken_of(bytes(damaged))
+        assert found.latitude is None or -90 <= found.latitude <= 90
+
+
+def mosaic(path: Path, image: npt.NDArray[Any], **options: Any) -> Path:
+    """Write a GeoTIFF in UTM zone 32 with pixels of one centimetre."""
+    keys = (1, 1, 0, 2, 1024, 0, 1, 1, 3072, 0, 1, 32632)
+    tags = [
+        (33550, "d", 3, (0.01, 0.01, 0.0), True),
+        (33922, "d", 6, (0.0, 0.0, 0.0, 500_000.0, 5_000_000.0, 0.0), True),
+        (34735, "H", len(keys), keys, True),
+    ]
+    photometric = options.pop("photometric", "rgb")
+    tifffile.imwrite(path, image, photometric=photometric, metadata=None, extratags=tags, **options)
+    return path
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"rowsperstrip": 7}, {"rowsperstrip": 64, "compression": "lzw", "predictor": True},
+        {"tile": (256, 128), "compression": "zlib"}, {"tile": (64, 64), "bigtiff": True},
+        {"rowsperstrip": 33, "planarconfig": "separate"}, {"rowsperstrip": 16, "byteorder": ">"},
+    ],
+)  # fmt: skip
+def test_an_orthomosaic_read_by_rows_has_the_pixels_of_one_read_whole(
+    options: dict[str, Any], wall: Pixels, tmp_path: Path
+) -> None:
+    planes = np.ascontiguousarray(np.moveaxis(wall, 2, 0)) if "planarconfig" in options else wall
+    raster = open_raster(mosaic(tmp_path / "m.tif", planes, **options))
+    assert (raster.width, raster.height) == (1400, 1100)
+    tops = [*range(0, 1100 - 200, 150), 900]
+    for top in tops:
+        np.testing.assert_array_equal(raster.rows(top, top + 200), wall[top : top + 200])
+    raster.close()
+
+
+def test_grey_sixteen_bit_palette_and_transparent_orthomosaics_are_rgb_of_eight_bits(
+    wall: Pixels, tmp_path: Path
+) -> None:
+    grey = wall[:300, :200, 1]
+    for image, photometric in ((grey, "minisblack"), (grey.astype(np.uint16) * 257, "minisblack"), (255 - grey, 0)):
+        raster = open_raster(mosaic(tmp_path / "g.tif", image, photometric=photometric))
+        np.testing.assert_array_equal(raster.rows(0, 300), np.repeat(grey[..., np.newaxis], 3, axis=2))
+        raster.close()
+    alpha = np.full((300, 200, 4), 255, np.uint8)
+    alpha[..., :3] = wall[:300, :200]
+    alpha[:100, :, 3] = 0
+    raster = open_raster(mosaic(tmp_path / "a.tif", alpha, extrasamples=["unassalpha"]))
+    rows = raster.rows(0, 300)
+    assert rows[:100].max() == 0
+    np.testing.assert_array_equal(rows[100:], wall[100:300, :200])
+    raster.close()
+    table = np.arange(256, dtype=np.uint16)[np.newaxis].repeat(3, axis=0) * 257
+    raster = open_raster(mosaic(tmp_path / "p.tif", grey, photometric="palette", colormap=table))
+    np.testing.assert_array_equal(raster.rows(0, 300)[..., 0], grey)
+    raster.close()
+
+
+def test_an_orthomosaic_gives_its_outline_and_a_polygon_for_each_run(
+    wall: Pixels, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = mosaic(tmp_path / "m.tif", wall, rowsperstrip=32)
+    _, (line,), _ = tiles(capsys, "--source", str(path), "--tiles", "256", "--geojson", str(tmp_path / "m.geojson"))
+    assert line["mm_per_pixel"] == 10.0
+    document = json.loads((tmp_path / "m.geojson").read_text())
+    whole, *found = document["features"]
+    assert len(found) == line["findings"][0]["runs"]
+    (ring,) = whole["geometry"]["coordinates"]
+    assert ring[0] == pytest.approx([9.0, 45.153], abs=0.001)
+    lowest, highest = min(place[1] for place in ring), max(place[1] for place in ring)
+    assert (highest - lowest) * 111_000 == pytest.approx(11.0, rel=0.01)
+    assert found[0]["properties"]["length_mm"] == line["findings"][0]["longest_run"]["mm"]
+    for feature in found:
+        rings = feature["geometry"]["coordinates"]
+        assert feature["geometry"]["type"] == "Polygon"
+        assert all(lowest <= latitude <= highest for ring in rings for _, latitude in ring)
+
+
+def test_a_world_file_places_a_photograph_once_its_system_is_named(
+    wall: Pixels, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = save(tmp_path / "deck.jpg", wall[:300, :300])
+    (tmp_path / "deck.jgw").write_text("0.02\n0\n0\n-0.02\n500000.01\n4999999.99\n")
+    _, (line,), _ = tiles(capsys, "--source", str(path))
+    assert "--epsg" in line["note"]
+    _, (line,), _ = tiles(capsys, "--source", str(path), "--epsg", "32632")
+    assert (line["note"], line["mm_per_pixel"]) == ("", 20.0)
+    (tmp_path / "deck.jgw").write_text("hello")
+    assert "no world file" in tiles(capsys, "--source", str(path))[1][0]["note"]
+
+
+def ifd(*entries: tuple[int, int, int, int]) -> bytes:
+    """Return a TIFF whose header is all that there is."""
+    body = b"".join(struct.pack("<HHII", *entry) for entry in entries)
+    return b"II*\0\x08\0\0\0" + struct.pack("<H", len(entries)) + body + b"\0\0\0\0"
+
+
+def lying(width: int, height: int, rows: int, length: int = 10) -> bytes:
+    return ifd(
+        (256, 4, 1, width), (257, 4, 1, height), (258, 3, 1, 8), (259, 3, 1, 1), (262, 3, 1, 1), (273, 4, 1, 8),
+        (277, 3, 1, 1), (278, 4, 1, rows), (279, 4, 1, length),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (lying(4_000_000_000, 10, 10), "4000000000x10"), (lying(0, 0, 1), "0x0"), (lying(90_000, 90_000, 1), "90,000"),
+        (lying(90_000, 90_000, 90_000), "MB"), (lying(100, 100, 100, 10_000), "behind its end"),
+        (lying(100, 100, 100, 10), "damaged TIFF"), (b"II*\0\xff\xff\xff\x7f", "TIFF"), (b"II+\0", "TIFF"),
+    ],
+)  # fmt: skip
+def test_a_tiff_that_lies_about_itself_is_one_line_before_anything_is_unpacked(
+    content: bytes, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "liar.tif").write_bytes(content)
+    code, (line,), err = tiles(capsys, "--folder", str(tmp_path))
+    assert (code, line["decision"], err) == (1, "error", "")
+    assert said in line["reason"]
+
+
+@pytest.mark.parametrize("packed", [b"\7" * (50 << 20), b"\7" * 100])
+def test_a_strip_that_unpacks_to_more_or_less_than_it_should_is_damaged(packed: bytes, tmp_path: Path) -> None:
+    data = zlib.compress(packed)
+    head = lying(64, 64, 64, len(data))
+    head = head.replace(struct.pack("<HHII", 259, 3, 1, 1), struct.pack("<HHII", 259, 3, 1, 8))
+    head = head.replace(struct.pack("<HHII", 273, 4, 1, 8), struct.pack("<HHII", 273, 4, 1, len(head)))
+    (tmp_path / "bomb.tif").write_bytes(head + data)
+    raster = open_raster(tmp_path / "bomb.tif")
+    with pytest.raises(DataError, match="damaged TIFF"):
+        raster.rows(0, 64)
+    raster.close()
+
+
+def test_a_truncated_photograph_is_an_error_line_and_the_inspection_goes_on(
+    wall: Pixels, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = save(tmp_path / "b.jpg", wall).read_bytes()
+    (tmp_path / "a.jpg").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "c.jpg").touch()
+    bomb = bytearray(whole)
+    at = whole.index(b"\xff\xc0") + 5
+    bomb[at : at + 4] = struct.pack(">HH", 65_000, 65_000)
+    (tmp_path / "d.jpg").write_bytes(bytes(bomb))
+    out = tmp_path / "out"
+    code, lines, _ = tiles(capsys, "--folder", str(tmp_path), "--report", str(out))
+    assert code == 1
+    assert [line["decision"] for line in lines] == ["error", "judged", "error", "error"]
+    assert "truncated" in lines[0]["reason"]
+    assert "65000x65000" in lines[3]["reason"]
+    rows = list(csv.DictReader((out / "surfaces.csv").read_text().splitlines()))
+    assert [bool(row["reason"]) for row in rows] == [True, False, True, True]
+    assert "Not read (3)" in (out / "index.html").read_text()
+
+
+def test_damaged_orthomosaics_give_a_reason_and_never_anything_else(wall: Pixels, tmp_path: Path) -> None:
+    rng = np.random.default_rng(9)
+    for options in ({"rowsperstrip": 20, "compression": "lzw"}, {"tile": (64, 64), "compression": "zlib"}):
+        whole = mosaic(tmp_path / "m.tif", wall[:150, :130], **options).read_bytes()
+        for _ in range(150):
+            damaged = bytearray(whole[: rng.integers(4, len(whole))] if rng.random() < 0.3 else whole)
+            for at in rng.integers(4, min(len(damaged), 600) if rng.random() < 0.7 else len(damaged), 4):
+                damaged[at] = rng.integers(0, 256)
+            (tmp_path / "d.tif").write_bytes(bytes(damaged))
+            try:
+                raster = open_raster(tmp_path / "d.tif")
+            except DataError:
+                continue
+            try:
+                for top in range(0, min(raster.height, 600), 64):
+                    raster.rows(top, min(raster.height, top + 64))
+            except DataError:
+                pass
+            finally:
+                raster.close()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--tiles", "3"], "--tiles 3"), (["--overlap", "1"], "--overlap 1"), (["--bands", "5,1"], "--bands 5,1"),
+        (["--mm-per-pixel", "0"], "--mm-per-pixel"), (["--epsg", "3857"], "--epsg 3857"),
+        (["--save", "out"], "--save says nothing beside --tiles"),
+    ],
+)  # fmt: skip
+def test_flags_that_cannot_be_are_refused(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["infer", "--model", MODEL, "--source", "a.jpg", "--tiles", "128", *words]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_flag_of_tiles_without_tiles_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["infer", "--model", MODEL, "--source", "a.jpg", "--report", "out"]) == 2
+    assert "--report says nothing without --tiles" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(shutil.which("chromedriver") is None, reason="chromium-driver is not installed")
+def test_the_page_of_an_inspection_opens_without_a_network_sorts_and_fits_a_phone(
+    wall: Pixels, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, out = tmp_path / "site", tmp_path / "out"
+    folder.mkdir()
+    save(folder / "<b>&.jpg", wall[:600, :600], exif())
+    save(folder / "b.jpg", render("concrete", 8, (600, 600), view=900).image, exif(east="W"))
+    (folder / "c.jpg").write_bytes(b"\xff\xd8 nothing")
+    tiles(capsys, "--folder", str(folder), "--report", str(out))
+    assert sorted(path.name for path in out.iterdir()) == [
+        "index.html", "pictures", "surfaces.csv", "surfaces.geojson", "surfaces.jsonl",
+    ]  # fmt: skip
+    page = (out / "index.html").read_text()
+    assert not re.search(r"https?://", page)
+    with browser("--allow-file-access-from-files") as window:
+        window.size(390, 844, scale=2, mobile=True)
+        window.open(out.joinpath("index.html").as_uri())
+        assert window.run("return document.documentElement.scrollWidth") == 390
+        assert window.run("return document.querySelectorAll('svg circle').length") == 2
+        names = "return [...document.querySelectorAll('#all tbody tr')].map(row => row.cells[0].textContent)"
+        assert window.run(names) == ["<b>&.jpg", "b.jpg", "c.jpg"]
+        window.run("document.querySelectorAll('#all th button')[7].click()")
+        window.run("document.querySelectorAll('#all th button')[7].click()")
+        assert window.run(names)[0] == "c.jpg"
+        loaded = "[...document.images].every(image => (image.loading = 'eager', image.naturalWidth > 0))"
+        assert window.wait(loaded)
+        assert window.complaints() == []
+    overlay = read_picture(out / "pictures" / "00001.jpg")
+    assert overlay.shape == (600, 600, 3)
