@@ -24,7 +24,7 @@ from typing import Any
 
 from kdlight_devices.fingerprint import describe, fingerprint, versions
 from kdlight_edge.selftest.bench import counted
-from kdlight_edge.selftest.child import Run, infer
+from kdlight_edge.selftest.child import HASTY, Run, infer
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "docs" / "results"
@@ -96,7 +96,7 @@ def main() -> int:
     args = parser.parse_args()
     camera = Camera()
     try:
-        with infer(camera.uri, args.model, "--await-camera", "--metrics", "0") as run:
+        with infer(camera.uri, args.model, "--await-camera", "--metrics", "0", patience=HASTY) as run:
             port = run.port("metrics on")
             run.more(20)
             began = time.monotonic()

@@ -4,7 +4,7 @@ import time
 
 from kdlight_edge.selftest.bench import SETTLED, Bench, finish
 from kdlight_edge.selftest.camera import Camera
-from kdlight_edge.selftest.child import Run, infer
+from kdlight_edge.selftest.child import HASTY, Run, infer
 from kdlight_edge.selftest.outcome import Found, Wrong
 
 
@@ -25,7 +25,7 @@ def slow(bench: Bench) -> Found:
 
 def _lost(bench: Bench, mode: str, reason: str, *, away: float = 0.0) -> Found:
     """Inject what makes a camera count as lost, and judge that the run tells why, answers nothing and recovers."""
-    with Camera() as camera, infer(camera.uri, bench.model) as run:
+    with Camera() as camera, infer(camera.uri, bench.model, patience=HASTY) as run:
         run.more(SETTLED)
         injected = time.monotonic()
         camera.switch(mode)
@@ -66,7 +66,7 @@ def recovered(run: Run, camera: Camera, reason: str, *, away: float = 0.0) -> tu
 
 def corrupt(bench: Bench) -> Found:
     """Send pictures cut short, empty and of zeros, each an error with its reason; then bytes that are no stream."""
-    with Camera() as camera, infer(camera.uri, bench.model) as run:
+    with Camera() as camera, infer(camera.uri, bench.model, patience=HASTY) as run:
         run.more(SETTLED)
         camera.switch("truncated")
         run.wait(lambda: _errors(run) >= SETTLED, "errors for damaged pictures")

@@ -17,8 +17,9 @@ from kdlight_edge.selftest.outcome import Wrong
 PATIENCE = 60.0
 """Seconds within which what must come has come; a Pi Zero takes half of it to start."""
 
-STALL, FREEZE = 1.0, 1.0
-"""Seconds of silence or of one picture after which a camera counts as lost: short, so that a self-test is."""
+HASTY, CALM = 1.0, 10.0
+"""Seconds of silence or of one picture after which a camera counts as lost: short where a loss is tested, else long,
+so that a board which is busy for a second is not taken for one."""
 
 
 class Run:
@@ -148,7 +149,7 @@ class Run:
                 stream.close()
 
 
-def infer(camera: str, model: str, *flags: str, **keywords: Any) -> Run:
-    """Start a run on a camera with a short patience; ``flags`` come after, and ``keywords`` go to `Run`."""
-    patience = ["--stall-timeout", f"{STALL:g}", "--freeze-timeout", f"{FREEZE:g}"]
-    return Run(["infer", "--camera", camera, "--model", model, *patience, *flags], **keywords)
+def infer(camera: str, model: str, *flags: str, patience: float = CALM, **keywords: Any) -> Run:
+    """Start a run on a camera; ``patience`` as `HASTY` says, ``flags`` come after, ``keywords`` go to `Run`."""
+    timeouts = ["--stall-timeout", f"{patience:g}", "--freeze-timeout", f"{patience:g}"]
+    return Run(["infer", "--camera", camera, "--model", model, *timeouts, *flags], **keywords)
