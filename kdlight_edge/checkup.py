@@ -16,6 +16,7 @@ from kdlight_devices.fingerprint import fingerprint
 from kdlight_devices.telemetry import look
 from kdlight_edge import __version__, ailments
 from kdlight_edge.engines import ENGINES
+from kdlight_edge.engines.tensorrt_module import lack as tensorrt_lack
 from kdlight_edge.errors import EXTRA_OF_PACKAGE
 
 PURPOSE = {
@@ -117,6 +118,9 @@ def _import_failure(name: str) -> str:
 
 def _engine(name: str, packages: list[Entry]) -> Entry:
     """An engine runs when its package, which has its name, and the runtime's packages that are no engine do."""
+    if name == "tensorrt":
+        reason = tensorrt_lack() or ""
+        return {"name": name, "format": ENGINES[name][1], "runs": not reason, "reason": reason}
     others = ENGINES.keys() - {name}
     needed = [entry for entry in packages if entry["extra"] in IMPORTED and entry["name"] not in others]
     broken = [entry["name"] for entry in needed if not entry["works"]]

@@ -7,6 +7,7 @@
      ├─ DataError(ValueError)       1  pictures or labels that cannot be used
      ├─ BundleError(ValueError)     5  a bundle that is damaged, foreign or from another version
      ├─ EngineMismatch              5  an engine that does not belong to this machine
+     ├─ EngineNotReady              1  an engine that this machine cannot run, or has not built yet
      ├─ MissingPackage(ImportError) 1  an optional package that is not installed
      ├─ SourceError(OSError)        6  a camera, folder or stream that cannot be read
      ├─ BudgetExceeded              3  slower or larger than the board allows
@@ -46,6 +47,10 @@ class EngineMismatch(KDLightError):
     """An engine that was built for another machine or another version."""
 
     exit_code = 5
+
+
+class EngineNotReady(KDLightError):
+    """An engine that this machine cannot run, or has not built yet; another one answers where there is one."""
 
 
 class MissingPackage(KDLightError, ImportError):

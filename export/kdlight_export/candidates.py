@@ -8,9 +8,11 @@ from kdlight_edge.bundle import sha256_of
 from kdlight_edge.errors import BundleError, DataError, MissingPackage, missing_package
 from kdlight_edge.manifest import Artifact, Label, Part, Thresholds, Trial
 from kdlight_export.calibration import calibration_batch, ranges_of
+from kdlight_export.onnx_fp16_from_onnx import onnx_fp16_from_onnx
 from kdlight_export.onnx_from_student import Finished
 from kdlight_export.plan import ENGINE_OF, Plan
 from kdlight_export.quantize import quantize, quantized_tensors
+from kdlight_export.tensorrt_graph import tensorrt_graph
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +21,11 @@ class Candidate:
 
     artifact: Artifact
     files: Mapping[str, bytes]
+    source: bool = False
+    """Whether a TensorRT engine is built from it elsewhere: proved here, where ONNX Runtime computes the same graph,
+    and not raced."""
+    made_of: str = ""
+    """Of such an engine: the ONNX file that it is built from."""
 
     @property
     def engine(self) -> str:
@@ -46,39 +53,58 @@ def candidates(
         MissingPackage: INT8 is forced and ONNX Runtime or onnx is missing.
     """
     built, failed = [candidate("onnx", "fp32", {"student.onnx": content}, student)], []
-    precise: dict[bool, bytes] = {}
+    eight: dict[str, bytes] = {}
     for kind, precision in plan.formats[1:]:
-        name = "student.int8" if precision == "int8" else "student"
+        name = _name(kind, precision)
         try:
-            if precision == "int8" and not precise:
-                precise = _quantized(student, content, run)
-            source = precise[kind == "openvino"] if precision == "int8" else content
-            files = {f"{name}.onnx": source} if kind == "onnx" else _openvino(source, name, labels, student)
+            if precision == "int8" and not eight:
+                eight = _quantized(student, content, run)
+            source = eight[kind] if precision == "int8" else content
+            if kind == "tensorrt":
+                files = {
+                    f"{name}.onnx": source if precision == "int8" else onnx_fp16_from_onnx(tensorrt_graph(content))
+                }
+            else:
+                files = {f"{name}.onnx": source} if kind == "onnx" else _openvino(source, name, labels, student)
         except (DataError, BundleError, MissingPackage) as error:
             if precision == "int8" and plan.int8 == "on" and isinstance(error, DataError):
                 raise
-            file = f"{name}.{'onnx' if kind == 'onnx' else 'xml'}"
+            file = f"{name}.{'xml' if kind == 'openvino' else 'onnx'}"
             failed.append(Trial(file, ENGINE_OF[kind], kind, precision, 0, kept=False, reason=f"not built: {error}"))
         else:
-            built.append(candidate(kind, precision, files, student))
+            source_of = kind == "tensorrt"
+            built.append(candidate("onnx" if source_of else kind, precision, files, student, source=source_of))
     return built, failed
 
 
-def candidate(kind: str, precision: str, files: Mapping[str, bytes], student: Finished) -> Candidate:
+def _name(kind: str, precision: str) -> str:
+    """Return the stem of a file: TensorRT's are in 16 bits, or in the only 8 bits it takes."""
+    if kind == "tensorrt":
+        return {"fp16": "student.fp16", "int8": "student.symmetric8"}[precision]
+    return "student.int8" if precision == "int8" else "student"
+
+
+def candidate(
+    kind: str, precision: str, files: Mapping[str, bytes], student: Finished, *, source: bool = False
+) -> Candidate:
     """Describe files, the first of which the engine is given, with the student's own temperature and thresholds."""
     parts = [Part(name, sha256_of(content), len(content)) for name, content in files.items()]
     artifact = Artifact(
         parts[0].file, kind, precision, parts[0].sha256, parts[0].bytes,  # type: ignore[arg-type]
         student.temperature, Thresholds(student.accept, student.outlier_limit), parts=tuple(parts[1:]),
     )  # fmt: skip
-    return Candidate(artifact, files)
+    return Candidate(artifact, files, source)
 
 
-def _quantized(student: Finished, content: bytes, run: Path) -> dict[bool, bytes]:
-    """Return the Q/DQ file with a float and with an 8-bit first convolution."""
+def _quantized(student: Finished, content: bytes, run: Path) -> dict[str, bytes]:
+    """Return the Q/DQ file for each format: OpenVINO's has an 8-bit first convolution, TensorRT's is symmetric."""
     batch = calibration_batch(run, student.labels, student.input)
     ranges = ranges_of(content, quantized_tensors(content), batch)
-    return {stem: quantize(content, ranges, stem=stem) for stem in (False, True)}
+    return {
+        "onnx": quantize(content, ranges, stem=False),
+        "openvino": quantize(content, ranges, stem=True),
+        "tensorrt": quantize(tensorrt_graph(content), ranges, stem=False, symmetric=True),
+    }
 
 
 def _openvino(content: bytes, name: str, labels: Sequence[Label], student: Finished) -> dict[str, bytes]:

@@ -27,6 +27,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="accuracy that INT8 may lose, in points; a class twice as many (0.5)",
     )  # fmt: skip
     parser.add_argument(
+        "--compute-capability", action="append", default=[], metavar="CC",
+        help="also build a TensorRT-RTX engine for this GPU, as 8.6, without having one; may be given again",
+    )  # fmt: skip
+    parser.add_argument(
         "--plan", action="store_true", help="tell what would be built for which boards and why, and stop"
     )
 
@@ -36,7 +40,8 @@ def run(args: argparse.Namespace) -> int:
     from kdlight_edge.errors import UsageError
     from kdlight_export.plan import make_plan
 
-    plan = make_plan(args.target, int8=args.int8, max_drop=args.max_drop)
+    capabilities = tuple(dict.fromkeys(args.compute_capability))
+    plan = make_plan(args.target, int8=args.int8, max_drop=args.max_drop, compute_capabilities=capabilities)
     if args.plan:
         from kdlight_export.targets import facts
 

@@ -26,6 +26,7 @@ from kdlight_export.plan import Plan
 from kdlight_export.refit import refit
 from kdlight_export.run_pictures import HELD_OUT, run_pictures
 from kdlight_export.sensitivity import fit_answers
+from kdlight_export.tensorrt_from_onnx import tensorrt_from_onnx, told_here, trial_of
 
 GOLDEN_SEEDS = tuple(range(1, 9))
 
@@ -59,6 +60,8 @@ def export(run: Path, out: Path, plan: Plan, *, card: CardFile) -> Iterator[str]
     require(measured[0].parity, "fp32", measured[0].file)
     trials = [*judge(measured, labels, plan), *failed]
     kept = _settle(measured, trials, student, proof, plan, manifest.labels)
+    engines = tensorrt_from_onnx([one for one in kept if one.source], student.input, plan.compute_capabilities)
+    kept, trials = [*engines, *kept], [*trials, *(trial_of(one, plan.compute_capabilities) for one in engines)]
     manifest = dataclasses.replace(
         manifest,
         artifacts=tuple(one.artifact for one in kept),
@@ -97,7 +100,7 @@ def _settle(
     """Return what goes into the bundle, in order of preference, with its figures and its own thresholds."""
     exact, by_file = measured[0].parity, {one.file: one for one in measured}
     settled = []
-    for file in preference(trials, plan.int8):
+    for file in preference(trials, plan.int8, {one.file for one in measured if one.candidate.source}):
         one = by_file[file]
         artifact, parity = one.candidate.artifact, one.parity
         temperature, thresholds = artifact.temperature, artifact.thresholds
@@ -121,6 +124,8 @@ def _golden(known: Golden, kept: Sequence[Candidate], seen: dict[str, Rows]) -> 
     student's: that is the tolerance of such a file.
     """
     rows = next(iter(known.logits.values()))
+    # An engine that is built elsewhere must answer as its ONNX file did here.
+    seen = {**seen, **{one.artifact.file: seen[one.made_of] for one in kept if one.made_of}}
     logits = {one.artifact.file: seen[one.artifact.file] if one.artifact.precision == "int8" else rows for one in kept}
     eight = {one.artifact.file: one.artifact for one in kept if one.artifact.precision == "int8"}
     return Golden(
@@ -160,6 +165,9 @@ def _told(bundle: Bundle, trials: Sequence[Trial], proof: Proof, plan: Plan) -> 
         yield "no DICOM among them: pip install 'kdlight-edge[dicom]' lets scans be part of the proof"
     yield from table(trials)
     for artifact in bundle.manifest.artifacts:
+        if artifact.format == "tensorrt":
+            yield told_here(bundle, artifact)
+            continue
         engine = next(trial.engine for trial in trials if trial.file == artifact.file)
         with Classifier(bundle, load(bundle, artifact, engine=engine), Settings()) as classifier:
             yield f"golden pictures of {artifact.file} on {engine}: max |Δlogit| {classifier.verify():.2g}"

@@ -2,7 +2,7 @@
 
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -65,6 +65,9 @@ def judge(measured: Sequence[Measured], labels: Sequence[Label], plan: Plan) -> 
     for one in measured[1:]:
         fastest = min(kept, key=lambda other: other.p50_ms)
         against = [complaint(one.parity, one.candidate.artifact.precision), *_losses(exact, one, labels, plan)]
+        if one.candidate.source:
+            trials.append(_of_source(one, [entry for entry in against if entry], plan))
+            continue
         if 1 - one.p50_ms / exact.p50_ms < FASTER:
             against.append(f"takes {_pace(one, exact)} ({FASTER:.0%} less is needed)")
         elif one.p50_ms >= fastest.p50_ms:
@@ -80,12 +83,25 @@ def judge(measured: Sequence[Measured], labels: Sequence[Label], plan: Plan) -> 
     return _one_file_an_engine(trials)
 
 
-def preference(trials: Sequence[Trial], int8: str) -> list[str]:
-    """Return the files that were kept, the preferred first: the fastest, or INT8 where it was forced."""
+def _of_source(one: Measured, against: Sequence[str], plan: Plan) -> Trial:
+    """Judge what a TensorRT engine is built from by its answers alone: how fast the engine is, its GPU will show."""
+    forced = plan.int8 == "on" and one.candidate.artifact.precision == "int8"
+    told = "; ".join(against)
+    if told and not forced:
+        return _trial(one, kept=False, reason=told)
+    reason = "what the TensorRT engine is built from; not raced, its time here is ONNX Runtime's"
+    return _trial(one, kept=True, reason=f"{reason}; forced by --int8 on, although it {told}" if told else reason)
+
+
+def preference(trials: Sequence[Trial], int8: str, sources: Container[str] = ()) -> list[str]:
+    """Return the files that were kept, the preferred first: the fastest, or INT8 where it was forced.
+
+    What another engine is built from comes last.
+    """
     kept = [trial for trial in trials if trial.kept]
 
-    def rank(trial: Trial) -> tuple[bool, float]:
-        return (int8 == "on" and trial.precision != "int8", trial.p50_ms or 0.0)
+    def rank(trial: Trial) -> tuple[bool, bool, float]:
+        return (trial.file in sources, int8 == "on" and trial.precision != "int8", trial.p50_ms or 0.0)
 
     return [trial.file for trial in sorted(kept, key=rank)]
 

@@ -1,16 +1,18 @@
 """What will be built for a target, and why."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 from kdlight_devices.board import Board
 from kdlight_devices.detect import detect, find
+from kdlight_edge.engines.tensorrt_module import lack
 from kdlight_edge.errors import UsageError
 
 Int8 = Literal["auto", "on", "off"]
-Kind = tuple[Literal["onnx", "openvino"], Literal["fp32", "fp16", "int8"]]
+Kind = tuple[Literal["onnx", "openvino", "tensorrt"], Literal["fp32", "fp16", "int8"]]
 
-ENGINE_OF = {"onnx": "onnxruntime", "openvino": "openvino"}
+ENGINE_OF = {"onnx": "onnxruntime", "openvino": "openvino", "tensorrt": "tensorrt"}
 """Format to the engine that the export proves it on."""
 
 
@@ -28,9 +30,13 @@ class Plan:
     """Whether INT8 must earn its place, is forced, or is not tried."""
     max_drop: float = 0.5
     """Points of accuracy that INT8 may lose; a class twice as many."""
+    compute_capabilities: tuple[str, ...] = ()
+    """GPUs that TensorRT-RTX engines are built for ahead of time."""
 
 
-def make_plan(target: str, *, int8: Int8 = "auto", max_drop: float = 0.5) -> Plan:
+def make_plan(
+    target: str, *, int8: Int8 = "auto", max_drop: float = 0.5, compute_capabilities: tuple[str, ...] = ()
+) -> Plan:
     """Plan the artifacts for a board, a family of boards, or ``auto`` (this machine).
 
     Raises:
@@ -56,6 +62,20 @@ def make_plan(target: str, *, int8: Int8 = "auto", max_drop: float = 0.5) -> Pla
         if eight:
             formats.append(("openvino", "int8"))
             reasons.append(f"openvino int8: from the same Q/DQ graph; {earns}")
-    if "tensorrt" in engines:
-        reasons.append("tensorrt: not built by this version; ONNX Runtime answers there")
-    return Plan(target, boards, tuple(formats), tuple(reasons), int8, max_drop)
+    if "tensorrt" in engines or compute_capabilities or (target == "auto" and lack() is None):
+        for precision, reason in _tensorrt(int8, compute_capabilities):
+            reasons.append(reason)
+            if precision is not None:
+                formats.append(("tensorrt", precision))
+    return Plan(target, boards, tuple(formats), tuple(reasons), int8, max_drop, compute_capabilities)
+
+
+def _tensorrt(int8: Int8, capabilities: tuple[str, ...]) -> Iterator[tuple[Literal["fp16", "int8"] | None, str]]:
+    """Yield the precisions of TensorRT, and why, a line each."""
+    ahead = f"; TensorRT-RTX engines for compute capability {', '.join(capabilities)}" if capabilities else ""
+    where = "the engine is built where it runs, at the first start, while ONNX Runtime answers"
+    yield "fp16", f"tensorrt fp16: a 16-bit ONNX file and a build plan; {where}{ahead}"
+    if int8 == "on":
+        yield "int8", "tensorrt int8: symmetric Q/DQ and a build plan, because --int8 on asks for it"
+    elif int8 == "auto":
+        yield None, "tensorrt int8: left out, no GPU board is here to show it faster than fp16; --int8 on builds it"

@@ -1,8 +1,9 @@
 """A float ONNX file of ours to INT8 with explicit Q/DQ: which layer is 8-bit can be read off the graph.
 
 Weights are symmetric int8, one scale a channel; feature maps are uint8, one scale a tensor: zero point 0 after a ReLU
-and 128 where values are signed. Biases, the class activation map and the outlier distance stay in float; the directions
-of the latter, a fifteenth of the file, are stored in 16 bits.
+and 128 where values are signed. TensorRT knows symmetric int8 only, and gets files of its own. Biases, the class
+activation map and the outlier distance stay in float; the directions of the latter, a fifteenth of the file, are stored
+in 16 bits.
 """
 
 from collections.abc import Mapping
@@ -50,7 +51,7 @@ def _feature_maps(graph: onnx.GraphProto) -> tuple[str, ...]:
     )
 
 
-def quantize(content: bytes, ranges: Mapping[str, Range], *, stem: bool) -> bytes:
+def quantize(content: bytes, ranges: Mapping[str, Range], *, stem: bool, symmetric: bool = False) -> bytes:
     """Return the INT8 file of a float one.
 
     Args:
@@ -58,12 +59,14 @@ def quantize(content: bytes, ranges: Mapping[str, Range], *, stem: bool) -> byte
         ranges: of every tensor that `quantized_tensors` names.
         stem: whether the first convolution is 8-bit too. OpenVINO is faster with it; ONNX Runtime is faster without,
             because three channels fill none of its 8-bit kernels.
+        symmetric: whether feature maps are int8 with zero point 0, the only form that TensorRT takes. Its first
+            convolution is best left in float: in int8 the pixels would lose a bit.
     """
     model = onnx.load_from_string(content)
     spans = dict(ranges)
     if stem:
         spans["planes"] = PIXELS
-    rewrite = _Rewrite(model.graph, spans)
+    rewrite = _Rewrite(model.graph, spans, symmetric=symmetric)
     for node in list(model.graph.node):
         rewrite.take(node)
     del model.graph.node[:], model.graph.initializer[:]
@@ -77,9 +80,10 @@ def quantize(content: bytes, ranges: Mapping[str, Range], *, stem: bool) -> byte
 class _Rewrite:
     """The 8-bit graph under construction."""
 
-    def __init__(self, graph: onnx.GraphProto, ranges: Mapping[str, Range]) -> None:
+    def __init__(self, graph: onnx.GraphProto, ranges: Mapping[str, Range], *, symmetric: bool) -> None:
         self.nodes: list[onnx.NodeProto] = []
         self._ranges = ranges
+        self._symmetric = symmetric
         self._weights = {entry.name: entry for entry in graph.initializer}
         self._constants: list[onnx.TensorProto] = []
         self._known: dict[str, str] = {}
@@ -96,15 +100,16 @@ class _Rewrite:
         self.nodes.append(node)
         if output in self._ranges:
             span = self._ranges[output]
-            scale = span.limit / (127 if span.signed else 255)
-            self._known[output] = self._pair(output, scale, np.uint8(128 if span.signed else 0))
+            scale = span.limit / (127 if span.signed or self._symmetric else 255)
+            zero = np.int8(0) if self._symmetric else np.uint8(128 if span.signed else 0)
+            self._known[output] = self._pair(output, scale, zero)
 
     def constants_in_use(self) -> list[onnx.TensorProto]:
         """Return what the nodes read, the float weights that became 8-bit left out."""
         read = {name for node in self.nodes for name in node.input}
         return [entry for entry in [*self._weights.values(), *self._constants] if entry.name in read]
 
-    def _pair(self, source: str, scale: float, zero: np.uint8) -> str:
+    def _pair(self, source: str, scale: float, zero: np.uint8 | np.int8) -> str:
         inputs = [self._constant(f"{source}.scale", np.float32(scale)), self._constant(f"{source}.zero", zero)]
         self._add("QuantizeLinear", [source, *inputs], f"{source}.q")
         return self._add("DequantizeLinear", [f"{source}.q", *inputs], f"{source}.dq")

@@ -54,7 +54,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--vote", type=float, metavar="S", help="of cameras: also one answer from the last S seconds")
     parser.add_argument("--topk", type=int, default=1, metavar="K", help="how many labels to report (default 1)")
     parser.add_argument("--frames", type=int, default=0, metavar="N", help="end after N pictures")
-    parser.add_argument("--engine", default="auto", metavar="NAME", help="onnxruntime, openvino, or auto (default)")
+    parser.add_argument(
+        "--engine", default="auto", metavar="NAME", help="onnxruntime, openvino, tensorrt, or auto (default)"
+    )
     parser.add_argument(
         "--threads",
         type=int,
@@ -121,7 +123,7 @@ def run(args: argparse.Namespace) -> int:
             settings = _settings(args, live=source.live)
             # One thread an answer: a network this small gains nothing by more, and a folder's workers take the cores.
             threads = 1 if album else args.threads or 1
-            classifier, tenure = open_tenant(args, model, settings, threads, stop)
+            classifier, tenure = open_tenant(args, model, settings, threads, stop, succeed=not album)
         except BaseException:
             source.close()
             raise

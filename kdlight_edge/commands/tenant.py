@@ -23,15 +23,21 @@ class Settled(contextlib.nullcontext[None]):
 
 
 def open_tenant(
-    args: argparse.Namespace, model: str | None, settings: Settings, threads: int, stop: threading.Event
+    args: argparse.Namespace,
+    model: str | None,
+    settings: Settings,
+    threads: int,
+    stop: threading.Event,
+    *,
+    succeed: bool,
 ) -> "tuple[Classifier, Tenure | Settled]":
     """Open the bundle, and what watches over its time in office; raises as `open_classifier` does."""
     opener = functools.partial(open_classifier, engine=args.engine, threads=threads, settings=settings)
     if args.state is None:
-        return opener(model or ""), Settled()
+        return opener(model or "", succeed=succeed), Settled()
     from kdlight_edge.update.serving import Tenure, open_serving
     from kdlight_edge.update.state import State
 
     state = State(Path(args.state))
-    classifier, version = open_serving(state, model, opener, tell)
+    classifier, version = open_serving(state, model, functools.partial(opener, succeed=succeed), tell)
     return classifier, Tenure(state, version, classifier, stop, opener=opener, factory=model, tell=tell)

@@ -6,7 +6,7 @@ import json
 import textwrap
 from typing import TYPE_CHECKING, Any
 
-from kdlight_edge.errors import BundleError, MissingPackage, ParityError, UsageError
+from kdlight_edge.errors import BundleError, EngineNotReady, MissingPackage, ParityError, UsageError
 
 if TYPE_CHECKING:
     from kdlight_edge.bundle import Bundle
@@ -64,7 +64,7 @@ def _check(bundle: "Bundle", artifact: "Artifact", name: str) -> dict[str, Any]:
     try:
         with Classifier(bundle, load(bundle, artifact, engine=name), Settings()) as classifier:
             row["milliseconds"] = round(milliseconds(lambda: found.append(classifier.verify())), 3)
-    except MissingPackage as error:
+    except (MissingPackage, EngineNotReady) as error:
         return {**row, "reason": str(error)}
     except ParityError as error:
         return {**row, "status": "differs", "reason": str(error)}

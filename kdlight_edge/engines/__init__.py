@@ -4,7 +4,15 @@ import importlib
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from kdlight_edge.errors import BundleError, MissingPackage, UsageError, missing_package
+from kdlight_edge.errors import (
+    BundleError,
+    EngineMismatch,
+    EngineNotReady,
+    KDLightError,
+    MissingPackage,
+    UsageError,
+    missing_package,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -16,6 +24,7 @@ if TYPE_CHECKING:
 ENGINES = {
     "onnxruntime": ("kdlight_edge.engines.onnxruntime", "onnx"),
     "openvino": ("kdlight_edge.engines.openvino", "openvino"),
+    "tensorrt": ("kdlight_edge.engines.tensorrt", "tensorrt"),
 }
 """Engine name to the module that owns it and the artifact format it runs. Which comes first is the bundle's to say."""
 
@@ -61,6 +70,8 @@ def open_engine(bundle: "Bundle", *, engine: str = "auto", threads: int = 0) -> 
         UsageError: no such engine.
         BundleError: the bundle has no artifact for it.
         MissingPackage: the engine's package is not installed.
+        EngineNotReady: this machine cannot run the engine, or has not built it yet.
+        EngineMismatch: it was built for another machine.
     """
     return open_told(bundle, engine=engine, threads=threads)[0]
 
@@ -69,14 +80,14 @@ def open_told(bundle: "Bundle", *, engine: str = "auto", threads: int = 0) -> tu
     """As `open_engine`, and tell why it is not the engine that the bundle prefers; None where it is."""
     if engine != "auto" and engine not in ENGINES:
         raise UsageError(f"--engine {engine} is unknown; choose auto, {', '.join(ENGINES)}")
-    passed_over: list[MissingPackage] = []
+    passed_over: list[KDLightError] = []
     for artifact in bundle.manifest.artifacts:
         for name in ENGINES if engine == "auto" else [engine]:
             if artifact.format != ENGINES[name][1]:
                 continue
             try:
                 opened = load(bundle, artifact, engine=name, threads=threads)
-            except MissingPackage as error:
+            except (MissingPackage, EngineNotReady, EngineMismatch) as error:
                 passed_over.append(error)
             else:
                 return opened, str(passed_over[0]) if passed_over else None

@@ -18,16 +18,21 @@ from kdlight_edge.engines import ENGINES, Engine, open_engine
 from kdlight_edge.errors import BundleError, MissingPackage, UsageError
 from kdlight_edge.manifest import Label, Part
 from kdlight_edge.testing import FakeEngine
+from tests.edge.fake_tensorrt import add_plan, give_gpu
 
 Make = Callable[..., Path]
 LABELS = 3
 
 
 @pytest.fixture(params=["fake", *ENGINES])
-def engine(request: pytest.FixtureRequest, tiny_bundle: Make) -> Engine:
-    """An engine for pictures of 32x32 and three labels."""
+def engine(request: pytest.FixtureRequest, tiny_bundle: Make, monkeypatch: pytest.MonkeyPatch) -> Engine:
+    """An engine for pictures of 32x32 and three labels; TensorRT's on a fake GPU."""
     if request.param == "fake":
         return FakeEngine(LABELS)
+    if request.param == "tensorrt":
+        path = add_plan(tiny_bundle(("red", "green", "blue")))
+        give_gpu(monkeypatch, path)
+        return open_engine(open_bundle(path), engine="tensorrt")
     bundle = open_bundle(tiny_bundle(("red", "green", "blue"), openvino=request.param == "openvino"))
     return open_engine(bundle, engine=request.param, threads=1)
 
@@ -101,7 +106,8 @@ def test_the_answer_belongs_to_the_caller(engine: Engine) -> None:
 
 def test_an_engine_names_itself_and_the_file_it_runs(engine: Engine) -> None:
     assert engine.name in {"fake", *ENGINES}
-    assert engine.artifact.file.endswith(".xml" if engine.name == "openvino" else ".onnx")
+    endings = {"openvino": ".xml", "tensorrt": ".tensorrt.json"}
+    assert engine.artifact.file.endswith(endings.get(engine.name, ".onnx"))
 
 
 @pytest.mark.parametrize(("files", "name"), [({}, "onnxruntime"), ({"openvino": True}, "openvino")])
@@ -167,7 +173,7 @@ def with_format(bundle: Bundle, kind: str) -> Bundle:
     return dataclasses.replace(bundle, manifest=dataclasses.replace(bundle.manifest, artifacts=(artifact,)))
 
 
-@pytest.mark.parametrize("engine", ["auto", "onnxruntime"])
+@pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
 def test_a_bundle_without_a_file_for_the_engine_is_refused(tiny_bundle: Make, engine: str) -> None:
     bundle = with_format(open_bundle(tiny_bundle()), "tensorrt")
     with pytest.raises(BundleError, match=f"holds tensorrt and nothing that --engine {engine} runs"):

@@ -1,0 +1,400 @@
+"""The TensorRT engine on a fake GPU as strict as a real one: order of calls, buffers, graphs, refusals, shutdown."""
+
+import ctypes
+import json
+import re
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from kdlight_edge.bundle import Bundle, open_bundle
+from kdlight_edge.classifier import Classifier, open_classifier
+from kdlight_edge.cli import main
+from kdlight_edge.decide import Settings
+from kdlight_edge.engines import cuda, load, open_engine, tensorrt, tensorrt_module
+from kdlight_edge.engines.tensorrt_plan import BuildPlan, cached_engine, read_plan
+from kdlight_edge.errors import BundleError, EngineMismatch, EngineNotReady, KDLightError
+from kdlight_edge.frame import Frame, Moment
+from kdlight_edge.successor import Successor
+from tests.edge.fake_tensorrt import HERE, Gpu, add_plan, give_gpu, keep_engine
+
+Make = Callable[..., Path]
+
+
+@pytest.fixture
+def path(tiny_bundle: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A bundle that prefers a TensorRT engine, which it holds; the cache is empty."""
+    monkeypatch.setenv("CACHE_DIRECTORY", str(tmp_path / "cache"))
+    return add_plan(tiny_bundle())
+
+
+@pytest.fixture
+def gpu(path: Path, monkeypatch: pytest.MonkeyPatch) -> Gpu:
+    """A GPU for that bundle."""
+    return give_gpu(monkeypatch, path)
+
+
+def pictures(n: int) -> npt.NDArray[np.uint8]:
+    return np.random.default_rng(n).integers(0, 256, (n, 32, 32, 3), np.uint8)
+
+
+def opened(path: Path, *, graphs: bool = True) -> tensorrt.TensorRtEngine:
+    bundle = open_bundle(path)
+    return tensorrt.load(bundle, bundle.manifest.artifacts[0], graphs=graphs)
+
+
+def test_everything_is_allocated_and_captured_before_the_first_picture(path: Path, gpu: Gpu) -> None:
+    with opened(path):
+        log = gpu.devices[0].log
+        assert log[:8] == ["pinned", "memory"] * 4
+        one_pass = ["upload", "execute", "download", "download"]
+        assert log[8:] == ["context", *one_pass, "synchronize", "record", *one_pass]
+
+
+def test_a_picture_is_one_launch_and_one_wait_and_allocates_nothing(path: Path, gpu: Gpu) -> None:
+    with opened(path) as engine:
+        log = gpu.devices[0].log
+        log.clear()
+        for _ in range(3):
+            engine.run(pictures(1))
+        assert log == ["launch", "synchronize"] * 3
+
+
+def test_the_map_is_copied_from_the_gpu_only_when_asked_for(path: Path, gpu: Gpu) -> None:
+    with opened(path) as engine:
+        log = gpu.devices[0].log
+        log.clear()
+        engine.run(pictures(1), cam=True)
+        assert log == ["launch", "download", "synchronize"]
+
+
+def test_each_size_of_batch_is_captured_once_and_large_ones_go_in_passes(path: Path, gpu: Gpu) -> None:
+    with opened(path) as engine:
+        engine.run(pictures(3))
+        log = gpu.devices[0].log
+        log.clear()
+        engine.run(pictures(3))
+        assert log == ["launch", "synchronize"]
+        log.clear()
+        engine.run(pictures(11))  # 4, 4 and 3: the profile ends at 4
+        assert log.count("record") == 1
+        log.clear()
+        engine.run(pictures(11))
+        assert log == ["launch", "synchronize"] * 3
+
+
+def test_without_graphs_the_same_pass_is_put_into_the_stream_each_time(path: Path, gpu: Gpu) -> None:
+    with opened(path, graphs=False) as engine, opened(path) as other:
+        np.testing.assert_array_equal(engine.run(pictures(2)).logits, other.run(pictures(2)).logits)
+        assert "record" not in gpu.devices[0].log
+        assert "launch" not in gpu.devices[0].log
+
+
+def test_times_are_taken_with_and_without_copies(path: Path, gpu: Gpu) -> None:
+    with opened(path) as engine:
+        log = gpu.devices[0].log
+        assert len(engine.times(1, 5, copies=True)) == 5
+        log.clear()
+        assert min(engine.times(1, 2, copies=False)) >= 0
+        assert "upload" not in log
+
+
+def test_closing_releases_the_device_once_and_ends_the_owner(path: Path, gpu: Gpu) -> None:
+    with opened(path) as engine:
+        engine.run(pictures(1))
+        assert any(thread.name.startswith("tensorrt") for thread in threading.enumerate())
+    assert gpu.devices[0].log.count("close") == 1
+    assert gpu.devices[0].closed
+    assert not any(thread.name.startswith("tensorrt") for thread in threading.enumerate())
+
+
+@pytest.mark.parametrize("call", ["pinned", "memory", "context", "upload", "execute", "record", "synchronize"])
+def test_a_gpu_that_fails_while_loading_is_told_and_let_go_of(path: Path, gpu: Gpu, call: str) -> None:
+    gpu.fails = (call,)
+    with pytest.raises(KDLightError, match=f"CUDA: {call} failed"):
+        opened(path)
+    assert gpu.devices[0].closed
+    assert not any(thread.name.startswith("tensorrt") for thread in threading.enumerate())
+
+
+def test_a_gpu_that_fails_later_is_an_error_of_that_picture(path: Path, gpu: Gpu) -> None:
+    with opened(path) as engine:
+        gpu.devices[0]._fails = ("launch",)
+        with pytest.raises(KDLightError, match="CUDA: launch failed"):
+            engine.run(pictures(1))
+        gpu.devices[0]._fails = ()
+        assert engine.run(pictures(1)).logits.shape == (1, 2)
+
+
+@pytest.mark.parametrize(
+    "passport", [{"version": "8.6.1"}, {"compute_capability": "8.6"}, {"gpu": "Tesla T4"}, {"onnx_sha256": "0" * 64}]
+)
+def test_a_foreign_engine_asked_for_by_name_is_refused_before_tensorrt_sees_it(
+    tiny_bundle: Make, monkeypatch: pytest.MonkeyPatch, passport: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = add_plan(tiny_bundle(), **passport)
+    gpu = give_gpu(monkeypatch, path)
+    monkeypatch.setattr(gpu.trt.api, "Runtime", None)
+    with pytest.raises(EngineMismatch, match=r"model\.tensorrt-10\.3\.0\.sm87\.engine was built .* it is not loaded"):
+        open_engine(open_bundle(path), engine="tensorrt")
+    assert gpu.devices[0].closed
+    assert main(["verify", str(path), "--engine", "tensorrt"]) == 5
+    assert (
+        main(["infer", "--source", "scene:crack", "--frames", "1", "--model", str(path), "--engine", "tensorrt"]) == 5
+    )
+    assert "is not loaded" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_foreign_engine_is_passed_over_and_told_where_any_will_do(
+    tiny_bundle: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = add_plan(tiny_bundle(), version="8.6.1")
+    give_gpu(monkeypatch, path)
+    with open_classifier(path) as classifier:
+        assert classifier.engine.name == "onnxruntime"
+        assert "built for TensorRT 8.6.1, here is 10.3.0" in classifier.origin["fallback"]
+
+
+def test_an_engine_in_the_cache_comes_before_a_foreign_one_in_the_bundle(
+    tiny_bundle: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CACHE_DIRECTORY", str(tmp_path / "cache"))
+    path = add_plan(tiny_bundle(), gpu="Tesla T4")
+    give_gpu(monkeypatch, path)
+    plan = plan_of(open_bundle(path))
+    keep_engine(cached_engine(plan, HERE), plan)
+    with open_classifier(path, engine="tensorrt") as classifier:
+        assert classifier.verify() < 1e-3
+
+
+def test_an_edited_passport_in_the_cache_is_refused(
+    tiny_bundle: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CACHE_DIRECTORY", str(tmp_path / "cache"))
+    path = add_plan(tiny_bundle(), engine=False)
+    give_gpu(monkeypatch, path)
+    plan = plan_of(open_bundle(path))
+    keep_engine(cached_engine(plan, HERE), plan, driver="11.4")
+    assert main(["verify", str(path)]) == 5
+    assert "built for the driver's CUDA 11.4, here is 12.6" in capsys.readouterr().err
+
+
+def plan_of(bundle: Bundle) -> BuildPlan:
+    return read_plan(bundle, bundle.manifest.artifacts[0])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"onnx_sha256": "f" * 64}, r"is for another model\.onnx than the bundle holds"),
+        ({"engines": ["ghost.engine"]}, r"names ghost\.engine, which the bundle has not"),
+        ({"schema": 9}, "has schema 9"),
+        ({"precision": "fp4"}, "'precision' is 'fp4'"),
+    ],
+)
+def test_a_plan_that_does_not_fit_its_bundle_is_refused(path: Path, change: dict[str, object], message: str) -> None:
+    bundle = open_bundle(path)
+    file = bundle.file_of(bundle.manifest.artifacts[0])
+    file.write_text(json.dumps({**json.loads(file.read_text()), **change}))
+    with pytest.raises(BundleError, match=message):
+        plan_of(bundle)
+
+
+def test_bytes_that_tensorrt_refuses_are_told_with_its_reason(
+    path: Path, gpu: Gpu, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tensorrt, "find", lambda *_: b"damaged")
+    with pytest.raises(
+        EngineMismatch, match=r"refuses the engine of model\.onnx: Serialization .* the engine is damaged"
+    ):
+        opened(path)
+    assert gpu.devices[0].closed
+
+
+def test_an_engine_of_another_graph_is_refused(path: Path, tiny_bundle: Make, tmp_path: Path, gpu: Gpu) -> None:
+    del gpu
+    other = add_plan(tiny_bundle(("a", "b", "c"), folder=tmp_path / "other"))
+    with pytest.raises(BundleError, match=r"logits float32 \[2\].* which is not this bundle's graph"):
+        opened(other)
+    assert opened(path).artifact.format == "tensorrt"
+
+
+def test_without_a_gpu_the_bundle_answers_through_onnx_runtime_and_says_why(path: Path) -> None:
+    if tensorrt_module.lack() is None:
+        pytest.skip("a GPU is here")
+    with open_classifier(path, succeed=True) as classifier:
+        assert classifier.engine.name == "onnxruntime"
+        assert classifier.origin["fallback"].startswith("tensorrt needs ")
+        assert classifier.successor is None
+    with pytest.raises(EngineNotReady, match="tensorrt needs "):
+        open_engine(open_bundle(path), engine="tensorrt")
+
+
+def test_a_machine_without_a_driver_or_tensorrt_is_told_what_it_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(_: str) -> None:
+        raise OSError
+
+    monkeypatch.setattr(ctypes, "CDLL", none)
+    monkeypatch.setattr(tensorrt_module, "_there", lambda _: True)
+    assert tensorrt_module.lack() == "needs an NVIDIA GPU: there is no driver (libcuda.so.1) on this machine"
+    monkeypatch.setattr(tensorrt_module, "_there", lambda name: name == "tensorrt")
+    assert tensorrt_module.lack() == "needs pycuda or cuda-python: pip install pycuda"
+    monkeypatch.setattr(tensorrt_module, "_there", lambda _: False)
+    assert "needs tensorrt (part of JetPack)" in (tensorrt_module.lack() or "")
+    with pytest.raises(EngineNotReady, match="neither tensorrt"):
+        tensorrt_module.open_trt()
+
+
+def test_cuda_python_stands_in_for_pycuda_and_tells_that_there_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("cuda.bindings", reason="cuda-python is not installed")
+    if tensorrt_module.gpu_lack() is None:
+        pytest.skip("a GPU is here")
+    monkeypatch.setitem(sys.modules, "pycuda", None)
+    with pytest.raises(EngineNotReady, match=r"no GPU can be used: CUDA: cudaGetDeviceCount failed with .*driver"):
+        cuda.open_device()
+
+
+def test_without_any_way_to_cuda_both_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("pycuda", "cuda", "cuda.bindings"):
+        monkeypatch.setitem(sys.modules, name, None)
+    for name in ("cuda_pycuda", "cuda_python"):
+        monkeypatch.delitem(sys.modules, f"kdlight_edge.engines.{name}", raising=False)
+    with pytest.raises(EngineNotReady, match=r"pycuda is not installed; cuda-python is not installed"):
+        cuda.open_device()
+
+
+# A builder that takes its time: the engine that the fake GPU knows appears in the cache when the test says so.
+WAIT = "import os, sys, time\nwhile not os.path.exists(sys.argv[1]): time.sleep(0.01)\n"
+
+
+def frame() -> Frame:
+    return Frame(pictures(1)[0], Moment.now(), "test", 0)
+
+
+def test_the_new_engine_takes_over_between_two_pictures_once_it_is_proved(
+    tiny_bundle: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CACHE_DIRECTORY", str(tmp_path / "cache"))
+    path, go = add_plan(tiny_bundle(), engine=False), tmp_path / "go"
+    give_gpu(monkeypatch, path)
+    monkeypatch.setattr("kdlight_edge.successor.lack", lambda: None)
+    monkeypatch.setattr("kdlight_edge.successor.build_command", lambda *_: [sys.executable, "-c", WAIT, str(go)])
+    with open_classifier(path, succeed=True) as classifier:
+        successor = classifier.successor
+        assert successor is not None
+        before = classifier.classify(frame())
+        assert classifier.origin["engine"] == "onnxruntime"
+        assert "no TensorRT engine of model.onnx was built for this Fake GPU yet" in classifier.origin["fallback"]
+        plan = plan_of(classifier.bundle)
+        keep_engine(cached_engine(plan, HERE), plan)
+        go.touch()
+        successor.wait()
+        assert classifier.origin["engine"] == "onnxruntime"
+        after = classifier.classify(frame())
+        assert (classifier.origin["engine"], classifier.origin["fallback"]) == ("tensorrt", None)
+        assert after.label == before.label
+        assert classifier.verify() < 1e-3
+    said = capsys.readouterr().err
+    assert "it is built in the background, onnxruntime answers until then" in said
+    assert "tensorrt fp32 takes over from onnxruntime: its golden pictures passed" in said
+
+
+def test_a_new_engine_that_answers_differently_never_takes_over(
+    tiny_bundle: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CACHE_DIRECTORY", str(tmp_path / "cache"))
+    path = add_plan(tiny_bundle())
+    gpu = give_gpu(monkeypatch, path, off=0.5)
+    bundle = open_bundle(path)
+    said: list[str] = []
+    with Classifier(bundle, open_engine(bundle, engine="onnxruntime"), Settings()) as classifier:
+        artifact = bundle.manifest.artifacts[0]
+        successor = Successor(
+            bundle, artifact, classifier.prove, said.append, build=lambda *_: [sys.executable, "-c", ""]
+        )
+        successor.wait()
+        assert successor.take() is None
+        successor.close()
+    assert re.match(r"no TensorRT engine takes over: tensorrt answers the golden pictures .* off by 0\.5", said[0])
+    assert gpu.devices[0].closed
+
+
+@pytest.mark.parametrize(
+    ("program", "message"),
+    [
+        ("import sys; print('a log'); sys.exit('TensorRT 10.3.0 does not take it: why')", "does not take it: why"),
+        ("import os; os.kill(os.getpid(), 11)", "the builder was ended by signal 11"),
+    ],
+)
+def test_a_builder_that_fails_or_crashes_is_told_and_onnx_runtime_goes_on(
+    path: Path, gpu: Gpu, program: str, message: str
+) -> None:
+    del gpu
+    said: list[str] = []
+    bundle = open_bundle(path)
+    artifact = bundle.manifest.artifacts[0]
+    successor = Successor(
+        bundle, artifact, lambda _: None, said.append, build=lambda *_: [sys.executable, "-c", program]
+    )
+    successor.wait()
+    assert successor.take() is None
+    assert said == [f"no TensorRT engine takes over: {message}"] or message in said[0]
+    successor.close()
+
+
+def test_a_run_that_ends_first_ends_the_builder(path: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+    bundle = open_bundle(path)
+    artifact = bundle.manifest.artifacts[0]
+    never = [sys.executable, "-c", WAIT, str(tmp_path / "never")]
+    successor = Successor(bundle, artifact, lambda _: None, said.append, build=lambda *_: never)
+    successor.close()
+    assert said == []
+    assert successor.take() is None
+
+
+def test_the_builder_on_a_machine_without_a_gpu_says_so_in_one_line(
+    path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    if tensorrt_module.lack() is None:
+        pytest.skip("a GPU is here")
+    bundle = open_bundle(path)
+    said: list[str] = []
+    successor = Successor(bundle, bundle.manifest.artifacts[0], lambda _: None, said.append)
+    successor.wait()
+    assert len(said) == 1
+    assert re.match(
+        r"no TensorRT engine takes over: (neither tensorrt|no GPU can be used|CUDA cannot be reached)", said[0]
+    )
+    assert capfd.readouterr().out == ""
+    successor.close()
+
+
+def test_an_engine_asked_for_by_name_is_built_first(
+    tiny_bundle: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CACHE_DIRECTORY", str(tmp_path / "cache"))
+    path = add_plan(tiny_bundle(), engine=False)
+    give_gpu(monkeypatch, path)
+    monkeypatch.setattr("kdlight_edge.successor.lack", lambda: None)
+
+    def build(bundle: Bundle) -> None:
+        plan = plan_of(bundle)
+        keep_engine(cached_engine(plan, HERE), plan)
+
+    monkeypatch.setattr("kdlight_edge.classifier.build_now", build)
+    with open_classifier(path, engine="tensorrt") as classifier:
+        assert classifier.origin["engine"] == "tensorrt"
+
+
+def test_the_engine_is_loaded_through_the_table_as_every_other(path: Path, gpu: Gpu) -> None:
+    del gpu
+    bundle = open_bundle(path)
+    with load(bundle, bundle.manifest.artifacts[0], engine="tensorrt") as engine:
+        assert engine.name == "tensorrt"
