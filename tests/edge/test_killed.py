@@ -74,7 +74,10 @@ def test_fifty_kills_at_random_moments_tear_no_line_and_lose_nothing_acknowledge
     kept = [result(json.loads(line)) for line in lines.read_text().splitlines()]
     assert len(set(kept)) == len(kept)
     assert kept == sorted(kept)
-    assert set(kept) <= {result(record) for record in arrived}
+    # A kill may fall between two sinks: what it caught there is in the one that wrote first, and nobody was told of it.
+    caught = set(kept) - {result(record) for record in arrived}
+    assert len(caught) <= KILLS
+    assert not caught & set(told)
     assert verify(audit, b"").fault == ""
     sealed = [json.loads(line)["record"] for line in audit.read_text().splitlines()]
     assert sum(record.get("event") == "begin" for record in sealed) > KILLS // 4
