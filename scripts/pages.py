@@ -165,6 +165,27 @@ def ratios_table(results: dict[str, Any]) -> str:
     return "\n".join([*rows, "", measured(results)])
 
 
+def peers_table(results: dict[str, Any]) -> str:
+    """Return the goals, and every network's times in each engine and precision beside the bundle's best."""
+    rows = ["| beside | measured | goal | |", "|---" * 4 + "|"]
+    rows += [
+        f"| {row['what']} | {row['measured']} | {row['goal']} | **{row['verdict']}** |" for row in results["goals"]
+    ]
+    forms = ["onnxruntime fp32", "openvino fp32", "onnxruntime int8", "openvino int8"]
+    for title in ("one_thread", "two_threads"):
+        rows += ["", f"| {title.replace('_', ' ')}, ms | parameters | {' | '.join(forms)} | its best beside ours |"]
+        rows.append("|---" * 7 + "|")
+        ours = min(time["p50"] for time in results[title][results["student"]].values())
+        for name, times in results[title].items():
+            # Two INT8 files of one network stand for it by the faster.
+            found = [min((t for key, t in times.items() if form in key), key=lambda t: t["p50"]) for form in forms]
+            told = [f"{one['p50']:.2f} ({one['low']:.2f} to {one['high']:.2f})" for one in found]
+            ratio = min(time["p50"] for time in times.values()) / ours
+            size = f"{results['parameters'][name] / 1e6:.2f} M"
+            rows.append(f"| {name} px | {size} | {' | '.join(told)} | {ratio:.1f} |")
+    return "\n".join([*rows, "", measured(results)])
+
+
 def footprint_table(results: dict[str, Any]) -> str:
     """Return what the runtime weighs."""
     rows = ["| | measured | goal |", "|---|---|---|"]
@@ -252,6 +273,7 @@ TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "leaks": ("leaks", leaks_table),
     "medmnist": ("medmnist", medmnist_table),
     "ratios": ("", ratios_table),
+    "peers": ("peers", peers_table),
     "soak": ("soak", soak_table),
     "faults": ("fault_run", fault_run_table),
     "footprint": ("footprint", footprint_table),
