@@ -10,6 +10,10 @@ import numpy.typing as npt
 from kdlight_edge.errors import SourceError
 from kdlight_edge.frame import NO_META, Frame, Moment, Unreadable
 
+LOOK_UP = 0.5
+"""Seconds of waiting after which a waiting thread looks up: a signal that comes just before the main thread begins to
+wait is handled by Python only once that thread runs again, and a camera that is gone would never let it."""
+
 
 class Slot:
     """Holds one frame; a newer one replaces it and the loss is counted; each is handed out once."""
@@ -74,7 +78,7 @@ class Slot:
         with self._changed:
             self.asked = True
             while self._frame is None and not self._ended and not self.closed.is_set():
-                self._changed.wait()
+                self._changed.wait(LOOK_UP)
             self.asked = False
             if self.closed.is_set():
                 return None

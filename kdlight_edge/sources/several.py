@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from kdlight_edge.errors import SourceError, UsageError
 from kdlight_edge.frame import Frame, Unreadable
 from kdlight_edge.sources import Patience, open_source, tell
-from kdlight_edge.sources.latest import Latest
+from kdlight_edge.sources.latest import LOOK_UP, Latest
 
 
 class Several:
@@ -57,7 +57,7 @@ class Several:
                     errors += self._told(camera, go_on=bool(left))
             with self._changed:
                 while not self._closed.is_set() and left and not any(camera.ready for camera in left):
-                    self._changed.wait()
+                    self._changed.wait(LOOK_UP)
         if errors and len(errors) == len(self.cameras) and not self._closed.is_set():
             raise errors[-1]
 

@@ -1,5 +1,6 @@
 """Live sources: the newest frame once, and a lost camera that is opened again."""
 
+import signal
 import threading
 import time
 
@@ -65,6 +66,33 @@ def test_closing_a_live_source_wakes_the_one_who_waits() -> None:
     closer.start()
     assert list(source) == []
     closer.join(LIMIT)
+
+
+def test_a_signal_that_the_waiting_thread_did_not_feel_is_handled_all_the_same() -> None:
+    slot, closed_by = Slot("test"), []
+
+    def close(who: str) -> None:
+        closed_by.append(who)
+        slot.close()
+
+    def raise_elsewhere() -> None:
+        asked = threading.Event()
+        while not slot.asked:
+            asked.wait(0.01)
+        signal.pthread_kill(threading.get_ident(), signal.SIGUSR1)  # as one that came a moment before the wait
+
+    before = signal.signal(signal.SIGUSR1, lambda *_: close("signal"))
+    rescue = threading.Timer(30, close, ["rescue"])
+    rescue.start()
+    other = threading.Thread(target=raise_elsewhere)
+    other.start()
+    try:
+        assert slot.take() is None
+    finally:
+        rescue.cancel()
+        other.join()
+        signal.signal(signal.SIGUSR1, before)
+    assert closed_by == ["signal"]
 
 
 def test_an_error_of_the_capture_reaches_the_one_who_iterates() -> None:
