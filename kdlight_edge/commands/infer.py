@@ -47,6 +47,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--save", metavar="DIR", help="also write annotated copies, predictions.jsonl and predictions.csv"
     )
+    parser.add_argument(
+        "--explain", action="store_true", help="draw where the decided class was seen, with --save or --event-dir"
+    )
     parser.add_argument("--conf", type=float, metavar="P", help="smallest probability accepted (default: the bundle's)")
     parser.add_argument(
         "--quality", action="store_true", help="of cameras: abstain from dark, over-exposed, blurred and empty pictures"
@@ -275,9 +278,10 @@ def _sinks(args: argparse.Namespace, classifier: "Classifier", source: "Source",
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise KDLightError(f"{folder} cannot be made: {error.strerror}; choose another --save") from error
+        copies = Annotated(folder, classifier.bundle.manifest, outlets.explain(args, classifier))
         # Pictures wait in the first queue: few, or they would fill the memory.
         sinks += [
-            queues.before("save", Annotated(folder, classifier.bundle.manifest), room=16),
+            queues.before("save", copies, room=16),
             queues.before(
                 "save jsonl", JsonLines(open_lines(folder / "predictions.jsonl", at_once=live), classifier.origin)
             ),

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from kdlight_edge.classifier import Classifier
+    from kdlight_edge.explain import Explain
     from kdlight_edge.sinks import Sink
     from kdlight_edge.sinks.outbox import Delivery, Outbox
     from kdlight_edge.sinks.queues import Queues
@@ -61,6 +62,7 @@ def check(args: argparse.Namespace) -> None:
         ("--home-assistant", args.home_assistant or None, "--mqtt", args.mqtt),
         ("--mqtt-update", args.mqtt_update or None, "--mqtt", args.mqtt),
         ("--event-hold", args.event_hold, "--event-dir", args.event_dir),
+        ("--explain", args.explain or None, "--save or --event-dir", args.save or args.event_dir),
         ("--web-token", args.web_token, "--web", args.web),
     ):
         if value is not None and needed is None:
@@ -106,6 +108,17 @@ def open_sinks(
             add(_web(args, classifier, source, deliveries))
         undo.pop_all()
     return sinks
+
+
+def explain(args: argparse.Namespace, classifier: "Classifier") -> "Explain | None":
+    """Return what draws maps, where they are asked for."""
+    if not args.explain:
+        return None
+    import functools
+
+    from kdlight_edge.explain import explained
+
+    return functools.partial(explained, classifier)
 
 
 def _files(args: argparse.Namespace, classifier: "Classifier", source: "Source") -> "Iterator[tuple[str, Sink]]":
@@ -165,7 +178,9 @@ def _events(args: argparse.Namespace, classifier: "Classifier", source: "Source"
         raise UsageError(f"--event-hold {hold:g} is not a time; give seconds above 0")
     labels = classifier.bundle.manifest.labels
     watched = {label.id for label in labels if label.positive} or {label.id for label in labels}
-    folder = EventFolder(Path(args.event_dir), Events(watched, hold), classifier.origin)
+    folder = EventFolder(
+        Path(args.event_dir), Events(watched, hold), classifier.origin, explain=explain(args, classifier)
+    )
     return Outbox("events", folder, stop=stop, room=16)  # pictures wait in it: few, or they would fill the memory
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from kdlight_edge.survey.record import Surface
 
 ALONE = (
-    "camera", "sheet", "save", "quality", "max_age", "identity_key", "dicom_out", "dicom_to", "await_camera",
+    "camera", "sheet", "save", "explain", "quality", "max_age", "identity_key", "dicom_out", "dicom_to", "await_camera",
     "vote", "max_fps",
     "json_file", "audit", "mqtt", "webhook", "event_dir", "metrics", "web",
 )  # fmt: skip

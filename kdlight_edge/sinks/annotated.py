@@ -9,6 +9,7 @@ import numpy as np
 
 from kdlight_edge.decide import Prediction
 from kdlight_edge.errors import KDLightError
+from kdlight_edge.explain import Explain
 from kdlight_edge.frame import Frame
 from kdlight_edge.manifest import Manifest
 from kdlight_edge.sinks import ink
@@ -25,9 +26,9 @@ class Annotated:
 
     wants_frames = True
 
-    def __init__(self, folder: str | os.PathLike[str], manifest: Manifest) -> None:
-        """Take where to write and the names of the labels."""
-        self._folder = Path(folder)
+    def __init__(self, folder: str | os.PathLike[str], manifest: Manifest, explain: Explain | None = None) -> None:
+        """Take where to write, the names of the labels, and what draws the map of the decided class."""
+        self._folder, self._explain = Path(folder), explain
         self._texts = {label.id: label.text for label in manifest.labels}
         self._positive = {label.id for label in manifest.labels if label.positive}
         self._made: set[Path] = set()
@@ -61,6 +62,8 @@ class Annotated:
     def draw(self, prediction: Prediction, image: ink.Picture) -> ink.Picture:
         """Return a copy of a picture, uint8 [h, w, 3] RGB, with label, probability and decision in its corner."""
         copy = _sized(image)
+        if self._explain is not None:
+            copy = self._explain(prediction, image, copy)
         height, width = copy.shape[:2]
         size = max(14, min(height, width) // 22)
         words = f"{self._texts.get(prediction.label or '', prediction.label)}  {prediction.probability:.1%}"

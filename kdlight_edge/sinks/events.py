@@ -17,6 +17,7 @@ import numpy.typing as npt
 from kdlight_edge.decide import Prediction, utc
 from kdlight_edge.errors import KDLightError
 from kdlight_edge.events import Event, Events, to_record
+from kdlight_edge.explain import Explain
 from kdlight_edge.frame import Frame
 from kdlight_edge.sinks.lines import append_lines
 from kdlight_edge.sources import tell
@@ -55,13 +56,15 @@ class EventFolder:
         *,
         limit: int = KEPT_BYTES,
         report: Callable[[str], None] = tell,
+        explain: Explain | None = None,
     ) -> None:
-        """Make the folder.
+        """Make the folder; ``explain`` draws the map of the frame with which an event begins, if any is drawn.
 
         Raises:
             KDLightError: it cannot be written, or another process writes it.
         """
         self._folder, self._events, self._origin, self._limit, self._report = folder, events, origin, limit, report
+        self._explain = explain
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -78,6 +81,8 @@ class EventFolder:
         try:
             for event in self._events.add(prediction):
                 self._tell(event)
+                if event.state == "held" and frame is not None:
+                    self._save_map(prediction, frame)
             if kept is not None and prediction.source in self._open:
                 place, left = self._open[prediction.source]
                 if left:
@@ -94,9 +99,14 @@ class EventFolder:
         ring = self._rings.setdefault(frame.source, collections.deque(maxlen=BEFORE))
         if ring and frame.captured.monotonic - ring[-1][0] < SPACING:
             return None
-        name = re.sub(r"[:.]", "", utc(frame.captured))
-        ring.append((frame.captured.monotonic, f"{name}-{frame.index:08}", _sized(frame.image)))
+        ring.append((frame.captured.monotonic, _name(frame), _sized(frame.image)))
         return ring[-1]
+
+    def _save_map(self, prediction: Prediction, frame: Frame) -> None:
+        """Save it beside the frames, which stay as the camera gave them."""
+        if self._explain is not None:
+            place, _ = self._open[prediction.source]
+            _save(place, f"{_name(frame)}-map", self._explain(prediction, frame.image, _sized(frame.image)))
 
     def _tell(self, event: Event) -> None:
         if event.state == "held":
@@ -134,6 +144,10 @@ class EventFolder:
             for event in self._events.end():
                 self._tell(event)
         self._lines.close()
+
+
+def _name(frame: Frame) -> str:
+    return f"{re.sub(r'[:.]', '', utc(frame.captured))}-{frame.index:08}"
 
 
 def _sized(image: Picture) -> Picture:

@@ -9,6 +9,7 @@ import numpy as np
 from kdlight_edge.cli import main
 from kdlight_edge.decide import Prediction
 from kdlight_edge.events import Events
+from kdlight_edge.evidence import Picture
 from kdlight_edge.frame import Frame, Moment
 from kdlight_edge.picture import read_picture
 from kdlight_edge.sinks.events import AFTER, BEFORE, EventFolder
@@ -111,3 +112,31 @@ def test_a_camera_run_writes_its_events(tmp_path: Path, tiny_bundle: Callable[..
     assert found[0]["label"] == "crack"
     assert list((tmp_path / "ev" / str(found[0]["folder"])).glob("*.jpg"))
     assert main(["infer", "--folder", ".", "--model", model, "--event-hold", "1"]) == 2
+
+
+def test_an_event_has_a_map_of_the_frame_it_was_held_with_beside_frames_without_one(tmp_path: Path) -> None:
+    def white(_: Prediction, image: Picture, drawn: Picture) -> Picture:
+        assert image.shape == (48, 64, 3)
+        return np.full_like(drawn, 255)
+
+    sink = EventFolder(tmp_path, Events({"crack"}, 2.0), {}, explain=white)
+    for step in range(40):
+        write(sink, step / 10)
+    sink.close()
+    pictures = sorted((tmp_path / str(lines(tmp_path)[0]["folder"])).iterdir())
+    (shown,) = (path for path in pictures if path.stem.endswith("-map"))
+    assert shown.stem.endswith("-00000020-map")
+    assert read_picture(shown).min() > 250
+    assert all(read_picture(path).max() < 50 for path in pictures if path != shown)
+
+
+def test_a_camera_run_explains_its_events_only_where_it_is_asked_to(
+    tmp_path: Path, tiny_bundle: Callable[..., Path]
+) -> None:
+    run = ["infer", "--camera", "scene:crack?size=64x64&fps=50&frames=60", "--model", str(tiny_bundle(accept=0.0))]
+    for name, flags in (("with", ["--explain"]), ("without", [])):
+        more = ["--event-dir", str(tmp_path / name), "--event-hold", "0.2", *flags]
+        assert main([*run, *more]) == 0
+        folders = {str(line["folder"]) for line in lines(tmp_path / name)}
+        maps = [len(list((tmp_path / name / folder).glob("*-map.jpg"))) for folder in folders]
+        assert maps == [len(flags)] * len(folders)
