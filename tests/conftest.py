@@ -1,6 +1,7 @@
 """What several tests need: a real bundle with a network of a few numbers, made in a moment."""
 
 import dataclasses
+import signal
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +18,10 @@ from kdlight_edge.testing import golden_picture
 
 COLOURS = ((1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 1, 0), (0, 1, 1), (1, 0, 1))
 """The colour (RGB) that each label of a tiny bundle looks for: the first label red, the second green, ..."""
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A suite that was started in the background ignores Ctrl-C, and so would every program that a test starts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 GAIN = 12.0
 """Logit of a picture that is wholly of a label's colour, against 0 for black."""
