@@ -248,18 +248,6 @@ def _folder(path: str) -> "Source":
     return Folder(path)
 
 
-def _answers(args: argparse.Namespace, classifier: "Classifier") -> "Sink":
-    from kdlight_edge.dicom.scan import CAUTION
-    from kdlight_edge.dicom.send import Sender, read_node
-    from kdlight_edge.sinks.dicom import DicomAnswers
-    from kdlight_edge.sources import tell
-
-    sender = None if args.dicom_to is None else Sender(read_node(args.dicom_to), tell)
-    tell(f"answers to scans are made; {CAUTION}")
-    folder = None if args.dicom_out is None else Path(args.dicom_out)
-    return DicomAnswers(classifier, folder=folder, sender=sender, tell=tell)
-
-
 def _sinks(args: argparse.Namespace, classifier: "Classifier", source: "Source", queues: "Queues") -> "list[Sink]":
     """Open what the flags ask for; stdout is last, so that its broken pipe finds the files written."""
     from kdlight_edge.sinks.csv import Csv
@@ -288,7 +276,7 @@ def _sinks(args: argparse.Namespace, classifier: "Classifier", source: "Source",
             queues.before("save csv", Csv(open_lines(folder / "predictions.csv", at_once=live))),
         ]
     if args.dicom_out is not None or args.dicom_to is not None:
-        sinks.append(_answers(args, classifier))
+        sinks.append(outlets.scan_answers(args, classifier))
     if args.csv:
         sinks.append(queues.before("csv", Csv(open_lines(args.csv, at_once=live))))
     if args.sheet:

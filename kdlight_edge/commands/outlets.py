@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kdlight_edge.errors import UsageError
@@ -209,3 +210,16 @@ def _web(
     host = f"[{door.host}]" if ":" in door.host else door.host
     tell(f"page on http://{host}:{web.port}/{' (asks for the token)' if door.token else ''}")
     return web
+
+
+def scan_answers(args: argparse.Namespace, classifier: "Classifier") -> "Sink":
+    """Return what answers scans with a report and a picture, into a folder, to a node, or both."""
+    from kdlight_edge.dicom.scan import CAUTION
+    from kdlight_edge.dicom.send import Sender, read_node
+    from kdlight_edge.sinks.dicom import DicomAnswers
+    from kdlight_edge.sources import tell
+
+    sender = None if args.dicom_to is None else Sender(read_node(args.dicom_to), tell)
+    tell(f"answers to scans are made; {CAUTION}")
+    folder = None if args.dicom_out is None else Path(args.dicom_out)
+    return DicomAnswers(classifier, folder=folder, sender=sender, tell=tell)

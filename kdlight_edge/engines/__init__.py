@@ -1,8 +1,7 @@
 """What runs a network: one contract, one file an engine, each imported only when chosen."""
 
-import importlib
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from kdlight_edge.errors import (
     BundleError,
@@ -11,8 +10,8 @@ from kdlight_edge.errors import (
     KDLightError,
     MissingPackage,
     UsageError,
-    missing_package,
 )
+from kdlight_edge.late import import_late
 
 if TYPE_CHECKING:
     import numpy as np
@@ -99,17 +98,6 @@ def open_told(bundle: "Bundle", *, engine: str = "auto", threads: int = 0) -> tu
 
 def load(bundle: "Bundle", artifact: "Artifact", *, engine: str, threads: int = 0) -> Engine:
     """Load one file of a bundle on the engine of that name; raises as `open_engine` does."""
-    try:
-        module: Any = importlib.import_module(ENGINES[engine][0])
-    except ModuleNotFoundError as error:
-        missing = missing_package(error)
-        if missing is None:
-            raise
-        raise missing from error
-    except ImportError as error:
-        # The package is there and its libraries do not load: a board without a system library, a wheel cut short.
-        raise MissingPackage(
-            f"{engine} is installed and does not import ({error}); kdlight-edge doctor tells"
-        ) from error
+    module = import_late(ENGINES[engine][0], engine)
     opened: Engine = module.load(bundle, artifact, threads=threads)
     return opened

@@ -1,11 +1,10 @@
 """What an engine really executes of a file: each layer with its precision, bytes, multiply-adds and time."""
 
-import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from kdlight_edge.errors import MissingPackage, missing_package
+from kdlight_edge.late import import_late
 
 if TYPE_CHECKING:
     from kdlight_edge.bundle import Bundle
@@ -52,17 +51,7 @@ def layers_of(bundle: "Bundle", artifact: "Artifact", *, engine: str, threads: i
         MissingPackage: the engine is not installed.
         BundleError: it does not take the file.
     """
-    try:
-        module: Any = importlib.import_module(INSPECTORS[engine])
-    except ModuleNotFoundError as error:
-        missing = missing_package(error)
-        if missing is None:
-            raise
-        raise missing from error
-    except ImportError as error:
-        raise MissingPackage(
-            f"{engine} is installed and does not import ({error}); kdlight-edge doctor tells"
-        ) from error
+    module = import_late(INSPECTORS[engine], engine)
     found: list[Layer] = module.layers(bundle, artifact, threads=threads)
     return found
 
