@@ -83,7 +83,8 @@ def test_a_missed_budget_is_exit_code_3_after_the_figures(
 ) -> None:
     strict = dataclasses.replace(
         raspberry_pi.PI_5,
-        budget=Budget(10, 10, 1e-9, 1e-9, "derived, not measured: a test", 1e-9, 1e-9, "", "", None, ""),
+        # A quick run may or may not have the 662 samples of a p99, so that row is never the missed one.
+        budget=Budget(10, 10, 1e-9, 1e-9, "derived, not measured: a test", 1e9, 1e9, "", "", None, ""),
     )
     monkeypatch.setattr(boards, "BOARDS", (strict,))
     assert main(["bench", str(tiny_bundle()), "--quick", "--board", "pi-5"]) == 3
