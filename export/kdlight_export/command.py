@@ -16,6 +16,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data", type=Path, nargs="+", default=[], metavar="DIR", help="of a bundle: the folders it was trained on"
     )
+    parser.add_argument(
+        "--foreign", type=Path, nargs="+", default=[], metavar="DIR",
+        help="of a bundle: folders of pictures of other things, for its outlier output to learn",
+    )  # fmt: skip
     parser.add_argument("--target", default="cpu", metavar="T", help="jetson, rpi, cpu, a board's name, or auto (cpu)")
     parser.add_argument("--card", type=Path, metavar="FILE", help="TOML: names, intended use, terms of the data")
     parser.add_argument(
@@ -61,10 +65,11 @@ def run(args: argparse.Namespace) -> int:
         bundle = open_exported(args.run)
         if bundle is not None:
             run = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kdlight-run-")))
-            run_from_bundle(bundle, args.data, run)
+            run_from_bundle(bundle, args.data, run, args.foreign)
             card = card_from_bundle(bundle) if args.card is None else card
-        elif args.data:
-            raise UsageError(f"--data is for a bundle; {args.run} is a run, which names its pictures itself")
+        elif args.data or args.foreign:
+            flag = "--data" if args.data else "--foreign"
+            raise UsageError(f"{flag} is for a bundle; {args.run} is a run, which was told with train {flag}")
         for line in export(run, args.out, plan, card=card):
             print(line, file=sys.stderr)
     print(args.out)

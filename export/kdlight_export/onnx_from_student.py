@@ -167,8 +167,17 @@ def _outlier(graph: Graph, student: Finished, features: str) -> None:
     left = graph.add("Relu", [graph.add("Sub", [whole, known], "outlier.rest")], "outlier.left")
     spread = graph.constant("outlier.residual", np.array(model.residual))
     total = graph.add("Add", [nearest, graph.add("Div", [left, spread], "outlier.ratio")], "outlier.total")
-    mean = graph.add("Div", [total, graph.constant("outlier.size", np.array(float(size)))], "outlier.mean_square")
-    graph.add("Sqrt", [mean], "outlier")
+    square = graph.add("Div", [total, graph.constant("outlier.size", np.array(float(size)))], "outlier.mean_square")
+    if model.plane is not None:
+        plane = graph.constant("outlier.plane", model.plane.reshape(1, size, 1, 1))
+        offset = graph.constant("outlier.offset", np.array([model.offset]))
+        odds = graph.add("Conv", [apart, plane, offset], "outlier.odds", kernel_shape=[1, 1])
+        positive = graph.add("Relu", [odds], "outlier.positive")
+        shape = graph.constant("outlier.row_shape", np.array([-1], np.int64))
+        square = graph.add(
+            "Add", [square, graph.add("Reshape", [positive, shape], "outlier.foreign")], "outlier.square"
+        )
+    graph.add("Sqrt", [square], "outlier")
 
 
 def _conv_norm(layer: torch.nn.Module) -> ConvNorm:
@@ -229,9 +238,11 @@ def weights_from_onnx(content: bytes, student: str, classes: int) -> tuple[dict[
         size, basis = constants["outlier.mean"].size, constants["outlier.basis"]
         # Older bundles hold it as the right side of a matrix product, later ones as a convolution.
         basis = basis.T if basis.ndim == 2 else basis.reshape(-1, size)  # noqa: PLR2004 - a matrix
+        plane = constants["outlier.plane"].reshape(size) if "outlier.plane" in constants else None
         model = OutlierModel(
             constants["outlier.mean"].reshape(size), np.ascontiguousarray(basis),
             constants["outlier.scale"], constants["outlier.centres"], constants["outlier.residual"].item(),
+            plane, 0.0 if plane is None else constants["outlier.offset"].item(),
         )  # fmt: skip
     except (KeyError, RuntimeError, ValueError, DecodeError) as error:
         raise DataError(f"the bundle's float ONNX file is not one of this program's '{student}' ({error})") from error

@@ -4,19 +4,27 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
 from kdlight_edge.bundle import Bundle, open_bundle
 from kdlight_edge.errors import DataError, UsageError
 from kdlight_edge.manifest import Artifact
 from kdlight_export.card import CardFile, LabelCard
 from kdlight_export.onnx_from_student import Finished, keep_run, weights_from_onnx
-from kdlight_train.data import Data, open_data
+from kdlight_train.calibrate import OUTLIER_QUANTILE
+from kdlight_train.data import Data, load, open_data
+from kdlight_train.foreign import part_from, read_foreign, told
 from kdlight_train.kept import keep_pictures
+from kdlight_train.place import choose_place
+from kdlight_train.workshop import features_of_images
 
 
-def run_from_bundle(bundle: Bundle, paths: Sequence[Path], run: Path) -> None:
+def run_from_bundle(bundle: Bundle, paths: Sequence[Path], run: Path, foreign: Sequence[Path] = ()) -> None:
     """Write RUN/student.pt and the lists of pictures to compare and to calibrate on.
 
-    The float ONNX file holds every weight; the pictures must be the very ones that the training split.
+    The float ONNX file holds every weight; the pictures must be the very ones that the training split. With foreign
+    folders the outlier output learns their pictures, and its limit is set again on the validation pictures.
 
     Raises:
         DataError: the bundle has no float ONNX file, or the pictures are others.
@@ -32,15 +40,29 @@ def run_from_bundle(bundle: Bundle, paths: Sequence[Path], run: Path) -> None:
     if outlier is None:
         raise DataError(f"{bundle.path} states no outlier limit for {artifact.file}; export it from its run")
     provenance = dataclasses.asdict(manifest.provenance)
-    run.mkdir(parents=True, exist_ok=True)
-    keep_run(
-        run,
-        Finished(
-            manifest.student, tuple(label.id for label in manifest.labels), manifest.input, weights, model,
-            artifact.temperature, accept, outlier, provenance,
-        ),
+    student = Finished(
+        manifest.student, tuple(label.id for label in manifest.labels), manifest.input, weights, model,
+        artifact.temperature, accept, outlier, provenance,
     )  # fmt: skip
+    run.mkdir(parents=True, exist_ok=True)
+    keep_run(run, _shown(student, data, foreign) if foreign else student)
     keep_pictures(run, data)
+
+
+def _shown(student: Finished, data: Data, paths: Sequence[Path]) -> Finished:
+    """Return the student with an outlier output that was shown foreign pictures."""
+    others, network, place = read_foreign(paths, student.input), student.network(), choose_place("cpu")
+
+    def features(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        return features_of_images(network, images, place)
+
+    own = features(load(data.train, student.input).images)
+    model = part_from(student.outlier, own, features(others.images))
+    distances = model.distance(features(load(data.val, student.input).images))
+    return dataclasses.replace(
+        student, outlier=model, outlier_limit=float(np.quantile(distances, OUTLIER_QUANTILE)),
+        provenance={**student.provenance, "data": told(student.provenance["data"], others)},
+    )  # fmt: skip
 
 
 def card_from_bundle(bundle: Bundle) -> CardFile:

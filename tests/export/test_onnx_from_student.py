@@ -1,5 +1,6 @@
 """The ONNX file answers as the torch student does, in all three outputs, and says what it is."""
 
+import dataclasses
 from collections.abc import Callable
 
 import numpy as np
@@ -46,7 +47,13 @@ def test_the_mean_of_the_activation_map_is_the_logit(student: Finished, batch: n
     np.testing.assert_allclose(cam.mean(axis=(2, 3)), logits, atol=1e-4)
 
 
-def test_the_outlier_output_is_the_fitted_distance(student: Finished, batch: npt.NDArray[np.uint8]) -> None:
+@pytest.mark.parametrize("shown", [False, True])
+def test_the_outlier_output_is_the_fitted_distance(
+    student: Finished, batch: npt.NDArray[np.uint8], *, shown: bool
+) -> None:
+    if shown:  # pictures of other things
+        plane = np.random.default_rng(3).normal(0, 3, student.outlier.mean.size).astype(np.float32)
+        student = dataclasses.replace(student, outlier=dataclasses.replace(student.outlier, plane=plane, offset=1.5))
     with torch.inference_mode():
         x = torch.from_numpy(batch).permute(0, 3, 1, 2).float() / 255
         features = student.network().features(x).mean(dim=(2, 3)).numpy()

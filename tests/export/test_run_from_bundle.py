@@ -107,3 +107,17 @@ def test_a_float_file_that_is_not_ours_is_told(make_finished: Callable[..., Fini
         weights_from_onnx(content, "small", 2)
     with pytest.raises(DataError, match="not one of this program's 'nano'"):
         weights_from_onnx(b"no model", "nano", 2)
+
+
+def test_a_bundle_built_anew_learns_what_it_is_not_for(bundle: Path, data: Path, tmp_path: Path) -> None:
+    others, out = tmp_path / "others", tmp_path / "new.kdl"
+    others.mkdir()
+    for number in range(8):
+        assert cv2.imwrite(str(others / f"{number}.png"), np.full((32, 32, 3), 30 * number, np.uint8))
+    words = ["export", str(bundle), "--data", str(data), "--int8", "off", "--out", str(out)]
+    assert main([*words, "--foreign", str(others)]) == 0
+    manifest = open_bundle(out).manifest
+    assert manifest.provenance.data["foreign"] == {"others": 8}
+    content = (out / manifest.artifacts[0].file).read_bytes()
+    assert weights_from_onnx(content, manifest.student, 2)[1].plane is not None
+    assert main(["verify", str(out)]) == 0

@@ -71,7 +71,7 @@ def test_the_hint_brings_the_student_s_map_nearer_to_the_teacher_s(
 ) -> None:
     torch.manual_seed(0)
     network = Hinted(make_student("nano", 3)).train()
-    objective = student_objective(pool, 3, recipe, PLACE, teacher, Making())
+    objective = student_objective(Lessons(pool, 3, recipe, PLACE, teacher, Making()), recipe)
     batch = Batch(torch.arange(12), 0, 5)
     optimizer = torch.optim.AdamW(network.parameters(), 1e-3)
     wanted = Lessons(pool, 3, recipe, PLACE, teacher, Making())(batch)

@@ -98,7 +98,8 @@ class OutlierModel:
     """A distance of features from the training set that costs a few thousand multiply-adds.
 
     In the ``k`` principal directions the nearest class centre counts (Mahalanobis with one shared diagonal covariance),
-    in all others the length of what is left over (the residual of ViM; Wang et al., CVPR 2022). 1 is usual.
+    in all others the length of what is left over (the residual of ViM; Wang et al., CVPR 2022). 1 is usual. Where
+    foreign pictures were shown, their log odds count too where they are positive (`kdlight_train.foreign`).
     """
 
     mean: npt.NDArray[np.float32]
@@ -111,6 +112,9 @@ class OutlierModel:
     """float32 [C, k], class means in the basis, divided by ``scale``."""
     residual: float
     """Mean square of a feature's coordinate outside the basis."""
+    plane: npt.NDArray[np.float32] | None = None
+    """float32 [D]: with ``offset``, the log odds of a foreign picture, linear in the feature less ``mean``."""
+    offset: float = 0.0
 
     def distance(self, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Return float32 [n] for features float32 [n, D]."""
@@ -119,7 +123,10 @@ class OutlierModel:
         scaled = inside / self.scale
         nearest = ((scaled[:, None] - self.centres[None]) ** 2).sum(axis=2).min(axis=1)
         left = np.maximum((centred**2).sum(axis=1) - (inside**2).sum(axis=1), 0)
-        result: npt.NDArray[np.float32] = np.sqrt((nearest + left / self.residual) / features.shape[1])
+        square = (nearest + left / self.residual) / features.shape[1]
+        if self.plane is not None:
+            square = square + np.maximum(centred @ self.plane + self.offset, 0)
+        result: npt.NDArray[np.float32] = np.sqrt(square)
         return result.astype(np.float32)
 
 

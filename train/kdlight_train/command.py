@@ -43,6 +43,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--groups", type=Path, nargs="+", action="extend", default=[], metavar="CSV",
                         help="columns file,group: pictures of one group (patient, wall) stay together")  # fmt: skip
     parser.add_argument("--group-regex", metavar="RE", help="as --groups, by the first capture group in the file name")
+    parser.add_argument("--foreign", type=Path, nargs="+", action="extend", default=[], metavar="DIR",
+                        help="folders of pictures of other things, to be called outliers")  # fmt: skip
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     parser.add_argument("--cache", type=Path, metavar="DIR", help="where fine-tuned teachers are kept for re-use")
     parser.add_argument("--resume", action="store_true", help="go on with the training in RUN")
@@ -62,7 +64,8 @@ def run(args: argparse.Namespace) -> int:
         train(
             args.data, args.out, recipe, place, say,
             teacher_weights=args.teacher_weights, cache=args.cache or default_cache(), groups=args.groups,
-            group_regex=args.group_regex, start=args.start, resume=args.resume,
+            group_regex=args.group_regex, start=args.start, foreign=args.foreign,
+            resume=args.resume,
         )  # fmt: skip
     finally:
         leave()

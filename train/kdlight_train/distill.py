@@ -59,20 +59,18 @@ class Making:
         self.seconds += time.perf_counter() - started
 
 
-def student_objective(
-    pool: Pool, classes: int, recipe: Recipe, place: Place, teacher: nn.Module, making: Making
-) -> Objective:
+def student_objective(lessons: "Lessons", recipe: Recipe) -> Objective:
     """Return the student's loss: the teacher's answer to the same augmented picture, its feature map, and the labels.
 
-    With a hint (`DistilRecipe.hint`) the network must be `Hinted`.
+    Lessons may be shared by trainings that differ in the loss alone. With a hint (`DistilRecipe.hint`) the network must
+    be `Hinted`.
     """
     distil, smoothing = recipe.distil, recipe.student.label_smoothing
-    compare = None if distil.method == "none" else method(distil.method, classes)
-    lessons = Lessons(pool, classes, recipe, place, None if compare is None else teacher, making)
+    compare = None if distil.method == "none" else method(distil.method, lessons.classes)
 
     def objective(network: nn.Module, batch: Batch) -> Tensor:
         lesson = lessons(batch)
-        with place.autocast(large=False):
+        with lessons.place.autocast(large=False):
             given = network(real(lesson.views))
         logits, components = given if isinstance(given, tuple) else (given, None)
         labels = cross_entropy(logits.float(), lesson.target, smoothing)
@@ -116,13 +114,16 @@ class Lesson(NamedTuple):
 
 
 class Lessons:
-    """Augmented batches with the teacher's answers; each is made once and kept while there is room."""
+    """Augmented batches with the teacher's answers; each is made once and kept while there is room.
+
+    Without a teacher, lessons are pictures and labels alone.
+    """
 
     def __init__(
         self, pool: Pool, classes: int, recipe: Recipe, place: Place, teacher: nn.Module | None, making: Making
     ) -> None:
-        self._making = making
-        self._pool, self._classes, self._recipe, self._place = pool, classes, recipe, place
+        self.making, self.classes, self.place = making, classes, place
+        self._pool, self._recipe = pool, recipe
         self._hint = teacher is not None and recipe.distil.hint > 0
         self._teacher: Answers | None = None
         if teacher is not None:
@@ -136,8 +137,8 @@ class Lessons:
         """Return the lesson of a batch."""
         if batch.seed in self._kept:
             return self._kept[batch.seed]
-        with self._making.timed():
-            views, target = augmented(self._pool, batch, self._classes, self._recipe.input.imgsz, self._recipe)
+        with self.making.timed():
+            views, target = augmented(self._pool, batch, self.classes, self._recipe.input.imgsz, self._recipe)
         lesson = Lesson(views, target, *self._answer(batch))
         self._room -= views.numel()
         if self._room > 0:
@@ -149,9 +150,9 @@ class Lessons:
         if self._teacher is None:
             return None, None
         if batch.seed not in self._answers:
-            with self._making.timed():
-                views, _ = augmented(self._pool, batch, self._classes, self._recipe.teacher.imgsz, self._recipe)
-            with self._place.autocast(large=True):
+            with self.making.timed():
+                views, _ = augmented(self._pool, batch, self.classes, self._recipe.teacher.imgsz, self._recipe)
+            with self.place.autocast(large=True):
                 answers = self._teacher(real(views))
             logits, maps = answers if isinstance(answers, tuple) else (answers, None)
             self._answers[batch.seed] = logits.float(), None if maps is None else self._reduce(maps.float())
@@ -162,8 +163,8 @@ class Lessons:
         if self._components is None:
             assert self._teacher is not None  # noqa: S101 - there are maps, so there is a teacher
             rows = []
-            for part in real_batches(self._pool.pictures[:: max(1, len(self._pool.pictures) // SEEN)], self._place):
-                with self._place.autocast(large=True):
+            for part in real_batches(self._pool.pictures[:: max(1, len(self._pool.pictures) // SEEN)], self.place):
+                with self.place.autocast(large=True):
                     rows.append(self._teacher(part)[1].float().mean(dim=(2, 3)))
             self._components = fit_components(torch.cat(rows))
         cells = self._recipe.input.imgsz // 32

@@ -47,7 +47,9 @@ def save(run: Path, finished: Finished) -> None:
     record["input"] = dataclasses.asdict(finished.input)
     model = {entry.name: getattr(finished.outlier, entry.name) for entry in dataclasses.fields(finished.outlier)}
     record["outlier"] = {
-        key: torch.from_numpy(value) if isinstance(value, np.ndarray) else value for key, value in model.items()
+        key: torch.from_numpy(value) if isinstance(value, np.ndarray) else value
+        for key, value in model.items()
+        if value is not None
     }
     checkpoint.save(run / FILE, record)
 

@@ -19,13 +19,25 @@ from kdlight_train import finished
 from kdlight_train.audit import audit
 from kdlight_train.calibrate import OUTLIER_QUANTILE, fit_acceptance, fit_outlier, fit_temperature
 from kdlight_train.data import Data, open_data
+from kdlight_train.foreign import Foreign, part_from, read_foreign, told
 from kdlight_train.kept import keep_pictures
 from kdlight_train.place import Place
 from kdlight_train.recipe import Recipe, to_json
 from kdlight_train.report import ModelResult, Report, worst_mistakes, write_report
 from kdlight_train.start import load_start
 from kdlight_train.student import multiply_adds, parameters
-from kdlight_train.workshop import Say, Shelf, Taught, features_of, input_of, maps_of, teach_student, teach_teacher
+from kdlight_train.workshop import (
+    Say,
+    Shelf,
+    Taught,
+    features_of,
+    features_of_images,
+    input_of,
+    lessons_of,
+    maps_of,
+    teach_student,
+    teach_teacher,
+)
 
 
 def train(
@@ -40,6 +52,7 @@ def train(
     groups: Sequence[Path] = (),
     group_regex: str | None = None,
     start: Path | None = None,
+    foreign: Sequence[Path] = (),
     resume: bool = False,
 ) -> None:
     """Train a student and write RUN/student.pt, RUN/report.json and RUN/report.html.
@@ -55,6 +68,7 @@ def train(
         groups: see `open_data`.
         group_regex: see `open_data`.
         start: weights that the student starts from (see `kdlight_train.start`), None for random ones.
+        foreign: folders of pictures of other things, which the outlier output shall know (see `kdlight_train.foreign`).
         resume: go on with what RUN holds.
 
     Raises:
@@ -74,8 +88,10 @@ def train(
     for line in found.lines():
         say(line)
     shelf = Shelf(data, recipe, place, say)
+    others = read_foreign(foreign, input_of(recipe)) if foreign else None  # a folder that will not do is told at once
     teacher = teach_teacher(shelf, teacher_weights, cache, say)
-    student = teach_student(shelf, teacher.network, run, weights, say)
+    lessons = lessons_of(shelf, None if recipe.distil.method == "none" else teacher.network)
+    student = teach_student(shelf, lessons, run, weights, say)
     if not place.first:
         return
     results = {"teacher": _result(recipe.teacher.name, teacher, shelf, recipe.teacher.imgsz)}
@@ -85,12 +101,12 @@ def train(
         "teacher": recipe.teacher.name,
         "method": recipe.distil.method,
         "recipe": {**to_json(recipe), **({"start": origin} if origin else {})},
-        "data": {"fingerprint": data.fingerprint, "counts": data.counts()},
+        "data": told({"fingerprint": data.fingerprint, "counts": data.counts()}, others),
         "metrics": {name: {"val": result.val, "test": result.test} for name, result in results.items()},
         "made": made,
         "versions": {name: metadata.version(name) for name in ("kdlight-edge", "torch", "torchvision", "numpy")},
     }
-    _finish(run, student, shelf, results["student"].temperature, provenance)
+    _finish(run, student, shelf, results["student"].temperature, provenance, others)
     keep_pictures(run, data)
     seconds = sum(_seconds(taught, shelf) for taught in (teacher, student))
     report = _report(run, shelf, student, results, made, found.to_json(), seconds)
@@ -152,14 +168,17 @@ def _result(name: str, taught: Taught, shelf: Shelf, side: int) -> ModelResult:
     return ModelResult(name, size, macs, 4 * size, temperature, before, after, judged["val"], judged.get("test"))
 
 
-def _finish(run: Path, student: Taught, shelf: Shelf, temperature: float, provenance: dict[str, Any]) -> None:
+def _finish(
+    run: Path, student: Taught, shelf: Shelf, temperature: float, provenance: dict[str, Any], foreign: Foreign | None
+) -> None:
     """Fit the thresholds on validation and write RUN/student.pt."""
     recipe, side = shelf.recipe, shelf.recipe.input.imgsz
     val = shelf.split("val", side)
     train = shelf.split("train", side)
-    model = fit_outlier(
-        features_of(student.network, train.pictures, shelf.place), train.truth.numpy(), len(shelf.data.labels)
-    )
+    features = features_of(student.network, train.pictures, shelf.place)
+    model = fit_outlier(features, train.truth.numpy(), len(shelf.data.labels))
+    if foreign is not None:
+        model = part_from(model, features, features_of_images(student.network, foreign.images, shelf.place))
     distances = model.distance(features_of(student.network, val.pictures, shelf.place))
     probabilities = softmax(student.logits["val"], temperature)
     finished.save(

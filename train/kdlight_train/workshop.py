@@ -20,7 +20,7 @@ from kdlight_edge.manifest import Input
 from kdlight_edge.progress import Progress
 from kdlight_train import checkpoint
 from kdlight_train.data import Data, load
-from kdlight_train.distill import Hinted, Making, answer, real_batches, student_objective, teacher_objective
+from kdlight_train.distill import Hinted, Lessons, Making, answer, real_batches, student_objective, teacher_objective
 from kdlight_train.fit import Objective, Pool, Schedule, fit
 from kdlight_train.place import Place
 from kdlight_train.recipe import Recipe
@@ -95,7 +95,12 @@ def teach_teacher(shelf: Shelf, weights: Path | None, cache: Path, say: Say) -> 
     return _taught(network, history, shelf, work, started)
 
 
-def teach_student(shelf: Shelf, teacher: nn.Module, run: Path, start: Mapping[str, Tensor], say: Say) -> Taught:
+def lessons_of(shelf: Shelf, teacher: nn.Module | None) -> Lessons:
+    """Return what the student is taught with; without a teacher, labels alone."""
+    return Lessons(shelf.pool, len(shelf.data.labels), shelf.recipe, shelf.place, teacher, Making())
+
+
+def teach_student(shelf: Shelf, lessons: Lessons, run: Path, start: Mapping[str, Tensor], say: Say) -> Taught:
     """Distil the student from the weights of a start (which may be none); the checkpoint stands in RUN/student.ckpt."""
     recipe, classes = shelf.recipe, len(shelf.data.labels)
     settings = recipe.student
@@ -107,8 +112,7 @@ def teach_student(shelf: Shelf, teacher: nn.Module, run: Path, start: Mapping[st
         settings.epochs, settings.batch, settings.lr, settings.weight_decay, settings.warmup, settings.ema,
         own_seed, recipe.balance, recipe.distil.views,
     )  # fmt: skip
-    making = Making()
-    objective = student_objective(shelf.pool, classes, recipe, shelf.place, teacher, making)
+    objective = student_objective(lessons, recipe)
     started = time.perf_counter()
     work = Work(f"student {settings.name}", recipe.input.imgsz, run / "student.ckpt", large=False)
     hinted = recipe.distil.hint > 0 and recipe.distil.method != "none"
@@ -117,7 +121,7 @@ def teach_student(shelf: Shelf, teacher: nn.Module, run: Path, start: Mapping[st
         network = network.get_submodule("student")
     seconds = time.perf_counter() - started
     last = history[-1]["images_per_second"]
-    share = f"{making.seconds / seconds:.1%} of {seconds:.0f} s went into making pictures"
+    share = f"{lessons.making.seconds / seconds:.1%} of {seconds:.0f} s went into making pictures"
     say(f"student {settings.name}: {last:.0f} images/s at the end; {share}")
     return _taught(network, history, shelf, work, started)
 
@@ -179,6 +183,11 @@ def features_of(network: Any, pictures: Tensor, place: Place) -> npt.NDArray[np.
     """Return the features before the last layer, float32 [n, D], of pictures uint8 [n, 3, h, w]."""
     rows = [network.features(views).mean(dim=(2, 3)).cpu() for views in real_batches(pictures, place)]
     return torch.cat(rows).numpy()
+
+
+def features_of_images(network: Any, images: npt.NDArray[np.uint8], place: Place) -> npt.NDArray[np.float32]:
+    """Return `features_of` of prepared pictures, uint8 [n, h, w, 3], as `load` gives them."""
+    return features_of(network, torch.from_numpy(images).permute(0, 3, 1, 2), place)
 
 
 @torch.inference_mode()

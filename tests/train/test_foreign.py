@@ -1,0 +1,91 @@
+"""An outlier output that was shown pictures of other things."""
+
+import dataclasses
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from kdlight_edge.cli import main
+from kdlight_edge.errors import DataError
+from kdlight_edge.manifest import Input
+from kdlight_train import finished
+from kdlight_train.calibrate import fit_outlier
+from kdlight_train.foreign import COUNT, part_from, read_foreign
+
+SPEC = Input(32, 32, "rgb", "squash", "reduce")
+
+
+def folder(path: Path, count: int) -> Path:
+    """Fill a folder with pictures of one colour each."""
+    path.mkdir(parents=True)
+    for number in range(count):
+        assert cv2.imwrite(str(path / f"{number:04d}.png"), np.full((8, 8, 3), number % 250, np.uint8))
+    return path
+
+
+def test_things_close_to_home_become_outliers_when_they_were_shown() -> None:
+    random = np.random.default_rng(0)
+    home = random.normal(0, 1, (800, 24)).astype(np.float32)
+    # Foreign features lie inside the cloud in most directions: the distance alone does not see them.
+    away = random.normal(0, 1, (400, 24)).astype(np.float32) + np.eye(24, dtype=np.float32)[3] * 4
+    model = fit_outlier(home[:400], np.zeros(400, np.int64), 1)
+    limit = np.quantile(model.distance(home[400:]), 0.99)
+    assert (model.distance(away[200:]) > limit).mean() < 0.5
+    shown = part_from(model, home[:400], away[:200])
+    assert (shown.distance(away[200:]) > np.quantile(shown.distance(home[400:]), 0.99)).mean() > 0.9
+    far = np.full((1, 24), -9, np.float32)  # neither home nor what was shown
+    assert shown.distance(far)[0] >= model.distance(far)[0] > limit
+    assert np.all(shown.distance(home) >= model.distance(home) * (1 - 1e-6))
+
+
+def test_of_a_folder_with_a_test_part_only_the_training_part_is_seen(tmp_path: Path) -> None:
+    folder(tmp_path / "set" / "train" / "a", 5)
+    folder(tmp_path / "set" / "test" / "a", 9)
+    assert read_foreign([tmp_path / "set"], SPEC).counts == {"set": 5}
+
+
+def test_large_folders_are_seen_evenly(tmp_path: Path) -> None:
+    seen = read_foreign([folder(tmp_path / "many", 2 * COUNT)], SPEC)
+    assert seen.images.shape == (COUNT, 32, 32, 3)
+    assert seen.images[-1, 0, 0, 0] == (2 * COUNT - 2) % 250
+
+
+@pytest.mark.parametrize("content", [None, b"no picture"])
+def test_a_folder_without_pictures_is_named(tmp_path: Path, content: bytes | None) -> None:
+    if content is not None:
+        (tmp_path / "x.png").write_bytes(content)
+    with pytest.raises(DataError, match=str(tmp_path)):
+        read_foreign([tmp_path], SPEC)
+
+
+def test_a_training_shown_other_things_keeps_what_it_learnt_of_them(tmp_path: Path) -> None:
+    random = np.random.default_rng(1)
+    for label, bright in (("dark", 60), ("light", 190)):
+        (tmp_path / "data" / label).mkdir(parents=True)
+        for number in range(16):
+            picture = (bright + random.normal(0, 12, (40, 40, 3))).clip(0, 255).astype(np.uint8)
+            assert cv2.imwrite(str(tmp_path / "data" / label / f"{number}.png"), picture)
+    foreign, run = folder(tmp_path / "plain", 12), tmp_path / "run"
+    words = [
+        "train", "--data", str(tmp_path / "data"), "--out", str(run), "--foreign", str(foreign), "--method", "none",
+        "--student", "nano", "--imgsz", "32", "--teacher-imgsz", "32", "--epochs", "1", "--teacher-epochs", "1",
+        "--teacher-weights", str(random_teacher(tmp_path)), "--cache", str(tmp_path / "cache"),
+    ]  # fmt: skip
+    assert main(words) == 0
+    student = finished.load(run)
+    assert student.provenance["data"]["foreign"] == {"plain": 12}
+    assert student.outlier.plane is not None
+    without = dataclasses.replace(student.outlier, plane=None)
+    features = np.zeros((4, len(student.outlier.mean)), np.float32)
+    assert np.all(student.outlier.distance(features) >= without.distance(features))
+
+
+def random_teacher(where: Path) -> Path:
+    """Write a teacher's weights as they are before any training."""
+    import torch
+    import torchvision
+
+    torch.save(torchvision.models.mobilenet_v2(weights=None).state_dict(), where / "teacher.pth")
+    return where / "teacher.pth"
