@@ -1,5 +1,6 @@
 """Logits to a decision that a person can act on: calibrated probability, abstention, outlier, staleness."""
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -229,5 +230,14 @@ def rounded(value: float | None, digits: int) -> float | None:
 
 def utc(moment: Moment) -> str:
     """Return the wall-clock time in ISO 8601, UTC, milliseconds."""
-    text = datetime.fromtimestamp(moment.utc, tz=timezone.utc).isoformat(timespec="milliseconds")
-    return text.replace("+00:00", "Z")
+    second = math.floor(moment.utc)
+    microsecond = round((moment.utc - second) * 1e6)
+    if microsecond == 1_000_000:  # noqa: PLR2004 - rounded up to the next second
+        second, microsecond = second + 1, 0
+    return f"{_second(second)}.{microsecond // 1000:03}Z"
+
+
+@functools.lru_cache(maxsize=4)
+def _second(second: int) -> str:
+    """Return a second without its end; the next result is mostly of the same one."""
+    return datetime.fromtimestamp(second, tz=timezone.utc).isoformat()[: -len("+00:00")]

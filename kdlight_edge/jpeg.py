@@ -5,7 +5,9 @@ import numpy.typing as npt
 import simplejpeg
 
 
-def decode_plain(content: bytes, width: int, height: int, scale: int) -> npt.NDArray[np.uint8] | None:
+def decode_plain(
+    content: bytes, width: int, height: int, scale: int, room: npt.NDArray[np.uint8] | None = None
+) -> npt.NDArray[np.uint8] | None:
     """Decode a grey or colour JPEG that needs no turning.
 
     Args:
@@ -13,6 +15,7 @@ def decode_plain(content: bytes, width: int, height: int, scale: int) -> npt.NDA
         width: as its header says.
         height: as its header says.
         scale: 1, 2, 4 or 8: the part of the size that it is decoded to, by libjpeg's own scaling.
+        room: uint8 [n], n large enough for the picture, to decode into; None takes new memory.
 
     Returns:
         uint8 [ceil(height / scale), ceil(width / scale), 3] RGB, or None where anything about the file is unusual: what
@@ -21,7 +24,7 @@ def decode_plain(content: bytes, width: int, height: int, scale: int) -> npt.NDA
     try:
         # Its defaults are the accurate transform and the smooth upsampling of chroma, which OpenCV uses too.
         image: npt.NDArray[np.uint8] = simplejpeg.decode_jpeg(
-            content, "RGB", min_height=-(-height // scale), min_width=-(-width // scale)
+            content, "RGB", min_height=-(-height // scale), min_width=-(-width // scale), buffer=room
         )
     except ValueError:
         return None

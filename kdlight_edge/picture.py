@@ -81,8 +81,28 @@ def decode(content: bytes) -> npt.NDArray[np.uint8]:
     return decode_reduced(content, None)[0]
 
 
-def decode_reduced(content: bytes, choose: Choice | None) -> tuple[npt.NDArray[np.uint8], tuple[int, int] | None]:
+class Room:
+    """Memory that one picture after the other is decoded into, as large as any of them needed."""
+
+    def __init__(self) -> None:
+        self._pixels = np.empty(0, np.uint8)
+
+    def of(self, size: int) -> npt.NDArray[np.uint8]:
+        """Return uint8 [size or more]."""
+        if self._pixels.size < size:
+            self._pixels = np.empty(size, np.uint8)
+        return self._pixels
+
+
+def decode_reduced(
+    content: bytes, choose: Choice | None, room: Room | None = None
+) -> tuple[npt.NDArray[np.uint8], tuple[int, int] | None]:
     """Decode an encoded picture, a JPEG perhaps at a part of its size; raises as `decode`.
+
+    Args:
+        content: the bytes of the file.
+        choose: tells the part; None for the whole size.
+        room: where the picture before it, which nobody looks at any more, may lie and be written over.
 
     Returns:
         uint8 [h, w, 3], RGB, upright; and where it was decoded smaller, the width and height that it has.
@@ -98,16 +118,18 @@ def decode_reduced(content: bytes, choose: Choice | None) -> tuple[npt.NDArray[n
         raise DataError(f"damaged {header.format} file: {len(content):,} bytes cannot hold {size} pixels")
     if header.format == "JPEG":
         scale = 1 if choose is None else choose(*header.upright)
-        return _decode_jpeg(content, header, scale), None if scale == 1 else header.upright
+        return _decode_jpeg(content, header, scale, room), None if scale == 1 else header.upright
     flags = cv2.IMREAD_UNCHANGED if header.alpha else cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
     image = _to_rgb8(_imdecode(content, header, flags))
     # Asked for alpha, OpenCV leaves the picture as it lies in the file.
     return (np.ascontiguousarray(_upright(image, header.orientation)) if header.alpha else image), None
 
 
-def _decode_jpeg(content: bytes, header: Header, scale: int) -> npt.NDArray[np.uint8]:
+def _decode_jpeg(content: bytes, header: Header, scale: int, room: Room | None) -> npt.NDArray[np.uint8]:
     if header.plain and header.orientation == 1 and (turbo := _turbo()) is not None:
-        found: npt.NDArray[np.uint8] | None = turbo.decode_plain(content, header.width, header.height, scale)
+        width, height = header.width, header.height
+        place = None if room is None else room.of(3 * -(-width // scale) * -(-height // scale))
+        found: npt.NDArray[np.uint8] | None = turbo.decode_plain(content, width, height, scale, place)
         if found is not None:
             return found
     if scale == 1:

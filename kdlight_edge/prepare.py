@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from kdlight_edge.boxes import box_means
 from kdlight_edge.manifest import Input, Manifest
 
 PAD = 114
@@ -85,9 +86,12 @@ def _resize(
             # The remainder of the division, less than one target pixel, is cut off at the right and lower edge.
             small = (width // across, height // down)
             kept = small[0] * across, small[1] * down
-            if full is not None:
+            scale = 1 if full is None else round(width / image.shape[1])
+            if kept[0] % scale == kept[1] % scale == 0:
+                image = box_means(image[: kept[1] // scale, : kept[0] // scale], across, down, scale)
+            else:
                 kept = round(kept[0] * image.shape[1] / width), round(kept[1] * image.shape[0] / height)
-            image = cv2.resize(image[: kept[1], : kept[0]], small, interpolation=cv2.INTER_AREA)
+                image = cv2.resize(image[: kept[1], : kept[0]], small, interpolation=cv2.INTER_AREA)
     if image.shape[1::-1] == size:
         return image
     return cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)

@@ -28,7 +28,7 @@ from kdlight_edge.decide import Prediction
 from kdlight_edge.frame import Frame
 from kdlight_edge.sinks.jsonl import JsonLines
 from kdlight_edge.sinks.lines import open_lines
-from kdlight_edge.sources import Patience, mjpeg, open_source
+from kdlight_edge.sources import Patience, latest, open_source
 from kdlight_edge.stream import run
 from kdlight_edge.tally import Summary
 
@@ -111,9 +111,9 @@ def main() -> int:
 
 def measured(uri: str, classifier: Classifier, seconds: int) -> list[dict[str, str]]:
     """Run the camera and return what it cost, with the goal."""
-    decode, network = Clock(picture.decode), Clock(classifier.engine.run)
+    decode, network = Clock(picture.decode_reduced), Clock(classifier.engine.run)
     resize = Clock(prepare.prepare)
-    for module, name, clock in ((mjpeg, "decode", decode), (classifying, "prepare", resize)):
+    for module, name, clock in ((latest, "decode_reduced", decode), (classifying, "prepare", resize)):
         setattr(module, name, clock)
     classifier.engine.run = network  # type: ignore[method-assign]
     start, stop = Start(decode, network, resize), threading.Event()

@@ -45,7 +45,10 @@ class Shrinking(Protocol):
     """A source that may decode a JPEG at a part of its size, where nobody wants to see the picture itself."""
 
     def shrink(self, choose: "Choice") -> None:
-        """Let ``choose`` tell the scale from now on; the frames say what they are a part of (`Frame.full`)."""
+        """Let ``choose`` tell the scale from now on; the frames say what they are a part of (`Frame.full`).
+
+        A live source may also write over the picture of a frame once the next one is asked for.
+        """
         ...
 
 

@@ -9,6 +9,9 @@ from kdlight_edge.frame import Moment
 STRIDE = 32
 """Rows between those that are compared first: noise makes two frames of a living sensor differ in any row."""
 
+_FIRST_TABLE = b"\xff\xdb"
+"""Marker of a table of quantisation (ITU-T T.81, B.2.4.1)."""
+
 
 class Frozen:
     """Tells a repeated frame from a new one, and a camera that repeats for too long from one that hesitates."""
@@ -16,16 +19,16 @@ class Frozen:
     def __init__(self, timeout: float) -> None:
         """Take the seconds of one and the same picture after which the camera counts as lost."""
         self._timeout = timeout
-        self._last: npt.NDArray[np.uint8] | None = None
+        self._last: npt.NDArray[np.uint8] | bytes | None = None
         self._since = 0.0
         """Monotonic time from which on the picture has been the same, or the connection with it was opened."""
         self._reopened = False
 
-    def repeats(self, image: npt.NDArray[np.uint8] | str, captured: Moment) -> bool:
+    def repeats(self, image: npt.NDArray[np.uint8] | bytes | str, captured: Moment) -> bool:
         """Tell whether a frame is the one before it; nothing is known of one that could not be decoded.
 
         Args:
-            image: uint8 [h, w, 3], or the reason why it could not be decoded.
+            image: uint8 [h, w, 3]; or a whole JPEG; or the reason why it could not be decoded.
             captured: when it came.
 
         Raises:
@@ -49,6 +52,13 @@ class Frozen:
         self._reopened = True
 
 
-def _same(before: npt.NDArray[np.uint8], now: npt.NDArray[np.uint8]) -> bool:
+def _same(before: npt.NDArray[np.uint8] | bytes, now: npt.NDArray[np.uint8] | bytes) -> bool:
     """Tell whether two pictures are equal in every byte; a few rows tell it of nearly all that are not."""
+    if isinstance(before, bytes) or isinstance(now, bytes):
+        return isinstance(before, bytes) and isinstance(now, bytes) and (before == now or _coded(before) == _coded(now))
     return before.shape == now.shape and np.array_equal(before[::STRIDE], now[::STRIDE]) and np.array_equal(before, now)
+
+
+def _coded(content: bytes) -> bytes:
+    """Return what makes the pixels of a JPEG: a camera may stamp the time into what stands before its first table."""
+    return content[max(0, content.find(_FIRST_TABLE)) :]

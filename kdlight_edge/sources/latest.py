@@ -1,18 +1,31 @@
 """The newest frame of a camera and no other: one slot between the thread that captures and the one that asks."""
 
+import contextlib
+import queue
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from kdlight_edge.errors import SourceError
+from kdlight_edge.errors import DataError, SourceError
 from kdlight_edge.frame import NO_META, Frame, Moment, Unreadable
+from kdlight_edge.picture import Choice, Room, decode, decode_reduced
 
 LOOK_UP = 0.5
 """Seconds of waiting after which a waiting thread looks up: a signal that comes just before the main thread begins to
 wait is handled by Python only once that thread runs again, and a camera that is gone would never let it."""
+
+
+class _Held(NamedTuple):
+    """What lies in a slot."""
+
+    image: npt.NDArray[np.uint8] | bytes | str
+    captured: Moment
+    number: int
+    meta: Mapping[str, Any]
 
 
 class Slot:
@@ -26,25 +39,45 @@ class Slot:
         """Seconds of ``time.monotonic`` at the last attempt to open a camera that is lost; None while it is there."""
         self.asked = False
         """Whether somebody waits for a frame at this moment."""
-        self._changed = threading.Condition()
+        self.choose: Choice | None = None
+        """The part of its size that a JPEG may be decoded at."""
+        self.room: Room | None = None
+        """Where the frame handed out before may lie and be written over."""
+        self._lock = threading.Lock()
+        self._bell = queue.SimpleQueue[None]()
+        """Wakes the one who waits, with less ado than a condition."""
         self._also: threading.Condition | None = None
-        self._frame: Frame | Unreadable | None = None
+        self._held: _Held | None = None
         self._count = 0
         self._dropped = 0
         self._ended = False
 
-    def put(self, image: npt.NDArray[np.uint8] | str, captured: Moment, meta: Mapping[str, Any] = NO_META) -> None:
-        """Lay in a frame, uint8 [h, w, 3] RGB, not written to afterwards, or the reason why it could not be decoded."""
-        with self._changed:
-            if self._frame is not None:
+    def put(
+        self, image: npt.NDArray[np.uint8] | bytes | str, captured: Moment, meta: Mapping[str, Any] = NO_META
+    ) -> None:
+        """Lay in a frame.
+
+        Args:
+            image: uint8 [h, w, 3] RGB, not written to afterwards; or an encoded picture, decoded only if it is taken;
+                or the reason why it could not be decoded.
+            captured: when.
+            meta: see `Frame`.
+        """
+        if self._also is not None and isinstance(image, bytes):
+            image = _decoded(image)  # one who reads many cameras has no time for it
+        with self._lock:
+            if self._held is not None:
                 self._dropped += 1
-            if isinstance(image, str):
-                self._frame = Unreadable(image, captured, self.source, self._count, meta)
-            else:
-                self._frame = Frame(image, captured, self.source, self._count, self._dropped, meta)
+            self._held = _Held(image, captured, self._count, meta)
             self._count += 1
-            self._changed.notify()
+            self._ring()
         self._notify_also()
+
+    def _ring(self) -> None:
+        """Wake the one who waits; with the lock held."""
+        if self.asked:
+            self.asked = False
+            self._bell.put(None)
 
     def share(self, also: threading.Condition) -> None:
         """Let another condition be notified too: of one who waits for several slots."""
@@ -58,7 +91,7 @@ class Slot:
     @property
     def ready(self) -> bool:
         """Whether `poll` would give a frame, or tell the end."""
-        return self._frame is not None or self._ended
+        return self._held is not None or self._ended
 
     @property
     def ended(self) -> bool:
@@ -67,38 +100,60 @@ class Slot:
 
     def poll(self) -> Frame | Unreadable | None:
         """Return a frame that was not handed out yet without waiting for one; None where there is none."""
-        with self._changed:
-            frame, self._frame = self._frame, None
-            if isinstance(frame, Frame):
-                self._dropped = 0
-            return frame
+        with self._lock:
+            held, self._held, dropped = self._held, None, self._dropped
+        return None if held is None else self._opened(held, dropped)
 
     def take(self) -> Frame | Unreadable | None:
         """Wait for a frame that was not handed out yet; None once the slot is closed or its end was reached."""
-        with self._changed:
-            self.asked = True
-            while self._frame is None and not self._ended and not self.closed.is_set():
-                self._changed.wait(LOOK_UP)
-            self.asked = False
-            if self.closed.is_set():
-                return None
-            frame, self._frame = self._frame, None
-            if isinstance(frame, Frame):
-                self._dropped = 0
-            return frame
+        while True:
+            with self._lock:
+                held, self._held, dropped = self._held, None, self._dropped
+                self.asked = wait = held is None and not self._ended and not self.closed.is_set()
+            if not wait:
+                break
+            with contextlib.suppress(queue.Empty):
+                self._bell.get(timeout=LOOK_UP)
+        return None if held is None or self.closed.is_set() else self._opened(held, dropped)
+
+    def _opened(self, held: _Held, dropped: int) -> Frame | Unreadable:
+        """Decode what still has to be, and take the frames before it off the count once they are told."""
+        image, captured, index, meta = held
+        full = None
+        if isinstance(image, bytes):
+            started = time.perf_counter()
+            try:
+                image, full = decode_reduced(image, self.choose, self.room)
+            except DataError as error:
+                image = str(error)
+            else:
+                meta = {**meta, "decode_ms": (time.perf_counter() - started) * 1000}
+        if isinstance(image, str):
+            return Unreadable(image, captured, self.source, index, meta)
+        if dropped:
+            with self._lock:
+                self._dropped -= dropped
+        return Frame(image, captured, self.source, index, dropped, meta, full)
 
     def end(self) -> None:
         """Tell that no frame will follow; one that is still there is handed out."""
-        with self._changed:
+        with self._lock:
             self._ended = True
-            self._changed.notify()
+            self._ring()
         self._notify_also()
 
     def close(self) -> None:
         """Tell that nobody takes frames any more."""
         self.closed.set()
-        with self._changed:
-            self._changed.notify()
+        with self._lock:
+            self._ring()
+
+
+def _decoded(content: bytes) -> npt.NDArray[np.uint8] | str:
+    try:
+        return decode(content)
+    except DataError as error:
+        return str(error)
 
 
 class Latest:
@@ -153,6 +208,10 @@ class Latest:
     def error(self) -> BaseException | None:
         """What ended the capture; None where it goes on or reached its end."""
         return self._error
+
+    def shrink(self, choose: Choice) -> None:
+        """See `Shrinking`; of a camera whose frames come encoded."""
+        self._slot.choose, self._slot.room = choose, Room()
 
     def begin(self, changed: threading.Condition) -> None:
         """Start to capture for one who reads several cameras by `poll`, and is notified of frames and the end.

@@ -17,10 +17,10 @@ from typing import cast
 import numpy as np
 import numpy.typing as npt
 
-from kdlight_edge.errors import DataError, SourceError
+from kdlight_edge.errors import SourceError
 from kdlight_edge.frame import Moment
-from kdlight_edge.picture import decode
 from kdlight_edge.sources import Patience, Source, opencv
+from kdlight_edge.sources.http_body import ROOM, Body
 from kdlight_edge.sources.reconnect import Feed, keep_reading, without_password
 
 MAX_PART = 64 << 20
@@ -28,6 +28,9 @@ MAX_PART = 64 << 20
 
 MAX_HEAD = 16 << 10
 """Bytes of a part's header above which this is no MJPEG stream."""
+
+FIRST_ROOM = 256 << 10
+"""Bytes of the buffer at first; it grows with the pictures."""
 
 _END_OF_HEAD = re.compile(rb"\r\n\r\n")
 _LONGEST_MARK = 128
@@ -39,26 +42,24 @@ class Mjpeg:
 
     def __init__(self, answer: HTTPResponse, stall_timeout: float) -> None:
         self._answer = answer
+        self._body = Body(answer)
         self._stall_timeout = stall_timeout
-        self._buffer = bytearray()
+        self._buffer = bytearray(FIRST_ROOM)
+        """What was read and not used yet lies from ``_begin`` to ``_end``."""
+        self._begin = self._end = 0
         self._deadline = 0.0
         self._delimiter: re.Pattern[bytes] | None = None
         """The line between parts, as the first one is written: what headers say of it differs from camera to camera."""
 
-    def read(self) -> tuple[npt.NDArray[np.uint8] | str, Moment]:
+    def read(self) -> tuple[npt.NDArray[np.uint8] | bytes | str, Moment]:
         """Wait for the next whole picture; see `Feed.read`."""
         self._deadline = time.monotonic() + self._stall_timeout
-        content, captured = self._part(), Moment.now()
-        try:
-            return decode(content), captured
-        except DataError as error:
-            return str(error), captured
+        return self._part(), Moment.now()
 
     def _part(self) -> bytes:
         """Return the body of the next part (RFC 2046, section 5.1), by its length or else up to the next boundary."""
-        end = self._find(_END_OF_HEAD, MAX_HEAD)
-        head = bytes(self._buffer[:end]).lstrip()
-        del self._buffer[: end + 4]
+        head = self._take(self._find(_END_OF_HEAD, MAX_HEAD)).lstrip()
+        self._begin += 4
         if self._delimiter is None:
             self._delimiter = re.compile(rb"\r\n" + re.escape(head.split(b"\r\n", 1)[0]))
         length = _content_length(head)
@@ -66,34 +67,52 @@ class Mjpeg:
             length = self._find(self._delimiter, MAX_PART)
         elif length > MAX_PART:
             raise SourceError(f"a part of {length:,} bytes, more than {MAX_PART:,}: not a picture")
-        while len(self._buffer) < length:
-            self._more()
-        content = bytes(self._buffer[:length])
-        del self._buffer[:length]
+        while self._end - self._begin < length:
+            self._more(length)
+        return self._take(length)
+
+    def _take(self, length: int) -> bytes:
+        """Return the next bytes of the buffer, which is rewound once it is empty."""
+        with memoryview(self._buffer) as whole:
+            content = bytes(whole[self._begin : self._begin + length])
+        self._begin += length
         return content
 
     def _find(self, mark: re.Pattern[bytes], limit: int) -> int:
-        """Return where a mark begins in the buffer, reading on until it is there."""
+        """Return how many bytes come before a mark, reading on until it is there."""
         start = 0
-        while (found := mark.search(self._buffer, start)) is None:
-            if len(self._buffer) > limit:
+        while (found := mark.search(self._buffer, self._begin + start, self._end)) is None:
+            there = self._end - self._begin
+            if there > limit:
                 raise SourceError(f"no end of a part within {limit:,} bytes: not an MJPEG stream")
-            start = max(0, len(self._buffer) - _LONGEST_MARK)
-            self._more()
-        return found.start()
+            start = max(0, there - _LONGEST_MARK)
+            self._more(there + 1)
+        return found.start() - self._begin
 
-    def _more(self) -> None:
+    def _more(self, needed: int) -> None:
+        """Read on what is there; ``needed`` bytes in all have room."""
         if time.monotonic() > self._deadline:
             raise SourceError(f"no whole frame for {self._stall_timeout:g} s")
+        self._make_room(needed)
         try:
-            content = self._answer.read1(1 << 16)
+            with memoryview(self._buffer) as whole:
+                count = self._body.read_into(whole[self._end :])
         except TimeoutError as error:
             raise SourceError(f"no frame for {self._stall_timeout:g} s") from error
-        except (OSError, HTTPException) as error:
+        except (OSError, HTTPException, ValueError) as error:
             raise SourceError(f"the connection broke: {error}") from error
-        if not content:
+        if not count:
             raise SourceError("the camera closed the connection")
-        self._buffer += content
+        self._end += count
+
+    def _make_room(self, needed: int) -> None:
+        """Move what is there to the front where that is little or has to be, and take more memory where it is short."""
+        there = self._end - self._begin
+        if self._begin and (there < _LONGEST_MARK or self._begin + needed + ROOM > len(self._buffer)):
+            self._buffer[:there] = self._buffer[self._begin : self._end]
+            self._begin, self._end = 0, there
+        if needed + ROOM > len(self._buffer):
+            self._buffer += bytes(needed + ROOM)
 
     def close(self) -> None:
         """Close the connection."""

@@ -17,11 +17,12 @@ from kdlight_edge.sources.latest import Latest, Slot
 class Feed(Protocol):
     """An open connection to a camera."""
 
-    def read(self) -> tuple[npt.NDArray[np.uint8] | str, Moment]:
+    def read(self) -> tuple[npt.NDArray[np.uint8] | bytes | str, Moment]:
         """Wait for the next frame.
 
         Returns:
-            uint8 [h, w, 3] RGB, or the reason why this one frame cannot be decoded; and when it was captured.
+            uint8 [h, w, 3] RGB, or a JPEG that is decoded once somebody wants it, or the reason why this one frame
+            cannot be decoded; and when it was captured.
 
         Raises:
             SourceError: the camera is lost (gone, ended, or silent for the stall timeout).

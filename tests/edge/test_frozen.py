@@ -120,3 +120,17 @@ def test_a_real_camera_that_shows_one_picture_for_ever_gives_one_result_and_is_r
     assert done.returncode == 6, done.stderr
     assert "frozen" in done.stderr
     assert len([json.loads(line) for line in done.stdout.splitlines()]) == 1
+
+
+def test_a_jpeg_that_differs_only_in_what_was_stamped_before_its_tables_is_the_same_picture() -> None:
+    def stamped(content: bytes, note: bytes) -> bytes:
+        return content[:2] + b"\xff\xfe" + (len(note) + 2).to_bytes(2, "big") + note + content[2:]
+
+    first, second = (bytes(cv2.imencode(".jpg", noise(seed))[1].tobytes()) for seed in (1, 2))
+    frozen = Frozen(2.0)
+    assert not frozen.repeats(stamped(first, b"12:00:01"), moment(0))
+    assert frozen.repeats(stamped(first, b"12:00:01"), moment(0.5))
+    assert frozen.repeats(stamped(first, b"at 12:00:02"), moment(1))
+    assert not frozen.repeats(stamped(second, b"12:00:01"), moment(1.5))
+    with pytest.raises(SourceError, match="frozen"):
+        frozen.repeats(second, moment(4))

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import threading
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,8 @@ import pytest
 from kdlight_edge.cli import main
 from kdlight_edge.errors import SourceError
 from kdlight_edge.frame import Frame, Unreadable
-from kdlight_edge.sources import Patience, open_source
+from kdlight_edge.picture import decode_reduced
+from kdlight_edge.sources import Patience, latest, open_source
 
 LIMIT = 20.0
 """Seconds after which a test that waits for something has failed."""
@@ -163,6 +165,58 @@ def test_a_damaged_picture_in_a_stream_is_reported_and_the_stream_goes_on() -> N
     assert "truncated" in bad.reason
     assert isinstance(frame, Frame)
     assert frame.index == 1
+
+
+def test_frames_that_nobody_takes_are_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded: list[int] = []
+
+    def decode(content: bytes, *more: Any) -> Any:
+        decoded.append(len(content))
+        return decode_reduced(content, *more)
+
+    monkeypatch.setattr(latest, "decode_reduced", decode)
+    pictures = [part(jpeg((200, 10, shade))) for shade in range(0, 240, 12)]
+    camera = Server(sends(MULTIPART, *pictures))
+    source: Any = open_source(camera.uri, Patience(1.0, 0), lambda _: None)
+    source.shrink(lambda _w, _h: 1)
+    with contextlib.closing(source):
+        source._thread.start()
+        source._thread.join(LIMIT)  # the camera has closed the connection, and nobody comes to open it again
+        frame = source.poll()
+    camera.close()
+    assert (frame.index, frame.dropped) == (19, 19)
+    assert len(decoded) == 1
+
+
+def test_a_camera_takes_no_memory_for_a_frame_once_it_runs() -> None:
+    pytest.importorskip("simplejpeg")  # OpenCV decodes into new memory
+    pictures = [part(jpeg((200, shade, 10), (640, 480))) for shade in range(0, 250, 5)]
+    go_on = threading.Semaphore(0)
+
+    def script(connection: socket.socket) -> None:
+        connection.sendall(MULTIPART)
+        for picture in pictures:
+            connection.sendall(picture)
+            go_on.acquire(timeout=LIMIT)
+
+    camera = Server(script)
+    source: Any = open_source(camera.uri, Patience(5.0, 0), lambda _: None)
+    source.shrink(lambda _w, _h: 1)
+    with contextlib.closing(source), contextlib.suppress(SourceError):
+        for count, frame in enumerate(source):
+            assert isinstance(frame, Frame)
+            if count == 10:
+                tracemalloc.start()
+                before = tracemalloc.get_traced_memory()[0]
+                shown = frame.image.ctypes.data
+            if count > 10:
+                assert frame.image.ctypes.data == shown
+                peak = tracemalloc.get_traced_memory()[1]
+            go_on.release()
+    tracemalloc.stop()
+    camera.close()
+    assert count == 49
+    assert peak - before < 640 * 480  # a third of a picture: encoded bytes and small things come and go
 
 
 def test_a_frozen_camera_counts_as_lost_after_the_stall_timeout() -> None:

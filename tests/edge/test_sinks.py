@@ -1,6 +1,7 @@
 """Sinks: whole lines whatever happens, tables that spreadsheets read, and pictures that show what they say."""
 
 import csv
+import dataclasses
 import json
 import os
 import resource
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 
 from kdlight_edge.classifier import Classifier, open_classifier
-from kdlight_edge.decide import Prediction, failed
+from kdlight_edge.decide import Prediction, Voted, failed, to_record
 from kdlight_edge.errors import KDLightError
 from kdlight_edge.frame import Frame, Moment, Unreadable
 from kdlight_edge.sinks import ink
@@ -48,6 +49,31 @@ def classifier(tiny_bundle: Callable[..., Path]) -> Iterator[Classifier]:
 
 
 # Lines
+
+
+@pytest.mark.parametrize("origin", [{}, {"engine": "fake", "bundle": {"name": "x\u00e9"}, "throttled": None}])
+def test_a_line_that_is_put_together_is_the_one_that_json_makes(tmp_path: Path, origin: dict[str, Any]) -> None:
+    many = [
+        prediction('in/\u00fc "quoted"\udc80.jpg'),
+        prediction(decision="abstained"),
+        failed(Unreadable('damaged "JPEG"', NOW, "cam", 4)),
+        dataclasses.replace(prediction(), probability=1e-7, outlier=12345.678949, milliseconds=None, top=()),
+        dataclasses.replace(prediction(), milliseconds={"decode": 0.1234567, "infer": 1e22}),
+        dataclasses.replace(prediction(), vote=Voted("open", "frames of 0.1 s")),
+        dataclasses.replace(prediction(), scan={"modality": "DX"}),
+    ]
+    path = tmp_path / "lines"
+    sink = JsonLines(open_lines(path, at_once=True), origin)
+    for throttled in (None, True):
+        if origin:
+            origin["throttled"] = throttled  # as `Pulse` does while a run goes on
+        for one in many:
+            sink.write(one, None)
+    sink.close()
+    expected = [
+        json.dumps(to_record(one, {**origin, "throttled": t} if origin else {})) for t in (None, True) for one in many
+    ]
+    assert path.read_text().splitlines() == expected
 
 
 def test_lines_are_held_back_for_a_folder_and_written_at_close(tmp_path: Path) -> None:

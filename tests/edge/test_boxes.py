@@ -1,0 +1,76 @@
+"""The quick mean of boxes is OpenCV's area resize, bit for bit, whatever the factors and however the picture lies."""
+
+import itertools
+import sys
+import tracemalloc
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from kdlight_edge.boxes import MOST, box_means
+from kdlight_edge.manifest import Input
+from kdlight_edge.prepare import prepare_input
+
+ACROSS, DOWN = 7, 5
+"""Boxes of a picture here."""
+
+
+def noise(width: int, height: int) -> npt.NDArray[np.uint8]:
+    return np.random.default_rng(width).integers(0, 256, (height, width, 3), np.uint8)
+
+
+def by_opencv(image: npt.NDArray[np.uint8], size: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def test_every_box_has_the_mean_that_opencv_gives_it() -> None:
+    assert 16 * 16 < MOST < 17 * 17  # so that both ways are taken
+    for across, down in itertools.product(range(1, 20), repeat=2):
+        image = noise(ACROSS * across, DOWN * down)
+        np.testing.assert_array_equal(box_means(image, across, down), by_opencv(image, (ACROSS, DOWN)))
+
+
+def test_every_sum_that_a_box_can_have_is_rounded_as_opencv_rounds_it() -> None:
+    for across, down in [(2, 1), (3, 2), (3, 4), (5, 2), (5, 6), (2, 7), (16, 16)]:
+        count = across * down
+        totals = np.arange(255 * count + 1)
+        level, more = np.divmod(totals, count)
+        pixels = (level[:, np.newaxis] + (np.arange(count) < more[:, np.newaxis])).astype(np.uint8)
+        tall = pixels.reshape(-1, across, 1).repeat(3, axis=2)
+        np.testing.assert_array_equal(box_means(tall, across, down), by_opencv(tall, (1, len(totals))))
+
+
+@pytest.mark.parametrize("scale", [2, 4, 8])
+def test_boxes_that_share_pixels_of_a_smaller_picture_have_their_parts_of_them(scale: int) -> None:
+    for across, down in itertools.product(range(scale, 24), repeat=2):
+        small = noise(ACROSS * across, DOWN * down)
+        whole = small.repeat(scale, axis=0).repeat(scale, axis=1)
+        size = (ACROSS * scale, DOWN * scale)
+        difference = box_means(small, across, down, scale).astype(int) - by_opencv(whole, size)
+        assert np.abs(difference).max() <= 1, (across, down)
+
+
+def test_a_part_of_a_picture_and_a_turned_one_are_taken() -> None:
+    image = noise(70, 60)
+    for view in (image[3:53, 2:65], image[::-1, ::-1][:50, :63], image.transpose(1, 0, 2)[:50, :49]):
+        straight = np.ascontiguousarray(view)
+        size = (view.shape[1] // 7, view.shape[0] // 5)
+        np.testing.assert_array_equal(box_means(view, 7, 5), by_opencv(straight, size))
+
+
+def test_preparing_one_picture_after_the_other_takes_no_new_memory_for_the_sums() -> None:
+    image, spec = noise(640, 480), Input(128, 128)
+    prepare_input(image, spec)
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        tracemalloc.reset_peak()
+        for _ in range(20):
+            prepare_input(image, spec)
+        after, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert after - before < sys.getsizeof(b"") + 4096
+    assert peak - before < image.nbytes // 2
