@@ -1,18 +1,19 @@
 """The files that could go into a bundle, built from the student's float ONNX file for what the plan names."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kdlight_edge.bundle import sha256_of
 from kdlight_edge.errors import BundleError, DataError, MissingPackage, missing_package
 from kdlight_edge.manifest import Artifact, Label, Part, Thresholds, Trial
-from kdlight_export.calibration import calibration_batch, ranges_of
+from kdlight_export.calibration import calibration_batch
 from kdlight_export.onnx_fp16_from_onnx import onnx_fp16_from_onnx
-from kdlight_export.onnx_from_student import Finished
+from kdlight_export.onnx_from_student import Finished, rounded_onnx, rounded_to_8_bits
 from kdlight_export.plan import ENGINE_OF, Plan
-from kdlight_export.quantize import quantize, quantized_tensors
+from kdlight_export.quantize import quantize
 from kdlight_export.tensorrt_graph import tensorrt_graph
+from kdlight_train import qat
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,8 @@ class Candidate:
     source: bool = False
     """Whether a TensorRT engine is built from it elsewhere: proved here, where ONNX Runtime computes the same graph,
     and not raced."""
+    told: str = ""
+    """How its 8-bit numbers were found, where not as usual."""
     made_of: str = ""
     """Of such an engine: the ONNX file that it is built from."""
 
@@ -34,7 +37,7 @@ class Candidate:
 
 
 def candidates(
-    student: Finished, content: bytes, labels: Sequence[Label], plan: Plan, run: Path
+    student: Finished, content: bytes, labels: Sequence[Label], plan: Plan, run: Path, graph_name: str
 ) -> tuple[list[Candidate], list[Trial]]:
     """Build what the plan names; the float ONNX file comes first.
 
@@ -43,7 +46,8 @@ def candidates(
         content: its float ONNX file.
         labels: of the bundle, in the order of the logits.
         plan: what to build.
-        run: holds the calibration pictures.
+        run: holds the calibration pictures, or the 8-bit numbers that were learnt.
+        graph_name: of the networks.
 
     Returns:
         What was built, and for each that could not be why.
@@ -54,11 +58,12 @@ def candidates(
     """
     built, failed = [candidate("onnx", "fp32", {"student.onnx": content}, student)], []
     eight: dict[str, bytes] = {}
+    told = ""
     for kind, precision in plan.formats[1:]:
         name = _name(kind, precision)
         try:
             if precision == "int8" and not eight:
-                eight = _quantized(student, content, run)
+                told, eight = _quantized(student, run, graph_name)
             source = eight[kind] if precision == "int8" else content
             if kind == "tensorrt":
                 files = {
@@ -73,7 +78,8 @@ def candidates(
             failed.append(Trial(file, ENGINE_OF[kind], kind, precision, 0, kept=False, reason=f"not built: {error}"))
         else:
             source_of = kind == "tensorrt"
-            built.append(candidate("onnx" if source_of else kind, precision, files, student, source=source_of))
+            one = candidate("onnx" if source_of else kind, precision, files, student, source=source_of)
+            built.append(replace(one, told=told if precision == "int8" else ""))
     return built, failed
 
 
@@ -96,14 +102,20 @@ def candidate(
     return Candidate(artifact, files, source)
 
 
-def _quantized(student: Finished, content: bytes, run: Path) -> dict[str, bytes]:
-    """Return the Q/DQ file for each format: OpenVINO's has an 8-bit first convolution, TensorRT's is symmetric."""
-    batch = calibration_batch(run, student.labels, student.input)
-    ranges = ranges_of(content, quantized_tensors(content), batch)
-    return {
-        "onnx": quantize(content, ranges, stem=False),
-        "openvino": quantize(content, ranges, stem=True),
-        "tensorrt": quantize(tensorrt_graph(content), ranges, stem=False, symmetric=True),
+def _quantized(student: Finished, run: Path, name: str) -> tuple[str, dict[str, bytes]]:
+    """Return how the 8-bit numbers were found, and the Q/DQ file for each format.
+
+    They are those that RUN learnt (`train --qat`), else found here. OpenVINO's file has an 8-bit first convolution,
+    whose weights are in the ONNX file too, in float but on the same grid; TensorRT's is symmetric.
+    """
+    learnt = qat.load(run, student)
+    if learnt is None:
+        learnt = rounded_to_8_bits(student, calibration_batch(run, student.labels, student.input))
+    rounded, scales = rounded_onnx(student, learnt, name)
+    return learnt.told, {
+        "onnx": quantize(rounded, learnt.ranges, scales, stem=False),
+        "openvino": quantize(rounded, learnt.ranges, scales, stem=True),
+        "tensorrt": quantize(tensorrt_graph(rounded), learnt.ranges, scales, stem=False, symmetric=True),
     }
 
 

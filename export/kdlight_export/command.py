@@ -57,8 +57,9 @@ def run(args: argparse.Namespace) -> int:
     for line in plan.reasons:
         print(line, file=sys.stderr)
     from kdlight_export.card import read_card
+    from kdlight_export.card_from_bundle import card_from_bundle, open_exported
     from kdlight_export.forge import export
-    from kdlight_export.run_from_bundle import card_from_bundle, open_exported, run_from_bundle
+    from kdlight_train.run_from_bundle import run_from_bundle
 
     with ExitStack() as stack:
         run, card = args.run, read_card(args.card)

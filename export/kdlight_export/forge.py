@@ -51,7 +51,7 @@ def export(run: Path, out: Path, plan: Plan, *, card: CardFile) -> Iterator[str]
     student = open_run(run)
     labels = labels_of(student.labels, card)
     content = onnx_from_student(student, card.name or out.stem)
-    built, failed = candidates(student, content, labels, plan, run)
+    built, failed = candidates(student, content, labels, plan, run, card.name or out.stem)
     manifest = _manifest(student, card, out.stem, plan, [one.artifact for one in built])
     proof = gather(run_pictures(run, HELD_OUT, student.labels), GOLDEN_SEEDS, student.input, reference(student))
     with tempfile.TemporaryDirectory(prefix="kdlight-export-") as folder:

@@ -173,6 +173,7 @@ def _left_out(trial: Trial) -> Trial:
 
 def _trial(one: Measured, *, kept: bool, reason: str) -> Trial:
     artifact, parity = one.candidate.artifact, one.parity
+    reason = f"{reason}; {one.candidate.told}" if one.candidate.told else reason
     recall = {label: round(share, 6) for label, share in parity.recall.items()}
     return Trial(
         artifact.file, one.candidate.engine, artifact.format, artifact.precision, artifact.all_bytes, kept, reason,

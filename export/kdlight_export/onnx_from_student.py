@@ -5,7 +5,8 @@ nodes as every engine wants it: Cast (TensorRT takes uint8 nowhere else), Transp
 their axes as attributes (opset 17), which every engine since TensorRT 8.5 reads.
 """
 
-from collections.abc import Callable, Mapping
+import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +14,16 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 import torch
-from google.protobuf.message import DecodeError
 from onnx import TensorProto, helper, numpy_helper
 
-from kdlight_edge.errors import DataError
 from kdlight_edge.manifest import Input
 from kdlight_train import finished
-from kdlight_train.calibrate import OutlierModel
 from kdlight_train.finished import Finished
-from kdlight_train.student import PIXEL_SCALE, Bottleneck, ConvNorm, Student, make_student, multiply_adds, parameters
+from kdlight_train.rounded import EightBits, numbers_of
+from kdlight_train.rounding import round_student
+from kdlight_train.student import PIXEL_SCALE, Bottleneck, ConvNorm, Student, multiply_adds, parameters
 
-__all__ = ["Finished", "costs", "keep_run", "onnx_from_student", "open_run", "reference", "weights_from_onnx"]
+__all__ = ["Finished", "costs", "onnx_from_student", "open_run", "reference", "rounded_onnx", "rounded_to_8_bits"]
 
 OPSET = 17
 IR_VERSION = 8
@@ -214,53 +214,14 @@ def reference(student: Finished) -> Logits:
     return logits
 
 
-def weights_from_onnx(content: bytes, student: str, classes: int) -> tuple[dict[str, torch.Tensor], OutlierModel]:
-    """Return the weights and the outlier model of a file that `onnx_from_student` wrote: its inverse.
-
-    Batch norms come back as the identity with a bias, which folds to the very same convolutions again.
-
-    Raises:
-        DataError: the file is not one of ours, or not this student's.
-    """
-    try:
-        stored = onnx.load_from_string(content).graph.initializer
-        constants = {one.name: numpy_helper.to_array(one).copy() for one in stored}
-        network = make_student(student, classes).eval()
-        _unfold(network.stem, constants, "stem", 1 / PIXEL_SCALE)
-        for number, layer in enumerate(network.dense):
-            _unfold(_conv_norm(layer), constants, f"dense{number}")
-        for number, block in enumerate(network.deep):
-            for part in ("widen", "filter", "narrow"):
-                _unfold(_conv_norm(block.get_submodule(part)), constants, f"deep{number}.{part}")
-        _unfold(network.last, constants, "last")
-        weight, bias = constants["head.weight"][:, :, 0, 0], constants["head.bias"]
-        network.head.load_state_dict({"weight": torch.tensor(weight), "bias": torch.tensor(bias)})
-        size, basis = constants["outlier.mean"].size, constants["outlier.basis"]
-        # Older bundles hold it as the right side of a matrix product, later ones as a convolution.
-        basis = basis.T if basis.ndim == 2 else basis.reshape(-1, size)  # noqa: PLR2004 - a matrix
-        plane = constants["outlier.plane"].reshape(size) if "outlier.plane" in constants else None
-        model = OutlierModel(
-            constants["outlier.mean"].reshape(size), np.ascontiguousarray(basis),
-            constants["outlier.scale"], constants["outlier.centres"], constants["outlier.residual"].item(),
-            plane, 0.0 if plane is None else constants["outlier.offset"].item(),
-        )  # fmt: skip
-    except (KeyError, RuntimeError, ValueError, DecodeError) as error:
-        raise DataError(f"the bundle's float ONNX file is not one of this program's '{student}' ({error})") from error
-    return network.state_dict(), model
+def rounded_to_8_bits(student: Finished, batch: npt.NDArray[np.uint8]) -> EightBits:
+    """Return a student's 8-bit numbers, found without training on calibration pictures, uint8 [n, H, W, 3]."""
+    network = student.network()
+    rounded = round_student(network, torch.from_numpy(batch).permute(0, 3, 1, 2))
+    return numbers_of(rounded, network, "")
 
 
-def _unfold(layer: ConvNorm, constants: Mapping[str, npt.NDArray[np.float32]], name: str, scale: float = 1.0) -> None:
-    convolution, norm = layer[0], layer[1]
-    assert isinstance(norm, torch.nn.BatchNorm2d)  # noqa: S101 - narrows the type of a Sequential's member
-    weight = torch.tensor(constants[f"{name}.weight"].astype(np.float64) * scale, dtype=torch.float32)
-    convolution.load_state_dict({"weight": weight})
-    bias = torch.tensor(constants[f"{name}.bias"])
-    ones = torch.ones_like(bias)
-    norm.load_state_dict(
-        {"weight": ones, "bias": bias, "running_mean": 0 * ones, "running_var": (1 - norm.eps) * ones}, strict=False
-    )
-
-
-def keep_run(run: Path, student: Finished) -> None:
-    """Write RUN/student.pt."""
-    finished.save(run, student)
+def rounded_onnx(student: Finished, eight: EightBits, name: str) -> tuple[bytes, dict[str, npt.NDArray[np.float32]]]:
+    """Return a float ONNX file whose weights lie on their grids, and what a step of each is worth in that file."""
+    content = onnx_from_student(dataclasses.replace(student, weights=dict(eight.weights)), name)
+    return content, {**eight.scales, "stem": eight.scales["stem"] * np.float32(PIXEL_SCALE)}

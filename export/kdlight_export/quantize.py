@@ -14,14 +14,12 @@ import numpy.typing as npt
 import onnx
 from onnx import helper, numpy_helper
 
-from kdlight_export.calibration import Range
-
-WEIGHT_STEPS = 63
-"""Largest magnitude of an 8-bit weight. Two products of 255 and 63 still fit into 16 bits, so that x86 processors
-without VNNI, which add pairs there and saturate, give the very same sums."""
+from kdlight_train.eight_bits import SIGNED_STEPS, UNSIGNED_STEPS, WEIGHT_STEPS, ZERO, Range
 
 PIXELS = Range(255.0, signed=False)
 """What the network's input spans: its 8-bit numbers are the pixels themselves."""
+
+Scales = Mapping[str, npt.NDArray[np.float32]]
 
 HALF_WEIGHTS = frozenset({"outlier.found"})
 """Products whose weights are stored in 16 bits and computed in 32."""
@@ -51,12 +49,15 @@ def _feature_maps(graph: onnx.GraphProto) -> tuple[str, ...]:
     )
 
 
-def quantize(content: bytes, ranges: Mapping[str, Range], *, stem: bool, symmetric: bool = False) -> bytes:
+def quantize(
+    content: bytes, ranges: Mapping[str, Range], scales: Scales, *, stem: bool, symmetric: bool = False
+) -> bytes:
     """Return the INT8 file of a float one.
 
     Args:
         content: a file of `onnx_from_student`.
         ranges: of every tensor that `quantized_tensors` names.
+        scales: convolution to the worth of one step of its weights, float32 [out].
         stem: whether the first convolution is 8-bit too. OpenVINO is faster with it; ONNX Runtime is faster without,
             because three channels fill none of its 8-bit kernels.
         symmetric: whether feature maps are int8 with zero point 0, the only form that TensorRT takes. Its first
@@ -66,7 +67,7 @@ def quantize(content: bytes, ranges: Mapping[str, Range], *, stem: bool, symmetr
     spans = dict(ranges)
     if stem:
         spans["planes"] = PIXELS
-    rewrite = _Rewrite(model.graph, spans, symmetric=symmetric)
+    rewrite = _Rewrite(model.graph, spans, scales, symmetric=symmetric)
     for node in list(model.graph.node):
         rewrite.take(node)
     del model.graph.node[:], model.graph.initializer[:]
@@ -80,9 +81,9 @@ def quantize(content: bytes, ranges: Mapping[str, Range], *, stem: bool, symmetr
 class _Rewrite:
     """The 8-bit graph under construction."""
 
-    def __init__(self, graph: onnx.GraphProto, ranges: Mapping[str, Range], *, symmetric: bool) -> None:
+    def __init__(self, graph: onnx.GraphProto, ranges: Mapping[str, Range], scales: Scales, *, symmetric: bool) -> None:
         self.nodes: list[onnx.NodeProto] = []
-        self._ranges = ranges
+        self._ranges, self._scales = ranges, scales
         self._symmetric = symmetric
         self._weights = {entry.name: entry for entry in graph.initializer}
         self._constants: list[onnx.TensorProto] = []
@@ -100,8 +101,8 @@ class _Rewrite:
         self.nodes.append(node)
         if output in self._ranges:
             span = self._ranges[output]
-            scale = span.limit / (127 if span.signed or self._symmetric else 255)
-            zero = np.int8(0) if self._symmetric else np.uint8(128 if span.signed else 0)
+            scale = span.limit / (SIGNED_STEPS if span.signed or self._symmetric else UNSIGNED_STEPS)
+            zero = np.int8(0) if self._symmetric else np.uint8(ZERO if span.signed else 0)
             self._known[output] = self._pair(output, scale, zero)
 
     def constants_in_use(self) -> list[onnx.TensorProto]:
@@ -116,11 +117,9 @@ class _Rewrite:
 
     def _weight(self, name: str) -> str:
         """Round a convolution's weights, float32 [out, in, h, w], with one scale an output channel."""
-        weight = numpy_helper.to_array(self._weights[name])
-        peaks = np.abs(weight).max(axis=(1, 2, 3))
-        # A channel of zeros has no scale of its own; any will do.
-        scale = np.where(peaks > 0, peaks / WEIGHT_STEPS, 1).astype(np.float32)
-        rounded = np.round(weight / scale[:, None, None, None]).astype(np.int8)
+        weight, scale = numpy_helper.to_array(self._weights[name]), self._scales[name.removesuffix(".weight")]
+        steps = np.round(weight / scale[:, None, None, None])
+        rounded = np.clip(steps, -WEIGHT_STEPS, WEIGHT_STEPS).astype(np.int8)
         inputs = [
             self._constant(f"{name}.q", rounded),
             self._constant(f"{name}.scale", scale),

@@ -6,13 +6,17 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from torch import nn
 
 from kdlight_edge.manifest import Input
 from kdlight_edge.testing import golden_picture
+from kdlight_export.onnx_from_student import rounded_onnx, rounded_to_8_bits
+from kdlight_export.quantize import quantize
 from kdlight_export.run_pictures import CALIBRATION, HELD_OUT
+from kdlight_export.tensorrt_graph import tensorrt_graph
 from kdlight_train import finished
 from kdlight_train.calibrate import fit_outlier
 from kdlight_train.finished import Finished
@@ -50,6 +54,21 @@ def _make_finished(name: str = "nano", labels: tuple[str, ...] = ("crack", "no_c
     }  # fmt: skip
     state = {key: value.clone() for key, value in network.state_dict().items()}
     return Finished(name, labels, Input(side, side), state, model, 1.4, 0.6, 2.5, provenance)
+
+
+@pytest.fixture(scope="session")
+def make_eight() -> Callable[..., bytes]:
+    """Return ``make(student, pictures uint8 [n, H, W, 3], stem=, symmetric=) -> bytes``, the Q/DQ file."""
+    return _make_eight
+
+
+def _make_eight(
+    student: Finished, pictures: npt.NDArray[np.uint8], *, stem: bool = False, symmetric: bool = False
+) -> bytes:
+    eight = rounded_to_8_bits(student, pictures)
+    content, scales = rounded_onnx(student, eight, "test")
+    content = tensorrt_graph(content) if symmetric else content
+    return quantize(content, eight.ranges, scales, stem=stem, symmetric=symmetric)
 
 
 @pytest.fixture

@@ -13,9 +13,7 @@ from kdlight_edge.errors import BundleError
 from kdlight_edge.manifest import Input, Label
 from kdlight_edge.prepare import prepare_input
 from kdlight_edge.testing import golden_picture
-from kdlight_export.calibration import ranges_of
 from kdlight_export.onnx_from_student import onnx_from_student
-from kdlight_export.quantize import quantize, quantized_tensors
 from kdlight_train.finished import Finished
 
 openvino = pytest.importorskip("openvino", reason="openvino is not installed")
@@ -56,9 +54,11 @@ def test_float_weights_take_half_the_bytes(content: bytes, tmp_path: Path) -> No
     assert ir(content, tmp_path).with_suffix(".bin").stat().st_size < 0.55 * len(content)
 
 
-def test_an_8_bit_ir_is_executed_in_8_bits(content: bytes, batch: npt.NDArray[np.uint8], tmp_path: Path) -> None:
-    eight = quantize(content, ranges_of(content, quantized_tensors(content), batch), stem=True)
-    file = ir(eight, tmp_path)
+def test_an_8_bit_ir_is_executed_in_8_bits(
+    content: bytes, batch: npt.NDArray[np.uint8], tmp_path: Path,
+    make_finished: Callable[..., Finished], make_eight: Callable[..., bytes],
+) -> None:  # fmt: skip
+    file = ir(make_eight(make_finished(), batch, stem=True), tmp_path)
     kinds = [
         node.get_rt_info()["runtimePrecision"].astype(str)
         for node in compiled(file).get_runtime_model().get_ops()

@@ -14,9 +14,9 @@ from kdlight_edge.errors import DataError
 from kdlight_edge.manifest import Input
 from kdlight_edge.prepare import prepare_input
 from kdlight_edge.testing import golden_picture
-from kdlight_export.calibration import Range, calibration_batch, ranges_of
-from kdlight_export.onnx_from_student import onnx_from_student
-from kdlight_export.quantize import quantize, quantized_tensors
+from kdlight_export.calibration import calibration_batch
+from kdlight_export.onnx_from_student import onnx_from_student, rounded_to_8_bits
+from kdlight_export.quantize import quantized_tensors
 from kdlight_train.finished import Finished
 
 LABELS = ("crack", "no_crack")
@@ -46,9 +46,9 @@ def run(content: bytes, batch: npt.NDArray[np.uint8], *names: str) -> list[npt.N
 
 @pytest.mark.parametrize("stem", STEMS, ids=STEMS.values())
 def test_an_8_bit_network_answers_nearly_as_the_float_one(
-    content: bytes, batch: npt.NDArray[np.uint8], *, stem: bool
+    content: bytes, student: Finished, batch: npt.NDArray[np.uint8], make_eight: Callable[..., bytes], *, stem: bool
 ) -> None:
-    eight = quantize(content, ranges_of(content, quantized_tensors(content), batch), stem=stem)
+    eight = make_eight(student, batch, stem=stem)
     (exact, exact_cam), (rounded, cam) = (run(file, batch, "logits", "cam") for file in (content, eight))
     assert np.abs(rounded - exact).max() < 0.15 * np.ptp(exact)
     assert np.corrcoef(rounded.ravel(), exact.ravel())[0, 1] > 0.99
@@ -58,11 +58,9 @@ def test_an_8_bit_network_answers_nearly_as_the_float_one(
 
 @pytest.mark.parametrize("stem", STEMS, ids=STEMS.values())
 def test_every_convolution_is_8_bit_but_the_head_and_the_stem_where_it_is_float(
-    content: bytes, batch: npt.NDArray[np.uint8], *, stem: bool
+    student: Finished, batch: npt.NDArray[np.uint8], make_eight: Callable[..., bytes], *, stem: bool
 ) -> None:
-    graph = onnx.load_from_string(
-        quantize(content, ranges_of(content, quantized_tensors(content), batch), stem=stem)
-    ).graph
+    graph = onnx.load_from_string(make_eight(student, batch, stem=stem)).graph
     maker = {node.output[0]: node.op_type for node in graph.node}
     convolutions = [node for node in graph.node if node.op_type == "Conv"]
     float_ones = {node.output[0] for node in convolutions if maker.get(node.input[1]) != "DequantizeLinear"}
@@ -74,11 +72,9 @@ def test_every_convolution_is_8_bit_but_the_head_and_the_stem_where_it_is_float(
 
 
 def test_weights_are_symmetric_a_channel_and_cannot_overflow_16_bits_in_pairs(
-    content: bytes, batch: npt.NDArray[np.uint8]
+    student: Finished, batch: npt.NDArray[np.uint8], make_eight: Callable[..., bytes]
 ) -> None:
-    graph = onnx.load_from_string(
-        quantize(content, ranges_of(content, quantized_tensors(content), batch), stem=True)
-    ).graph
+    graph = onnx.load_from_string(make_eight(student, batch, stem=True)).graph
     constants = {entry.name: numpy_helper.to_array(entry) for entry in graph.initializer}
     weights = {name.removesuffix(".q"): value for name, value in constants.items() if value.dtype == np.int8
                and name.endswith(".q")}  # fmt: skip
@@ -92,24 +88,32 @@ def test_weights_are_symmetric_a_channel_and_cannot_overflow_16_bits_in_pairs(
     assert {value.dtype for value in biases} == {np.dtype(np.float32)}
 
 
-def test_a_picture_is_answered_alike_alone_and_in_a_batch(content: bytes, batch: npt.NDArray[np.uint8]) -> None:
-    eight = quantize(content, ranges_of(content, quantized_tensors(content), batch), stem=False)
+def test_a_picture_is_answered_alike_alone_and_in_a_batch(
+    student: Finished, batch: npt.NDArray[np.uint8], make_eight: Callable[..., bytes]
+) -> None:
+    eight = make_eight(student, batch)
     (together,) = run(eight, batch, "logits")
     alone = np.concatenate([run(eight, batch[i : i + 1], "logits")[0] for i in range(3)])
     np.testing.assert_allclose(alone, together[:3], atol=1e-4)
 
 
-def test_a_range_clips_what_is_rare_and_knows_its_sign(content: bytes, batch: npt.NDArray[np.uint8]) -> None:
-    names = quantized_tensors(content)
-    ranges = ranges_of(content, names, batch)
-    model = onnx.load_from_string(content)
-    model.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in names)
-    seen = dict(zip(names, run(model.SerializeToString(), batch, *names), strict=True))
-    assert set(ranges) == set(names)
-    for name, value in seen.items():
-        assert 0 < ranges[name].limit <= np.abs(value).max() * 1.0001
-        assert ranges[name].signed == bool((value < 0).any())
-    assert any(found == Range(found.limit, signed=True) for found in ranges.values())
+def test_the_first_convolution_has_the_same_weights_in_float_and_in_8_bits(
+    student: Finished, batch: npt.NDArray[np.uint8], make_eight: Callable[..., bytes]
+) -> None:
+    floats, eights = (
+        {entry.name: numpy_helper.to_array(entry) for entry in onnx.load_from_string(content).graph.initializer}
+        for content in (make_eight(student, batch, stem=False), make_eight(student, batch, stem=True))
+    )
+    scale = eights["stem.weight.scale"][:, None, None, None]
+    np.testing.assert_allclose(floats["stem.weight"], eights["stem.weight.q"] * scale, rtol=1e-5, atol=1e-9)
+
+
+def test_every_map_that_becomes_8_bit_has_a_range(
+    student: Finished, content: bytes, batch: npt.NDArray[np.uint8]
+) -> None:
+    ranges = rounded_to_8_bits(student, batch).ranges
+    assert set(ranges) == set(quantized_tensors(content))
+    assert all(found.limit > 0 for found in ranges.values())
 
 
 def test_a_run_without_calibration_pictures_is_told_so(run_folder: Path) -> None:

@@ -14,10 +14,11 @@ from kdlight_edge.cli import main
 from kdlight_edge.errors import DataError
 from kdlight_edge.prepare import prepare_input
 from kdlight_edge.testing import golden_picture
-from kdlight_export.onnx_from_student import onnx_from_student, reference, weights_from_onnx
+from kdlight_export.onnx_from_student import onnx_from_student, reference
 from kdlight_train import finished
 from kdlight_train.data import open_data
 from kdlight_train.finished import Finished
+from kdlight_train.weights_from_onnx import weights_from_onnx
 
 CARD = """
 name = "wall"

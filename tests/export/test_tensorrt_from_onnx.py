@@ -21,10 +21,8 @@ from kdlight_edge.engines.tensorrt_plan import BuildPlan, Profile, read_plan, wr
 from kdlight_edge.errors import BundleError, DataError, EngineNotReady, KDLightError, UsageError
 from kdlight_edge.passport import read_passport
 from kdlight_edge.testing import golden_picture
-from kdlight_export.calibration import ranges_of
 from kdlight_export.onnx_fp16_from_onnx import onnx_fp16_from_onnx
 from kdlight_export.onnx_from_student import onnx_from_student
-from kdlight_export.quantize import quantize, quantized_tensors
 from kdlight_export.tensorrt_graph import tensorrt_graph
 from kdlight_train.finished import Finished
 
@@ -45,9 +43,9 @@ def exact(make_finished: Callable[..., Finished]) -> bytes:
 
 
 @pytest.fixture(scope="session")
-def eight(exact: bytes) -> bytes:
+def eight(make_finished: Callable[..., Finished], make_eight: Callable[..., bytes]) -> bytes:
     """Its symmetric Q/DQ file."""
-    return quantize(exact, ranges_of(exact, quantized_tensors(exact), pictures()), stem=False, symmetric=True)
+    return make_eight(make_finished(), pictures(), symmetric=True)
 
 
 def pictures() -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:

@@ -48,6 +48,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     parser.add_argument("--cache", type=Path, metavar="DIR", help="where fine-tuned teachers are kept for re-use")
     parser.add_argument("--resume", action="store_true", help="go on with the training in RUN")
+    parser.add_argument("--qat", action="store_true",
+                        help="also teach the finished student to bear the 8 bits of export")  # fmt: skip
+    parser.add_argument("--qat-epochs", type=int, metavar="N", help="epochs of that (6)")
+    parser.add_argument("--qat-lr", type=float, metavar="X", help="learning rate of that (5e-5)")
+    parser.add_argument("--from", type=Path, dest="bundle", metavar="NAME.kdl",
+                        help="with --qat: the student of this bundle, where its run is gone")  # fmt: skip
     parser.epilog = "Several processes: torchrun --nproc-per-node 2 -m kdlight_edge.cli train ..."
 
 
@@ -57,21 +63,59 @@ def run(args: argparse.Namespace) -> int:
     from kdlight_train.recipe import read_recipe
     from kdlight_train.training import train
 
+    _check(args)
     recipe = read_recipe(args.recipe, _changes(args))
     place = choose_place(args.device)
     say = say_to_people if place.first else _hush
     try:
-        train(
-            args.data, args.out, recipe, place, say,
-            teacher_weights=args.teacher_weights, cache=args.cache or default_cache(), groups=args.groups,
-            group_regex=args.group_regex, start=args.start, foreign=args.foreign,
-            resume=args.resume,
-        )  # fmt: skip
+        if args.bundle is None and not (args.qat and _ended(args)):
+            train(
+                args.data, args.out, recipe, place, say,
+                teacher_weights=args.teacher_weights, cache=args.cache or default_cache(), groups=args.groups,
+                group_regex=args.group_regex, start=args.start, foreign=args.foreign,
+                resume=args.resume,
+            )  # fmt: skip
+        if args.qat:
+            from kdlight_train.qat_run import qat
+
+            qat(args.data, args.out, place, say, settings=_qat_changes(args), bundle=args.bundle,
+                groups=args.groups, group_regex=args.group_regex)  # fmt: skip
     finally:
         leave()
     if place.first:
-        print(args.out / "report.json")
+        print(args.out / ("student.int8.pt" if args.qat else "report.json"))
     return 0
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Refuse flags that speak of what this call does not do."""
+    if not args.qat:
+        for flag, value in (("--from", args.bundle), ("--qat-epochs", args.qat_epochs), ("--qat-lr", args.qat_lr)):
+            if value is not None:
+                raise UsageError(f"{flag} belongs to --qat; add it")
+    elif (args.bundle is not None or _ended(args)) and not args.resume:
+        given = [
+            key
+            for key, value in {
+                "recipe": args.recipe,
+                "start": args.start,
+                "foreign": args.foreign,
+                **_changes(args),
+            }.items()
+            if value
+        ]
+        if given:
+            which = args.bundle or args.out
+            raise UsageError(f"{which} holds a finished student, whose recipe stays; leave out what sets {given[0]}")
+
+
+def _ended(args: argparse.Namespace) -> bool:
+    """Tell whether RUN holds a finished student."""
+    return bool((args.out / "student.pt").is_file())
+
+
+def _qat_changes(args: argparse.Namespace) -> dict[str, Any]:
+    return {key: value for key, value in {"epochs": args.qat_epochs, "lr": args.qat_lr}.items() if value is not None}
 
 
 def default_cache() -> Path:

@@ -1,4 +1,4 @@
-"""A bundle and the pictures it learnt from, back to the run that it was exported from: to build it for other boards."""
+"""A bundle and the pictures it learnt from, back to the run that it was exported from."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -7,16 +7,17 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from kdlight_edge.bundle import Bundle, open_bundle
+from kdlight_edge.bundle import Bundle
 from kdlight_edge.errors import DataError, UsageError
 from kdlight_edge.manifest import Artifact
-from kdlight_export.card import CardFile, LabelCard
-from kdlight_export.onnx_from_student import Finished, keep_run, weights_from_onnx
+from kdlight_train import finished
 from kdlight_train.calibrate import OUTLIER_QUANTILE
 from kdlight_train.data import Data, load, open_data
+from kdlight_train.finished import Finished
 from kdlight_train.foreign import part_from, read_foreign, told
 from kdlight_train.kept import keep_pictures
 from kdlight_train.place import choose_place
+from kdlight_train.weights_from_onnx import weights_from_onnx
 from kdlight_train.workshop import features_of_images
 
 
@@ -45,7 +46,7 @@ def run_from_bundle(bundle: Bundle, paths: Sequence[Path], run: Path, foreign: S
         artifact.temperature, accept, outlier, provenance,
     )  # fmt: skip
     run.mkdir(parents=True, exist_ok=True)
-    keep_run(run, _shown(student, data, foreign) if foreign else student)
+    finished.save(run, _shown(student, data, foreign) if foreign else student)
     keep_pictures(run, data)
 
 
@@ -63,22 +64,6 @@ def _shown(student: Finished, data: Data, paths: Sequence[Path]) -> Finished:
         student, outlier=model, outlier_limit=float(np.quantile(distances, OUTLIER_QUANTILE)),
         provenance={**student.provenance, "data": told(student.provenance["data"], others)},
     )  # fmt: skip
-
-
-def card_from_bundle(bundle: Bundle) -> CardFile:
-    """Return what the bundle's card and labels say, as the card that would say it again."""
-    manifest = bundle.manifest
-    labels = {label.id: LabelCard(label.text, label.positive, label.sensitivity_floor) for label in manifest.labels}
-    card = manifest.card
-    return CardFile(
-        manifest.name, manifest.version, card.intended_use, card.not_for, card.data_terms, card.notes, labels,
-        manifest.scans,
-    )  # fmt: skip
-
-
-def open_exported(path: Path) -> Bundle | None:
-    """Return the bundle at a path, None where there is something else."""
-    return open_bundle(path) if (path / "manifest.json").is_file() else None
 
 
 def _float_file(bundle: Bundle) -> Artifact:
