@@ -26,6 +26,7 @@ PURPOSE = {
     "update": "update, bundle sign",
     "dicom": "infer on scans",
     "survey": "infer --tiles on orthomosaics (TIFF)",
+    "archive": "infer --cluster",
     "export": "export",
     "train": "train",
 }

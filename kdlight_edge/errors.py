@@ -100,6 +100,8 @@ EXTRA_OF_PACKAGE = {
     "securesystemslib": "update",
     "cryptography": "update",
     "packaging": "update",
+    "ray": "archive",
+    "pyarrow": "archive",
 }
 """Which extra of this distribution brings which import name."""
 

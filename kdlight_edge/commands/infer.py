@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kdlight_edge import config
-from kdlight_edge.commands import outlets, tiles
+from kdlight_edge.commands import cluster, outlets, tiles
 from kdlight_edge.errors import KDLightError, UsageError
 
 if TYPE_CHECKING:
@@ -89,6 +89,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--retries", type=int, metavar="N", help="attempts to reopen a lost camera (default: for ever)")
     parser.add_argument("--await-camera", action="store_true", help="wait for a camera that is not there at the start")
     tiles.add_arguments(parser)
+    cluster.add_arguments(parser)
     outlets.add_arguments(parser)
     config.add_arguments(parser)
 
@@ -101,6 +102,8 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if args.tiles is not None:
         return tiles.run(args, _model(args.model))
+    if args.cluster is not None:
+        return cluster.run(args, _model(args.model))
     from kdlight_edge.commands.outcome import tell
     from kdlight_edge.commands.tenant import open_tenant
     from kdlight_edge.progress import Progress
@@ -190,6 +193,7 @@ def _check(args: argparse.Namespace) -> None:
     if args.vote is not None and args.vote > 60:  # noqa: PLR2004 - a bound on what is remembered
         raise UsageError(f"--vote {args.vote:g} looks back too far; give 60 seconds or less")
     tiles.check(args)
+    cluster.check(args)
     outlets.check(args)
 
 

@@ -59,7 +59,7 @@ def check(args: argparse.Namespace) -> None:
         if given:
             raise UsageError(f"--{given[0].replace('_', '-')} says nothing without --tiles")
         return
-    beside = [name for name in ALONE if getattr(args, name) not in {None, False, ""}]
+    beside = [name for name in ALONE if getattr(args, name)]
     if beside:
         raise UsageError(f"--{beside[0].replace('_', '-')} says nothing beside --tiles")
     if args.tiles < 0 or 0 < args.tiles < 16:  # noqa: PLR2004 - less shows nothing

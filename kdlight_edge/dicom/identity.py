@@ -41,6 +41,14 @@ class Identity:
             )
         self._key = key
 
+    def share(self) -> bytes:
+        """Return the key, for another process of the same run."""
+        return self._key
+
+    def take(self, key: bytes) -> None:
+        """Go on with the key of another process of the same run."""
+        self._key = key
+
     def hashed(self, kind: str, value: object) -> str | None:
         """Return the hash of an identifier in hexadecimal, or None where there is no value.
 
