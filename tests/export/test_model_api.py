@@ -16,7 +16,7 @@ ZOO = Path(__file__).parents[2] / "models"
 
 @pytest.mark.parametrize("name", ["histology-lung", "skin-lesion", "brain-mri"])
 def test_model_api_gives_our_labels(name: str, tmp_path: Path) -> None:
-    # Not in any extra: it asks for OpenCV 4, and this program is run with 5 too.
+    # Not in any extra: it asks for OpenCV 4, and this program is run with 5 too; scripts/environment installs it.
     models = pytest.importorskip("model_api.models", reason="openvino-model-api is not installed")
     bundle = open_bundle(ZOO / f"{name}.kdl")
     manifest = bundle.manifest
