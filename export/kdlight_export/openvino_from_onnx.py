@@ -28,7 +28,7 @@ def openvino_from_onnx(content: bytes, name: str, labels: Sequence[Label], spec:
         spec: the bundle's input.
 
     Raises:
-        BundleError: OpenVINO does not take the file.
+        BundleError: OpenVINO does not take the file, or there is no room for what it makes of it.
     """
     with tempfile.TemporaryDirectory(prefix="kdlight-openvino-") as folder:
         target = Path(folder) / f"{name}.xml"
@@ -42,7 +42,11 @@ def openvino_from_onnx(content: bytes, name: str, labels: Sequence[Label], spec:
         for key, value in model_info(labels, spec).items():
             model.set_rt_info(value, ["model_info", key])
         _share_constants(model)
-        openvino.save_model(model, target, compress_to_fp16=True)
+        try:
+            openvino.save_model(model, target, compress_to_fp16=True)
+        except RuntimeError as error:
+            # Its streams say no more than that they failed; the folder's own name is nobody's business in a manifest.
+            raise BundleError("OpenVINO could not write its files: free some room, or set TMPDIR") from error
         weights = target.with_suffix(".bin")
         return {target.name: _compact(target.read_bytes()), weights.name: weights.read_bytes()}
 

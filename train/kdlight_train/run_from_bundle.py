@@ -34,9 +34,9 @@ def run_from_bundle(bundle: Bundle, paths: Sequence[Path], run: Path, foreign: S
     if not paths:
         raise UsageError(f"{bundle.path} is a bundle; --data must name the folders that it was trained on")
     manifest, artifact = bundle.manifest, _float_file(bundle)
-    data = _same_data(bundle, paths)
     content = bundle.file_of(artifact).read_bytes()
     weights, model = weights_from_onnx(content, manifest.student, len(manifest.labels))
+    data = _same_data(bundle, paths)
     accept, outlier = artifact.thresholds.accept, artifact.thresholds.outlier
     if outlier is None:
         raise DataError(f"{bundle.path} states no outlier limit for {artifact.file}; export it from its run")

@@ -1,0 +1,168 @@
+"""What an export meets that it cannot use: one line, the right exit code, and no half-written bundle."""
+
+import dataclasses
+import json
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from kdlight_edge.bundle import open_bundle, sha256_of, write_bundle
+from kdlight_edge.cli import main
+
+Change = Callable[[onnx.ModelProto], None]
+
+
+@pytest.fixture
+def bundle(run: Path, tmp_path: Path) -> Path:
+    """Return a bundle with a float file only."""
+    assert main(["export", str(run), "--int8", "off", "--target", "rpi", "--out", str(tmp_path / "good.kdl")]) == 0
+    return tmp_path / "good.kdl"
+
+
+@pytest.fixture
+def change(bundle: Path, tmp_path: Path) -> Callable[[Change], Path]:
+    """Return ``change(how) -> Path``: a bundle sealed around an ONNX file that was changed before."""
+
+    def sealed(how: Change) -> Path:
+        known = open_bundle(bundle).manifest
+        model = onnx.load(bundle / "student.onnx")
+        how(model)
+        content = model.SerializeToString()
+        artifact = dataclasses.replace(known.artifacts[0], sha256=sha256_of(content), bytes=len(content))
+        manifest = dataclasses.replace(known, artifacts=(artifact,))
+        return write_bundle(tmp_path / "changed.kdl", manifest, {"student.onnx": content}).path
+
+    return sealed
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 128 kB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", str(disk)]
+    if subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("only root may mount a small disk")
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
+
+
+def only_line(capsys: pytest.CaptureFixture[str]) -> str:
+    """Return the last line, which must be an error and no trace."""
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert "Traceback" not in "\n".join(lines)
+    assert lines[-1].startswith("kdlight-edge: ")
+    return lines[-1]
+
+
+def one_class(run: Path) -> None:
+    table = run / "calibration.csv"
+    rows = [row for row in table.read_text().splitlines() if not row.endswith("no_crack")]
+    table.write_text("\n".join(rows) + "\n")
+
+
+def test_calibration_pictures_of_one_class_leave_int8_out(run: Path, tmp_path: Path) -> None:
+    one_class(run)
+    out = tmp_path / "wall.kdl"
+    assert main(["export", str(run), "--target", "rpi", "--out", str(out)]) == 0
+    manifest = open_bundle(out).manifest
+    assert [artifact.file for artifact in manifest.artifacts] == ["student.onnx"]
+    assert manifest.trials is not None
+    assert "holds pictures of crack only; INT8 needs every class" in manifest.trials.files[-1].reason
+
+
+def test_calibration_pictures_of_one_class_refuse_forced_int8(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one_class(run)
+    assert main(["export", str(run), "--int8", "on", "--out", str(tmp_path / "wall.kdl")]) == 1
+    assert "holds pictures of crack only; INT8 needs every class" in only_line(capsys)
+    assert not (tmp_path / "wall.kdl").exists()
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(
+    run: Path, small_disk: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["export", str(run), "--int8", "off", "--out", str(small_disk / "wall.kdl")]) == 5
+    assert "wall.kdl could not be written (No space left on device); nothing was changed there" in only_line(capsys)
+    assert list(small_disk.iterdir()) == []
+
+
+def test_no_room_for_what_is_compared_first_is_one_line(
+    run: Path, tmp_path: Path, small_disk: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(small_disk))
+    assert main(["export", str(run), "--int8", "off", "--out", str(tmp_path / "wall.kdl")]) == 5
+    assert "No space left on device" in only_line(capsys)
+    assert list(small_disk.iterdir()) == []
+    assert not (tmp_path / "wall.kdl").exists()
+
+
+def test_a_bundle_around_a_foreign_onnx_file_cannot_be_built_anew(
+    change: Callable[[Change], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def rename(model: onnx.ModelProto) -> None:
+        for entry in model.graph.initializer:
+            entry.name = f"other.{entry.name}"
+        for node in model.graph.node:
+            known = {entry.name for entry in model.graph.initializer}
+            node.input[:] = [f"other.{name}" if f"other.{name}" in known else name for name in node.input]
+
+    path = change(rename)
+    assert main(["verify", str(path)]) == 0
+    capsys.readouterr()
+    assert main(["export", str(path), "--data", str(tmp_path), "--out", str(tmp_path / "new.kdl")]) == 1
+    assert "the bundle's float ONNX file is not one of this program's 'nano'" in only_line(capsys)
+    assert not (tmp_path / "new.kdl").exists()
+
+
+def newer(model: onnx.ModelProto) -> None:
+    model.opset_import[0].version = 99
+
+
+def unknown(model: onnx.ModelProto) -> None:
+    node = next(node for node in model.graph.node if node.op_type == "Relu")
+    node.op_type = "Relish"
+
+
+def other_output(model: onnx.ModelProto) -> None:
+    del model.graph.output[:]
+    model.graph.output.append(helper.make_tensor_value_info("cam", TensorProto.FLOAT, ["N", 2, 2, 2]))
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [(newer, "opset"), (unknown, "Relish"), (other_output, "logits")],
+    ids=["opset", "operator", "output"],
+)
+def test_a_file_that_an_engine_cannot_take_is_refused_with_the_reason(
+    change: Callable[[Change], Path], how: Change, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = change(how)
+    assert main(["verify", str(path), "--engine", "onnxruntime"]) == 5
+    assert said in only_line(capsys)
+
+
+def test_a_manifest_without_a_temperature_is_refused_and_names_it(
+    bundle: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = json.loads((bundle / "manifest.json").read_text())
+    del record["artifacts"][0]["temperature"]
+    (bundle / "manifest.json").write_text(json.dumps(record))
+    for command in (["verify", str(bundle)], ["export", str(bundle), "--data", "x", "--out", "y.kdl"]):
+        assert main(command) == 5
+        assert "temperature" in only_line(capsys)
+
+
+def test_a_temperature_that_was_not_fitted_is_caught(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    known = open_bundle(bundle).manifest
+    artifact = dataclasses.replace(known.artifacts[0], temperature=known.artifacts[0].temperature * 1.2)
+    content = (bundle / "student.onnx").read_bytes()
+    write_bundle(bundle, dataclasses.replace(known, artifacts=(artifact,)), {"student.onnx": content})
+    assert main(["verify", str(bundle)]) == 4
+    assert "temperature" in only_line(capsys)
