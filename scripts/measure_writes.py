@@ -28,23 +28,27 @@ WARM = 10.0
 """Seconds after which a start is over."""
 
 
-def configurations(folder: Path, port: int) -> list[tuple[str, list[str]]]:
-    """Return names for people and flags of ``infer``."""
-    memory = Path("/dev/shm", folder.name)  # noqa: S108 - a file system in memory is what is measured
-    broker = ["--mqtt", f"mqtt://127.0.0.1:{port}", "--mqtt-device", "x", "--mqtt-store"]
+def configurations(folder: Path, memory: Path, port: int) -> list[tuple[str, list[str], Path | None]]:
+    """Return names for people, flags of ``infer``, and the folder in memory where systemd gives one."""
+    device = ["--mqtt-device", "x", "--mqtt-store"]
+    there, away = ["--mqtt", f"mqtt://127.0.0.1:{port}", *device], ["--mqtt", "mqtt://127.0.0.1:1", *device]
     return [
-        ("as installed: no options", []),
-        ("`--metrics`", ["--metrics", "0"]),
-        ("`--mqtt`, its store in memory", [*broker, f"{memory}/box.sqlite"]),
-        ("`--mqtt`, its store on the disk", [*broker, f"{folder}/box.sqlite"]),
-        ("`--json-file --rotate 10MB`", ["--json-file", f"{folder}/lines", "--rotate", "10MB"]),
+        ("as installed: no options", [], memory),
+        ("`--metrics`", ["--metrics", "0"], memory),
+        ("`--mqtt`", [*there, f"{folder}/box.sqlite"], memory),
+        ("`--mqtt`, the broker away all the time", [*away, f"{folder}/away.sqlite"], memory),
+        ("`--mqtt`, started by hand and not as a service", [*there, f"{folder}/hand.sqlite"], None),
+        ("`--json-file --rotate 10MB`", ["--json-file", f"{folder}/lines", "--rotate", "10MB"], memory),
     ]
 
 
-def measure(name: str, flags: list[str], model: Path, fps: float, seconds: float) -> dict[str, Any]:
+def measure(
+    name: str, flags: list[str], memory: Path | None, model: Path, fps: float, seconds: float
+) -> dict[str, Any]:
     """Run one configuration, and return a row."""
     command = [sys.executable, "-m", "kdlight_edge.cli", "infer", "--source", f"scene:crack?fps={fps:g}"]
     environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    environment |= {} if memory is None else {"RUNTIME_DIRECTORY": str(memory)}
     process = subprocess.Popen(
         [*command, "--model", str(model), *flags], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment
     )
@@ -81,12 +85,12 @@ def main() -> int:
     # Not in /tmp, which is in memory on some systems.
     with tempfile.TemporaryDirectory(prefix="kdlight-writes-", dir=Path.home()) as folder:
         broker = subprocess.Popen([program, "-p", str(port)], stderr=subprocess.DEVNULL)
-        memory = Path("/dev/shm", Path(folder).name)  # noqa: S108 - as above
+        memory = Path("/dev/shm", Path(folder).name)  # noqa: S108 - a file system in memory is what is measured
         memory.mkdir()
         try:
             rows = [
-                measure(name, flags, args.model, args.fps, args.seconds)
-                for name, flags in configurations(Path(folder), port)
+                measure(name, flags, runtime, args.model, args.fps, args.seconds)
+                for name, flags, runtime in configurations(Path(folder), memory, port)
             ]
         finally:
             broker.terminate()

@@ -24,6 +24,11 @@ def whole(file: Path) -> int | None:
     return None
 
 
+def boot(root: Path = Path("/")) -> str:
+    """Return the kernel's id of this boot."""
+    return read(root / "proc/sys/kernel/random/boot_id").strip() or "unknown"
+
+
 def numbered(folder: Path, prefix: str) -> list[Path]:
     """Return what is called ``prefix0``, ``prefix1``, ... in a folder, in the order of the numbers."""
     return sorted(folder.glob(f"{prefix}[0-9]*"), key=lambda path: int(path.name.removeprefix(prefix)))

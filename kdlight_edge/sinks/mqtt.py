@@ -31,10 +31,7 @@ KEEPALIVE = 15
 """Seconds of silence after which the broker is asked; after half as many again it tells the world that we are gone."""
 
 TICK = 0.2
-"""Seconds between two looks at what was acknowledged: taken out of the store together, as each commit wears a card."""
-
-CHECKPOINT = 5.0
-"""Seconds between two checkpoints of the store: what a power cut may take."""
+"""Seconds between two looks at what was acknowledged, and at what has waited for so long that it goes to the disk."""
 
 
 class Mqtt:
@@ -166,8 +163,7 @@ class Mqtt:
         return Delivery("mqtt", len(self._store), self._delivered, dropped)
 
     def _forward(self) -> None:
-        """The sending thread: deliver what is acknowledged, send what is next, and bring the log to the disk."""
-        checkpoint = time.monotonic()
+        """The sending thread: deliver what is acknowledged, send what is next, and keep what waits on the disk."""
         while not self._ended.is_set():
             self._wake.wait(TICK)
             self._wake.clear()
@@ -177,12 +173,10 @@ class Mqtt:
                     self._send()
                     for last, text, retain in self._desk.due(self.delivery()) if self._desk is not None else ():
                         self._client.publish(self._topic(last), text, qos=1 if last == "answer" else 0, retain=retain)
+                self._store.tidy()
             except KDLightError as error:
                 self._tell(f"{error}; trying again")
                 self._ended.wait(1.0)
-            if time.monotonic() - checkpoint >= CHECKPOINT:
-                self._store.checkpoint()
-                checkpoint = time.monotonic()
         with contextlib.suppress(KDLightError):  # the next run sends them again, under the same ids
             self._settle(now=True)
 

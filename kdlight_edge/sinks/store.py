@@ -1,19 +1,34 @@
-"""A queue on the disk (SQLite): what was put in is there after kill -9, in order, until it is taken out."""
+"""A queue that survives kill -9: the newest texts in a `Tail`, and on the disk (SQLite) what has waited for long."""
 
 import contextlib
 import fcntl
+import itertools
 import os
 import secrets
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from kdlight_edge.errors import KDLightError
+from kdlight_edge.sinks.tail import Tail, place
 from kdlight_edge.sources import tell
 
 LIMIT = 64 << 20
 """Bytes of content held at most: about 100,000 predictions, an hour of a camera at 30 frames a second."""
+
+WAITED = 5.0
+"""Seconds after which a text that is still here goes to the disk, with all the others: what a power cut may take."""
+
+TAIL_LIMIT = 8 << 20
+"""Characters in the tail from which on they go to the disk at once: its folder may be in memory."""
+
+WORN = 64 << 10
+"""Size of the tail's file from which on it is begun anew."""
+
+BLOCK = 1 << 16
+"""Numbers set aside on the disk by one write; a power cut skips the rest of them, so that none is used twice."""
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS box (number INTEGER PRIMARY KEY, body TEXT NOT NULL);
@@ -22,11 +37,12 @@ CREATE TABLE IF NOT EXISTS self (name TEXT NOT NULL, last INTEGER NOT NULL);
 
 
 class Store:
-    """Numbered texts, oldest first; used by the thread that puts in and the one that takes out.
+    """Numbered texts of one line, oldest first; used by the thread that puts in and the one that takes out.
 
-    Each `put` is one commit to SQLite's write-ahead log without waiting for the disk (``synchronous=NORMAL``): it
-    survives the end of the process at any moment. `checkpoint` waits for the disk; what was put in after the last one
-    may be missing after a power cut, the file is whole all the same.
+    Each `put` is one write to the kernel, and waits for no disk: it survives the end of the process at any moment.
+    `tidy` brings what has waited for `WAITED` to the disk, in one commit to SQLite's write-ahead log, and waits for it;
+    what is taken out earlier never gets there. A power cut takes what had not waited so long; the file is whole all
+    the same, and numbers of before are not used again.
     """
 
     def __init__(
@@ -42,7 +58,8 @@ class Store:
         """Texts given up because there was no room; their numbers are missing in what is taken out."""
         self._limit = limit
         self._lock = threading.Lock()
-        self._closed = False
+        self._closed = self._unsynced = False
+        self._synced = time.monotonic()
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._guard = os.open(f"{self.path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -66,7 +83,7 @@ class Store:
     def _open(self, report: Callable[[str], None]) -> None:
         try:
             self._connect()
-        except sqlite3.OperationalError as error:
+        except (sqlite3.OperationalError, OSError) as error:
             raise KDLightError(f"{self.path} cannot be written: {error}; name another --mqtt-store") from error
         except sqlite3.DatabaseError as error:
             aside = self.path.with_name(f"{self.path.name}.damaged")
@@ -84,15 +101,27 @@ class Store:
             self._data.execute(
                 "INSERT INTO self SELECT ?, 0 WHERE NOT EXISTS (SELECT * FROM self)", (secrets.token_hex(4),)
             )
-            self.name, taken = self._data.execute("SELECT name, last FROM self").fetchone()
+            self.name, reserved = self._data.execute("SELECT name, last FROM self").fetchone()
             """Drawn when the file was made: with a number it names a text in all the world."""
-            self._bytes, self._count, newest = self._data.execute(
+            length, self._count, newest = self._data.execute(
                 "SELECT coalesce(sum(length(body)), 0), count(*), coalesce(max(number), 0) FROM box"
             ).fetchone()
-            self._last = max(taken, newest)
-            """The newest number; written down with each deletion, so that none is used again."""
+            self._length = length
+            self._tail = Tail(place(self.path), self.name)
+            undo.callback(self._tail.close, remove=False)
+            self._last = max(reserved if self._tail.last is None else self._tail.last, newest)
+            """The newest number that was given."""
+            # Cut off between the two, a text is in both.
+            young = {number: text for number, text in self._tail.texts.items() if number > newest}
+            self._tail.restart(self._last, young)
+            self._reserve(self._last + BLOCK)
             self._disk = self._connection(undo)
             undo.pop_all()
+
+    def _reserve(self, last: int) -> None:
+        """Have numbers up to this one taken as given after a power cut."""
+        self._data.execute("UPDATE self SET last = ?", (last,))
+        self._reserved = last
 
     def _connection(self, undo: contextlib.ExitStack) -> sqlite3.Connection:
         opened = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
@@ -103,32 +132,47 @@ class Store:
         return opened
 
     def __len__(self) -> int:
-        return int(self._count)
+        return int(self._count) + len(self._tail.texts)
 
     def put(self, body: str) -> None:
-        """Append a text; the oldest ones are given up where there is no room for it.
+        """Append a text of one line; the oldest ones are given up where there is no room for it.
 
         Raises:
             KDLightError: the disk is full or broken; the text is not there.
         """
         with self._lock, self._told():
-            if self._bytes + len(body) > self._limit:
+            if self._length + self._tail.bytes + len(body) > self._limit:
                 self._make_room(self._limit - len(body))
-            self._data.execute("INSERT INTO box VALUES (?, ?)", (self._last + 1, body))
+            elif self._tail.bytes > TAIL_LIMIT:
+                self._settle()
+            if self._last >= self._reserved:
+                self._reserve(self._last + BLOCK)
+            self._tail.put(self._last + 1, body)
             self._last += 1
-            self._bytes += len(body)
-            self._count += 1
+
+    def _settle(self) -> None:
+        """Put what is in the tail into the file, in one commit."""
+        young = dict(self._tail.texts)
+        with self._commit():
+            self._data.executemany("INSERT INTO box VALUES (?, ?)", young.items())
+            self._reserve(self._last + BLOCK)
+        self._count += len(young)
+        self._length += self._tail.bytes
+        try:
+            self._tail.restart(self._last, {})
+        except OSError:
+            self._tail.forget()
 
     def _make_room(self, room: int) -> None:
         """Give up the oldest texts until no more than nine tenths of ``room`` are taken, so that it is done seldom."""
-        left, count, doomed = self._bytes, 0, 0
+        self._settle()
+        left, count, doomed = self._length, 0, 0
         for number, length in self._data.execute("SELECT number, length(body) FROM box ORDER BY number"):
             if left <= room * 9 // 10:
                 break
             left, count, doomed = left - length, count + 1, number
-        self._data.execute("UPDATE self SET last = ?", (self._last,))
         self._data.execute("DELETE FROM box WHERE number <= ?", (doomed,))
-        self._bytes, self._count, self.dropped = left, self._count - count, self.dropped + count
+        self._length, self._count, self.dropped = left, self._count - count, self.dropped + count
 
     def after(self, number: int, most: int) -> list[tuple[int, str]]:
         """Return the oldest texts with numbers above ``number``, ``most`` of them at most.
@@ -138,48 +182,85 @@ class Store:
         """
         query = "SELECT number, body FROM box WHERE number > ? ORDER BY number LIMIT ?"
         with self._lock, self._told():
-            return self._data.execute(query, (number, most)).fetchall()
+            found: list[tuple[int, str]] = self._data.execute(query, (number, most)).fetchall() if self._count else []
+            young = ((one, text) for one, text in self._tail.texts.items() if one > number)
+            return [*found, *itertools.islice(young, max(0, most - len(found)))]
 
     def take(self, numbers: Iterable[int]) -> None:
-        """Take texts out, all of them or none.
+        """Take texts out; after an error some may still be there.
 
         Raises:
-            KDLightError: the disk is full or broken; they are all still there.
+            KDLightError: the disk, or the folder in memory, is full or broken.
         """
-        wanted = [(number,) for number in numbers]
+        wanted = list(numbers)
         with self._lock, self._told():
-            self._data.execute("BEGIN")
-            try:
-                length = "SELECT length(body) FROM box WHERE number = ?"
-                found = [row[0] for number in wanted if (row := self._data.execute(length, number).fetchone())]
-                self._data.execute("UPDATE self SET last = ?", (self._last,))
-                self._data.executemany("DELETE FROM box WHERE number = ?", wanted)
-                self._data.execute("COMMIT")
-            except sqlite3.Error:
-                if self._data.in_transaction:
-                    self._data.execute("ROLLBACK")
-                raise
+            self._tail.take(wanted)
+            if self._count:
+                self._take_old(wanted)
+
+    def _take_old(self, numbers: list[int]) -> None:
+        length = "SELECT length(body) FROM box WHERE number = ?"
+        found = {number: row[0] for number in numbers if (row := self._data.execute(length, (number,)).fetchone())}
+        if found:
+            with self._commit():
+                self._data.executemany("DELETE FROM box WHERE number = ?", [(number,) for number in found])
             self._count -= len(found)
-            self._bytes -= sum(found)
+            self._length -= sum(found.values())
+
+    @contextlib.contextmanager
+    def _commit(self) -> Iterator[None]:
+        self._data.execute("BEGIN")
+        try:
+            yield
+            self._data.execute("COMMIT")
+            self._unsynced = True
+        except sqlite3.Error:
+            if self._data.in_transaction:
+                self._data.execute("ROLLBACK")
+            raise
+
+    def tidy(self) -> None:
+        """Bring to the disk what has waited; to be called several times a second, by a thread that may wait for a disk.
+
+        Raises:
+            KDLightError: the disk is full or broken; nothing is lost while the process lives.
+        """
+        with self._lock, self._told():
+            waited = self._tail.waited() >= WAITED
+            if waited:
+                self._settle()
+            elif self._tail.size > WORN:
+                self._tail.restart(self._last, dict(self._tail.texts))
+            if self._last + BLOCK // 2 > self._reserved:
+                self._reserve(self._last + BLOCK)
+        if waited or (self._unsynced and time.monotonic() - self._synced >= WAITED):
+            self.checkpoint()
 
     @contextlib.contextmanager
     def _told(self) -> Iterator[None]:
         try:
             yield
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             raise KDLightError(f"{self.path} cannot be used: {error}") from error
 
     def checkpoint(self) -> None:
-        """Bring the log to the disk and into the file, beside the writer; a full disk is left to `put` to tell."""
+        """Bring the log to the disk and into the file, beside the writer; the next commit tells of a full disk."""
+        self._unsynced, self._synced = False, time.monotonic()
         with contextlib.suppress(sqlite3.OperationalError):
             self._disk.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
     def close(self) -> None:
-        """Let go of the file; safe to call twice."""
+        """Have everything on the disk, and let go of the file; safe to call twice."""
         with self._lock:
             if self._closed:
                 return
             self._closed = True
+            settled = False
+            with contextlib.suppress(KDLightError), self._told():
+                self._settle()
+                self._reserve(self._last)
+                settled = True
+            self._tail.close(remove=settled)
             self._disk.close()
             self._data.close()
             os.close(self._guard)

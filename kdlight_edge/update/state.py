@@ -147,13 +147,6 @@ def version_of(manifest: Manifest) -> str:
     return f"{manifest.name}-{manifest.version}-{manifest.digest[:16]}"
 
 
-def boot() -> str:
-    """Return the kernel's id of this boot."""
-    with contextlib.suppress(OSError):
-        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    return "unknown"
-
-
 def now() -> str:
     """Return the UTC time, ISO 8601, to the second."""
     return datetime.now(timezone.utc).isoformat(timespec="seconds")

@@ -59,6 +59,7 @@ def test_the_file_stays_small_when_much_has_gone_through_it(tmp_path: Path) -> N
     for _ in range(40):
         for _ in range(50):
             store.put("x" * 100)
+        store.tidy()
         store.checkpoint()
     size = sum(entry.stat().st_size for entry in tmp_path.iterdir())
     assert size < 300_000
@@ -103,7 +104,7 @@ def test_two_threads_lose_nothing(tmp_path: Path) -> None:
     while len(got) < 500:
         found = store.after(0, 20)
         store.take([number for number, _ in found])
-        store.checkpoint()
+        store.tidy()
         got += [body for _, body in found]
     writer.join()
     assert got == [str(n) for n in range(500)]
@@ -129,16 +130,115 @@ def test_a_damaged_file_is_put_aside_and_told(tmp_path: Path) -> None:
     store.close()
 
 
-def test_a_full_disk_is_an_error_and_the_store_lives_on(tmp_path: Path) -> None:
+def test_a_full_disk_is_an_error_and_the_store_lives_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kdlight_edge.sinks.store.WAITED", 0.0)
     store = Store(tmp_path / "q.sqlite")
     store.put("a")
+    store.tidy()
     (pages,) = store._data.execute("PRAGMA page_count").fetchone()
     store._data.execute(f"PRAGMA max_page_count = {pages}")
+    store.put("x" * 100_000)
     with pytest.raises(KDLightError, match="full"):
-        store.put("x" * 100_000)
+        store.tidy()
+    assert len(store) == 2
     store._data.execute("PRAGMA max_page_count = 100000")
     store.put("b")
-    assert bodies(store) == ["a", "b"]
+    store.tidy()
+    assert bodies(store) == ["a", "x" * 100_000, "b"]
+    assert store._tail.texts == {}
+    store.close()
+
+
+def test_a_full_folder_of_the_tail_is_an_error_and_the_text_is_not_there(tmp_path: Path) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full")
+    store = Store(tmp_path / "q.sqlite")
+    store.put("a")
+    good, store._tail._handle = store._tail._handle, os.open("/dev/full", os.O_WRONLY)
+    with pytest.raises(KDLightError, match="No space left"):
+        store.put("b")
+    os.close(store._tail._handle)
+    store._tail._handle = good
+    store.put("c")
+    assert store.after(0, 9) == [(1, "a"), (2, "c")]
+    store.close()
+
+
+def test_what_is_taken_out_soon_never_reaches_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    memory = tmp_path / "run"
+    memory.mkdir()
+    monkeypatch.setenv("RUNTIME_DIRECTORY", f"{memory}:/elsewhere")
+    store = Store(tmp_path / "q.sqlite")
+    store.checkpoint()
+    files = {path: path.read_bytes() for path in tmp_path.glob("q.sqlite*")}
+    for number in range(1, 2000):
+        store.put("x" * 100)
+        store.take([number])
+        store.tidy()
+    assert {path: path.read_bytes() for path in tmp_path.glob("q.sqlite*")} == files
+    assert (memory / "q.sqlite.tail").stat().st_size < 100_000, "it is begun anew now and then"
+    store.close()
+    assert list(memory.iterdir()) == []
+
+
+def test_what_waits_is_on_the_disk_after_some_seconds_and_outlives_a_power_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kdlight_edge.sinks.store.WAITED", 0.0)
+    store = Store(tmp_path / "q.sqlite")
+    store.put("a")
+    store.put("b")
+    store.tidy()
+    monkeypatch.setattr("kdlight_edge.sinks.store.WAITED", 5.0)
+    store.put("young")
+    store.tidy()
+    cut = tmp_path / "cut"  # what a disk has when the power goes: the file, and not what is in memory
+    cut.mkdir()
+    for file in tmp_path.glob("q.sqlite*"):
+        if file.suffix != ".tail":
+            (cut / file.name).write_bytes(file.read_bytes())
+    again = Store(cut / "q.sqlite")
+    assert (again.name, bodies(again)) == (store.name, ["a", "b"])
+    again.put("c")
+    (number, text) = again.after(2, 9)[0]
+    assert text == "c"
+    assert number > 3, "the number of what was lost may have been sent already, and is not used again"
+    again.close()
+    store.close()
+
+
+def test_a_tail_of_another_boot_or_of_another_store_is_not_believed(tmp_path: Path) -> None:
+    for wrong in (f"=name {'0' * 32} 7", "=other 1 7", "garbage", ""):
+        (tmp_path / "q.sqlite.tail").write_text(f"{wrong}\n+8 text\n")
+        store = Store(tmp_path / "q.sqlite")
+        assert bodies(store) == []
+        store.close()
+
+
+def test_a_process_that_is_killed_between_file_and_tail_leaves_no_text_twice(tmp_path: Path) -> None:
+    script = (
+        "import os, signal, sys\nfrom kdlight_edge.sinks import store as module\n"
+        "module.WAITED = 0.0\nstore = module.Store(sys.argv[1])\nstore.put('a')\nstore.put('b')\nstore.take([1])\n"
+        "store._tail.restart = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\nstore.tidy()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script, tmp_path / "q.sqlite"], check=False)
+    assert done.returncode == -signal.SIGKILL
+    store = Store(tmp_path / "q.sqlite")
+    assert store.after(0, 9) == [(2, "b")]
+    assert len(store) == 1
+    store.close()
+
+
+def test_a_text_that_was_taken_out_before_a_kill_does_not_come_again(tmp_path: Path) -> None:
+    script = (
+        "import os, signal, sys\nfrom kdlight_edge.sinks.store import Store\nstore = Store(sys.argv[1])\n"
+        "for text in 'abc':\n    store.put(text)\nstore.take([1, 3])\n"
+        "os.write(store._tail._handle, b'+4 torn')\nos.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    subprocess.run([sys.executable, "-c", script, tmp_path / "q.sqlite"], check=False)
+    store = Store(tmp_path / "q.sqlite")
+    store.put("d")
+    assert store.after(0, 9) == [(2, "b"), (4, "d")]
     store.close()
 
 

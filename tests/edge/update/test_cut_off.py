@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
+from kdlight_devices.kernel import boot
 from kdlight_edge.update import ledger
 from kdlight_edge.update.publish import Publisher
-from kdlight_edge.update.state import State, boot
+from kdlight_edge.update.state import State
 
 Bundles = Callable[..., Path]
 Update = Callable[..., str | None]
