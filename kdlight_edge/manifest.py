@@ -84,6 +84,8 @@ class Artifact:
     """Largest |Δlogit| against the torch student over those pictures."""
     parts: tuple[Part, ...] = ()
     """Further files that the format needs: the weights of an OpenVINO IR."""
+    usual: Mapping[str, float] = field(default_factory=dict)
+    """Decision (``abstained``, ``outlier``) to its share of the held-out pictures, 0 to 1; empty: nobody counted."""
 
     @property
     def all_bytes(self) -> int:
@@ -274,9 +276,16 @@ def _check_meaning(manifest: Manifest) -> None:
     for artifact in manifest.artifacts:
         if not artifact.temperature > 0:
             raise BundleError(f"manifest key 'temperature' of {artifact.file} is {artifact.temperature}, not above 0")
+        _check_usual(artifact)
         for label, least in artifact.thresholds.answer.items():
             if label not in ids or not 0 < least <= 1:
                 raise BundleError(f"manifest key 'thresholds.answer' of {artifact.file} has {label!r} at {least:g}")
         rows = manifest.golden.logits.get(artifact.file)
         if rows is None or len(rows) != len(seeds) or any(len(row) != len(ids) for row in rows):
             raise BundleError(f"manifest key 'golden.logits' does not cover {artifact.file}; export the bundle again")
+
+
+def _check_usual(artifact: Artifact) -> None:
+    for decision, share in artifact.usual.items():
+        if decision not in {"abstained", "outlier"} or not 0 <= share <= 1:
+            raise BundleError(f"manifest key 'usual' of {artifact.file} has {decision!r} at {share:g}")

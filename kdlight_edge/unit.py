@@ -170,21 +170,31 @@ def read_settings(file: Path) -> dict[str, str]:
     return {name.strip(): _unquoted(value.strip()) for name, _, value in pairs}
 
 
-def settings_text(settings: Mapping[str, str]) -> str:
-    """Return an environment file of systemd.
+SETTINGS_HEAD = "# Settings of kdlight-edge; after a change: systemctl restart SERVICE. Flags: infer --help\n"
+
+
+def settings_text(settings: Mapping[str, str], before: str = SETTINGS_HEAD) -> str:
+    """Return an environment file of systemd; of the file ``before`` every other line stays, comments among them.
 
     Raises:
         UsageError: a value that no line can hold.
     """
-    lines = [
-        "# Settings of kdlight-edge; after a change: systemctl restart SERVICE. Options: kdlight-edge infer --help"
-    ]
-    for name, value in settings.items():
-        if not value.isprintable():
-            raise UsageError(f"{name} {value!r} holds characters that a settings file cannot")
-        escaped = re.sub(r'(["\\$`])', r"\\\1", value)
-        lines.append(f'{name}="{escaped}"')
-    return "\n".join(lines) + "\n"
+    kept, left = [], dict(settings)
+    for line in before.splitlines():
+        name, equals, value = (part.strip() for part in line.partition("="))
+        if not equals or name not in settings:
+            kept.append(line)
+        elif name in left:  # of a variable that stands there twice the last one held, and one is enough
+            wanted = left.pop(name)
+            kept.append(line if _unquoted(value) == wanted else _setting(name, wanted))
+    return "\n".join([*kept, *(_setting(name, value) for name, value in left.items())]) + "\n"
+
+
+def _setting(name: str, value: str) -> str:
+    if not value.isprintable():
+        raise UsageError(f"{name} {value!r} holds characters that a settings file cannot")
+    escaped = re.sub(r'(["\\$`])', r"\\\1", value)
+    return f'{name}="{escaped}"'
 
 
 def _unquoted(value: str) -> str:

@@ -57,6 +57,7 @@ def main() -> int:
     parser.add_argument("--python", default="3.11", help="of the board: 3.11 Debian 12, 3.10 JetPack 6, 3.13 Debian 13")
     parser.add_argument("--wheels", type=Path, metavar="DIR", help="take wheels from here and nothing from the network")
     parser.add_argument("--revision", default="1", help="of the package, behind the program's version (default 1)")
+    parser.add_argument("--level", default="3", metavar="0-9", help="of xz: 0 is fast (default 3)")
     parser.add_argument("--out", type=Path, default=ROOT / "dist", metavar="DIR")
     args = parser.parse_args()
     if shutil.which("dpkg-deb") is None:
@@ -89,7 +90,7 @@ def build(folder: Path, arch: str, args: argparse.Namespace) -> Path:
         "dpkg-deb",
         "--root-owner-group",
         "-Zxz",
-        "-z3",
+        f"-z{args.level}",
         "--build",
         str(tree),
         str(file),

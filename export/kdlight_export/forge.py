@@ -14,7 +14,7 @@ from kdlight_edge.classifier import Classifier
 from kdlight_edge.decide import Settings, first_log_odds, softmax
 from kdlight_edge.engines import load
 from kdlight_edge.errors import BudgetExceeded, UsageError
-from kdlight_edge.manifest import SCHEMA_VERSION, Artifact, Budget, Golden, Label, Manifest, Provenance, Trial, Trials
+from kdlight_edge.manifest import SCHEMA_VERSION, Artifact, Budget, Golden, Manifest, Provenance, Trial, Trials
 from kdlight_edge.prepare import prepare_input
 from kdlight_edge.testing import golden_picture
 from kdlight_export.candidates import Candidate, candidates
@@ -27,6 +27,7 @@ from kdlight_export.refit import refit
 from kdlight_export.run_pictures import HELD_OUT, run_pictures
 from kdlight_export.sensitivity import fit_answers
 from kdlight_export.tensorrt_from_onnx import tensorrt_from_onnx, told_here, trial_of
+from kdlight_export.usual import with_usual
 
 GOLDEN_SEEDS = tuple(range(1, 9))
 
@@ -59,7 +60,7 @@ def export(run: Path, out: Path, plan: Plan, *, card: CardFile) -> Iterator[str]
         measured, golden = _measure(trial, built, proof)
     require(measured[0].parity, "fp32", measured[0].file)
     trials = [*judge(measured, labels, plan), *failed]
-    kept = _settle(measured, trials, student, proof, plan, manifest.labels)
+    kept = _settle(measured, trials, student, proof, plan, manifest)
     engines = tensorrt_from_onnx([one for one in kept if one.source], student.input, plan.compute_capabilities)
     kept, trials = [*engines, *kept], [*trials, *(trial_of(one, plan.compute_capabilities) for one in engines)]
     manifest = dataclasses.replace(
@@ -95,7 +96,7 @@ def _settle(
     student: Finished,
     proof: Proof,
     plan: Plan,
-    labels: Sequence[Label],
+    manifest: Manifest,
 ) -> list[Candidate]:
     """Return what goes into the bundle, in order of preference, with its figures and its own thresholds."""
     exact, by_file = measured[0].parity, {one.file: one for one in measured}
@@ -107,13 +108,13 @@ def _settle(
         if one is not measured[0]:
             temperature, thresholds = refit(exact, parity, proof.truth, student.temperature, thresholds)
         if len(proof.truth) >= LEAST_PICTURES:
-            answers = fit_answers(softmax(parity.logits, temperature), proof.truth, labels)
+            answers = fit_answers(softmax(parity.logits, temperature), proof.truth, manifest.labels)
             thresholds = dataclasses.replace(thresholds, answer=answers)
         artifact = dataclasses.replace(
             artifact, temperature=temperature, thresholds=thresholds, accuracy=parity.accuracy,
             agreement=parity.agreement, max_logit_difference=parity.max_difference,
         )  # fmt: skip
-        settled.append(dataclasses.replace(one.candidate, artifact=artifact))
+        settled.append(dataclasses.replace(one.candidate, artifact=with_usual(artifact, manifest, parity)))
     return settled
 
 

@@ -154,7 +154,10 @@ def _mqtt(
 
     broker = broker_of(args.mqtt)
     device = check_device(socket.gethostname() if args.mqtt_device is None else args.mqtt_device)
-    desk = Desk(device, classifier.origin, classifier.engine.artifact, update=args.mqtt_update)
+    conf = classifier.settings.conf
+    desk = Desk(
+        device, classifier.origin, classifier.engine.artifact, own_conf=conf is not None, update=args.mqtt_update
+    )
     store = Store(args.mqtt_store or default_path(device))
     greetings = []
     if args.home_assistant:

@@ -81,8 +81,8 @@ def _install(service: "Service", hands: "Hands", args: argparse.Namespace) -> No
         hands.write(service.unit_file, unit.unit_text(service, program))
     if not kept and hands.here and _systemd_version() >= unit.STEPS_SINCE:
         hands.write(service.back_off_file, unit.BACK_OFF)
-    if settings != unit.read_settings(service.settings_file):  # a person's own comments stay otherwise
-        hands.write(service.settings_file, unit.settings_text(settings), 0o600)  # a camera's URI may hold a password
+    if settings != unit.read_settings(service.settings_file):
+        _write_settings(service, hands, settings)
     hands.systemctl("daemon-reload")
     update_units.install(service, hands, settings, program)
     hands.systemctl("enable", service.instance, wrong=f"{service.instance} cannot be enabled")
@@ -91,6 +91,14 @@ def _install(service: "Service", hands: "Hands", args: argparse.Namespace) -> No
     hands.systemctl("restart" if hands.changed else "start", service.instance, wrong=wrong)
     if hands.here and not hands.dry:
         hands.say(f"{service.instance} is ready; kdlight-edge service status{_flag(service)} tells how it does")
+
+
+def _write_settings(service: "Service", hands: "Hands", settings: dict[str, str]) -> None:
+    from kdlight_edge import unit
+
+    file = service.settings_file
+    before = file.read_text(encoding="utf-8") if file.is_file() else unit.SETTINGS_HEAD
+    hands.write(file, unit.settings_text(settings, before), 0o600)  # a camera's URI may hold a password
 
 
 def _bring_model(service: "Service", hands: "Hands", args: argparse.Namespace, settings: dict[str, str]) -> None:

@@ -31,7 +31,7 @@ ASKED = 8
 """Questions that wait at most; one that finds no room is dropped, so that nobody can fill the memory."""
 
 USUAL_OUTLIERS = 0.01
-"""Share of a bundle's own validation pictures above its outlier threshold, by the way it is fitted."""
+"""Share of validation pictures above the outlier threshold by the way it is fitted, for a bundle that does not say."""
 
 UPDATE_FILE = "update/asked"
 """In the service's state folder; the unit kdlight-edge-update.path waits for it."""
@@ -54,6 +54,7 @@ class Desk:
         origin: Mapping[str, Any],
         artifact: Artifact | None = None,
         *,
+        own_conf: bool = False,
         update: bool = False,
         every: float = EVERY,
         root: Path = Path("/"),
@@ -65,13 +66,14 @@ class Desk:
             device: the name under which this board speaks.
             origin: of `Classifier.origin`; read anew for every message.
             artifact: whose thresholds say what is usual; None where nothing is.
+            own_conf: whether somebody set another acceptance threshold than the artifact's (``--conf``).
             update: whether ``update`` may be asked for (``--mqtt-update``).
             every: seconds between two messages of figures.
             root: where ``sys`` and ``proc`` are.
             report: takes a line for people where somebody asks this board for something.
         """
         self._device, self._origin, self._update = device, origin, update
-        self._usual = _usual(artifact)
+        self._usual = _usual(artifact, own_conf=own_conf)
         self._every, self._root, self._report = every, root, report
         self._asked: deque[bytes | bytearray] = deque()
         self._began = self._last = time.monotonic()
@@ -183,12 +185,14 @@ class Desk:
         }  # fmt: skip
 
 
-def _usual(artifact: Artifact | None) -> dict[str, float | None]:
-    """Return the rates that the bundle's own pictures have; None where it does not say."""
+def _usual(artifact: Artifact | None, *, own_conf: bool) -> dict[str, float | None]:
+    """Return the rates that the bundle's own held-out pictures have; None where it does not say."""
     if artifact is None:
         return {"abstained": None, "outlier": None}
+    # A threshold of 0 accepts everything.
+    abstained = artifact.usual.get("abstained", 0.0 if artifact.thresholds.accept == 0 else None)
+    outlier = artifact.usual.get("outlier", USUAL_OUTLIERS)
     return {
-        # A threshold of 0 accepts everything; of another one the manifest does not say how many it turned away.
-        "abstained": 0.0 if artifact.thresholds.accept == 0 else None,
-        "outlier": None if artifact.thresholds.outlier is None else USUAL_OUTLIERS,
+        "abstained": None if own_conf else abstained,
+        "outlier": None if artifact.thresholds.outlier is None else outlier,
     }

@@ -208,7 +208,8 @@ def _try(state: State, bundle: Bundle, wanted: Order, engine: str, tell: Tell) -
     with opened as classifier:
         tell(f"its golden pictures are answered rightly by {classifier.engine.name}")
         found = trial.check_budget(classifier, board)
-    tell(f"within the budget of {board.name}: {found['p50_ms']:.2f} ms" if found else f"{board.name} has no budget")
+    times = ", ".join(f"{name[:3]} {found[name]:.2f} ms" for name in ("p50_ms", "p99_ms") if name in found)
+    tell(f"within the budget of {board.name}: {times}" if found else f"{board.name} has no budget")
     if wanted.shadow:
         trial.shadow(state, bundle, wanted.shadow, wanted.agreement, tell)
 

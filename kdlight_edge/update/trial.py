@@ -2,9 +2,10 @@
 
 import contextlib
 import json
+import math
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from kdlight_devices.board import Board
@@ -18,7 +19,8 @@ from kdlight_edge.update.state import State
 SERIES = 5
 """Series at most, of which the fastest counts: the service beside it takes the processor now and then."""
 
-EFFORT = scenarios.Effort(seconds=0.3, samples=64, warm_limit=1.0, pictures=16)
+EFFORT = scenarios.Effort(seconds=0.3, samples=662, warm_limit=1.0, pictures=16)
+"""As many samples as a p99 needs (MLPerf's rule)."""
 
 MEMORY_FILES = 32
 """Files of the folder whose run is weighed."""
@@ -43,7 +45,8 @@ def check_budget(classifier: Classifier, board: Board) -> dict[str, float]:
     """Measure a candidate here and hold it to the board's budget and to the one it was exported with.
 
     Returns:
-        What was measured: ``p50_ms``, ``bytes`` and ``rss_bytes``; empty where there is no budget.
+        What was measured: ``p50_ms``, ``p99_ms``, ``bytes`` and ``rss_bytes``, as far as the budget bounds them; empty
+        where there is none.
 
     Raises:
         BudgetExceeded: it is slower or larger.
@@ -54,6 +57,7 @@ def check_budget(classifier: Classifier, board: Board) -> dict[str, float]:
     if board.budget is not None:
         allowed = {
             "p50_ms": board.budget.p50_ms(width, height),
+            "p99_ms": board.budget.p99_ms(width, height),
             "bytes": board.budget.bundle_bytes,
             "rss_bytes": board.budget.rss_bytes,
         }
@@ -62,7 +66,7 @@ def check_budget(classifier: Classifier, board: Board) -> dict[str, float]:
     else:
         return {}
     pictures = scenarios.encoded_pictures(224, 224, EFFORT.pictures)
-    found: dict[str, float] = {"bytes": bundle.bytes, "p50_ms": _p50(classifier, allowed["p50_ms"])}
+    found: dict[str, float] = {"bytes": bundle.bytes, **_times(classifier, allowed)}
     if "rss_bytes" in allowed:
         found["rss_bytes"] = fresh.folder_peak_rss(
             bundle.path, pictures, engine=classifier.engine.name, count=MEMORY_FILES
@@ -75,11 +79,13 @@ def check_budget(classifier: Classifier, board: Board) -> dict[str, float]:
     return found
 
 
-def _p50(classifier: Classifier, allowed: float) -> float:
-    best = float("inf")
+def _times(classifier: Classifier, allowed: Mapping[str, float]) -> dict[str, float]:
+    """Return the lowest median, and the lowest p99 where there is a bound, of several series; enough is enough."""
+    best = {name: math.inf for name in ("p50_ms", "p99_ms") if name in allowed}
     for _ in range(SERIES):
-        best = min(best, float(scenarios.model_only(classifier, EFFORT)["p50"]))
-        if best <= allowed:
+        seen = scenarios.model_only(classifier, EFFORT)
+        best = {name: min(value, float(seen[name.removesuffix("_ms")])) for name, value in best.items()}
+        if all(value <= allowed[name] for name, value in best.items()):
             break
     return best
 

@@ -245,6 +245,26 @@ def test_figures_come_at_their_time_and_say_what_is_usual() -> None:
     assert desk.due(NONE) == []
 
 
+@pytest.mark.parametrize(
+    ("usual", "own_conf", "said"),
+    [
+        ({"abstained": 0.031, "outlier": 0.012}, False, {"abstained": 0.031, "outlier": 0.012}),
+        ({"abstained": 0.031, "outlier": 0.012}, True, {"abstained": None, "outlier": 0.012}),
+        ({}, False, {"abstained": None, "outlier": 0.01}),
+    ],
+)
+def test_what_is_usual_is_what_the_bundle_says(
+    usual: dict[str, float],
+    own_conf: bool,  # noqa: FBT001 - a parameter of a test
+    said: dict[str, float | None],
+) -> None:
+    artifact = Artifact("m", "onnx", "fp32", "", 0, 1.0, Thresholds(0.8, 2.0), usual=usual)
+    (message,) = Desk("wall", {"bundle": BUNDLE, "engine": "onnxruntime"}, artifact, own_conf=own_conf).due(NONE)
+    stats = json.loads(message.text)
+    jsonschema.validate(stats, SCHEMAS["stats"])
+    assert stats["usual"] == said
+
+
 # The table
 
 

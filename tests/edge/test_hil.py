@@ -194,6 +194,18 @@ def test_a_budget_is_held_and_missed(trials: dict[str, dict[str, Any]]) -> None:
     assert [row["met"] for row in found["rows"]] == [False, True]
 
 
+@pytest.mark.parametrize("proved", [True, False])
+def test_a_boards_own_budget_bounds_the_p99_where_the_samples_prove_one(
+    trials: dict[str, dict[str, Any]],
+    proved: bool,  # noqa: FBT001 - a parameter of a test
+) -> None:
+    trial = {**trials["a"], "machine": {**trials["a"]["machine"], "board": "pi-5"}, "clocks": "deployed"}
+    model = {**trial["figures"]["model"], "p99": 1e6 if proved else None}
+    found = budget_rows([{**trial, "figures": {**trial["figures"], "model": model}}], None)
+    assert found is not None
+    assert [row["met"] for row in found["rows"] if row["what"] == "a.p99"] == ([False] if proved else [])
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

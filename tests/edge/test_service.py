@@ -240,9 +240,23 @@ def test_settings_that_a_person_commented_are_left_as_they_are(root: Path, tiny_
     install(root, "--model", str(tiny_bundle()))
     assert file.read_text() == mine
     install(root, "--source", "scene:crack?fps=5")
-    settings = read_settings(file)
-    assert settings["KDLIGHT_SOURCE"] == "scene:crack?fps=5"
-    assert settings["TZ"] == "Asia/Kolkata"
+    assert file.read_text() == mine.replace("scene:crack", "scene:crack?fps=5"), "one line is another, all others stay"
+
+
+def test_the_comments_of_the_packages_own_settings_stay(root: Path, tiny_bundle: Callable[..., Path]) -> None:
+    file = Service(root=root).settings_file
+    file.parent.mkdir(parents=True)
+    packaged = (Path(__file__).parents[2] / "devices/debian/kdlight-edge.env").read_text()
+    file.write_text(f"{packaged}KDLIGHT_OPTIONS='--max-age 1'\nKDLIGHT_OPTIONS='--max-age 2'\n")
+    install(root, "--model", str(tiny_bundle()), "--source", "scene:crack")
+    lines = file.read_text().splitlines()
+    assert lines[: len(packaged.splitlines())] == packaged.splitlines()
+    assert read_settings(file)["KDLIGHT_OPTIONS"] == "--max-age 2"
+    assert sum(line.startswith("KDLIGHT_OPTIONS=") for line in lines) <= 2
+    install(root, "--options", "--max-age 3")
+    assert [line for line in file.read_text().splitlines() if line.startswith("KDLIGHT_OPTIONS=")] == [
+        'KDLIGHT_OPTIONS="--max-age 3"'
+    ]
 
 
 def test_a_newer_bundle_of_the_same_name_replaces_the_older_one_whole(

@@ -150,6 +150,15 @@ def test_a_bundle_above_the_boards_budget_is_refused(publisher: Publisher, bundl
     assert update(board=roomy) is not None
 
 
+def test_a_bundle_that_is_slow_now_and_then_is_held_to_the_p99_too(
+    publisher: Publisher, bundle: Bundles, update: Update
+) -> None:
+    publisher.add(bundle("1"))
+    budget = BoardBudget(10**9, 10**10, 1e9, 1e9, "a test", 1e-6, 1e-6, "", "", None, "")
+    with pytest.raises(BudgetExceeded, match=r"misses the budget of other: p99_ms is [0-9.]+, allowed 1e-06$"):
+        update(board=dataclasses.replace(OTHER, budget=budget))
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     place = tmp_path / "small"
