@@ -58,12 +58,12 @@ class DicomAnswers:
         Raises:
             KDLightError: the folder cannot be made.
         """
-        manifest, engine = classifier.bundle.manifest, classifier.engine
+        manifest = classifier.bundle.manifest
         self._classifier = classifier
         self._folder = folder
         self._sender = sender
         self._tell = tell
-        self._author = Author(manifest, engine.name, engine.artifact.precision, secrets.token_hex(16))
+        self._run = secrets.token_hex(16)
         self._positive = {label.id for label in manifest.labels if label.positive}
         self._pending: _Pending | None = None
         self._count = 0
@@ -106,10 +106,12 @@ class DicomAnswers:
             return
         self._count += 1
         _, frame, prediction = pending.shown
+        engine = self._classifier.engine  # another one may have taken over since the run began
+        author = Author(self._classifier.bundle.manifest, engine.name, engine.artifact.precision, self._run)
         try:
             answers = [
-                report(pending.dataset, pending.predictions, self._author, self._count),
-                capture(pending.dataset, self.draw(prediction, frame), self._author, self._count),
+                report(pending.dataset, pending.predictions, author, self._count),
+                capture(pending.dataset, self.draw(prediction, frame), author, self._count),
             ]
         except Exception as error:  # noqa: BLE001 - elements of a scan may be anything but what the standard says
             self._tell(f"scan {prediction.index} has no answer object: its header cannot be used ({_first(error)})")

@@ -1,5 +1,6 @@
 """Answers as objects of the same study: looked at with dcmtk, sent to its archive, and never lost without a word."""
 
+import dataclasses
 import gc
 import json
 import shutil
@@ -20,14 +21,16 @@ import pydicom
 import pytest
 from pydicom.dataset import Dataset
 
-from kdlight_edge.classifier import open_classifier
+from kdlight_edge.classifier import Classifier, open_classifier
 from kdlight_edge.cli import main
-from kdlight_edge.decide import Settings
+from kdlight_edge.decide import Prediction, Settings
 from kdlight_edge.dicom.send import HELD, Node, Sender, read_node
 from kdlight_edge.errors import UsageError
+from kdlight_edge.frame import Frame
 from kdlight_edge.sinks.dicom import DicomAnswers
 from kdlight_edge.sources.dicom import DicomFolder
 from kdlight_edge.stream import run
+from kdlight_edge.testing import FakeEngine
 
 MakeScan = Callable[..., Dataset]
 MakeBundle = Callable[..., Path]
@@ -63,6 +66,46 @@ def answered(model: Path, scans: Path, folder: Path | None, *, topk: int = 2) ->
         run(DicomFolder(scans), classifier, [DicomAnswers(classifier, folder=folder, sender=None, tell=told.append)])
     found = [pydicom.dcmread(file) for file in (folder or scans).glob("*.dcm")]
     return sorted(found, key=lambda answer: (str(answer.Modality) != "SR", int(answer.InstanceNumber))), told
+
+
+class Takeover:
+    """A sink that lets another engine take over before the second scan is answered."""
+
+    wants_frames = False
+
+    def __init__(self, classifier: Classifier) -> None:
+        self._classifier, self._seen = classifier, 0
+
+    def write(self, prediction: Prediction, frame: Frame | None) -> None:
+        """Count it, and swap the engines at the second."""
+        del prediction, frame
+        self._seen += 1
+        if self._seen == 2:
+            other = FakeEngine(labels=2)
+            other.artifact = dataclasses.replace(self._classifier.engine.artifact, precision="fp16")
+            self._classifier.engine.__exit__(None, None, None)
+            self._classifier.engine = other
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+
+def test_an_answer_names_the_engine_that_gave_it_when_another_took_over(
+    tmp_path: Path, tiny_bundle: MakeBundle, make_scan: MakeScan
+) -> None:
+    for number in (1, 2):
+        save(make_scan(RED), tmp_path / f"in/{number}")
+    with open_classifier(tiny_bundle(), threads=1) as classifier:
+        first = f"engine {classifier.engine.name} {classifier.engine.artifact.precision}"
+        answers = DicomAnswers(classifier, folder=tmp_path / "out", sender=None, tell=print)
+        run(DicomFolder(tmp_path / "in"), classifier, [Takeover(classifier), answers])
+    reports = sorted(
+        (one for one in map(pydicom.dcmread, (tmp_path / "out").glob("*.dcm")) if one.Modality == "SR"),
+        key=lambda one: int(one.InstanceNumber),
+    )
+    assert [name in one.to_json() for one in reports for name in (first, "engine fake fp16")] == [
+        True, False, False, True,
+    ]  # fmt: skip
 
 
 def words(tool: str, file: Path | str, *flags: str) -> str:
