@@ -23,6 +23,9 @@ UPDATE_KINDS = ("service", *UPDATE_STARTERS)
 UNREADABLE = ("/home/", "/root/", "/run/user/", "/tmp/", "/var/tmp/")  # noqa: S108 - named to be refused
 """Folders that the unit closes to its program (ProtectHome, PrivateTmp)."""
 
+JETSON = "10-jetson.conf"
+"""Drop-in that opens a Jetson's GPU to a unit that is closed to all devices but cameras."""
+
 STEPS_SINCE = 254
 """The systemd that can wait longer after each restart."""
 
@@ -96,6 +99,12 @@ class Service:
         return self.root / f"etc/systemd/system/{self.template}.d/50-back-off.conf"
 
     @property
+    def gpu_files(self) -> list[Path]:
+        """Where the devices of a Jetson's GPU are opened, for the service and for its updates."""
+        templates = self.unit_file, self.update_file("service")
+        return [template.with_name(f"{template.name}.d") / JETSON for template in templates]
+
+    @property
     def settings_file(self) -> Path:
         """Where model, source and options lie."""
         return self.root / f"etc/kdlight-edge/{self.name or 'kdlight-edge'}.env"
@@ -123,6 +132,11 @@ def unit_text(service: Service, program: str = PROGRAM, template: str = "") -> s
     shipped = importlib.resources.files("kdlight_devices").joinpath("units", template or service.template)
     body = shipped.read_text(encoding="utf-8").replace(PROGRAM, program)
     return _SEAL.format(unit=template or service.instance, digest=_digest(body)) + body
+
+
+def gpu_text() -> str:
+    """Return the drop-in for a Jetson."""
+    return importlib.resources.files("kdlight_devices").joinpath("units", JETSON).read_text(encoding="utf-8")
 
 
 def edited_by_hand(text: str) -> bool:

@@ -17,16 +17,7 @@ need_python
 # TensorRT comes with JetPack and not from the package index: the environment sees the system's packages.
 make_environment --system-site-packages
 for unit in kdlight-edge{,@,-update,-update@}.service; do
-    write_file "/etc/systemd/system/$unit.d/10-jetson.conf" <<'UNIT'
-# The GPU of a Jetson; CUDA makes code while it runs.
-[Service]
-SupplementaryGroups=render
-DeviceAllow=char-nvhost rw
-DeviceAllow=char-nvgpu rw
-DeviceAllow=/dev/nvmap rw
-DeviceAllow=char-drm rw
-MemoryDenyWriteExecute=no
-UNIT
+    write_file "/etc/systemd/system/$unit.d/10-jetson.conf" <"$(dirname "$0")/../kdlight_devices/units/10-jetson.conf"
 done
 as_root systemctl daemon-reload
 name_camera

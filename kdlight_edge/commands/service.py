@@ -61,6 +61,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _install(service: "Service", hands: "Hands", args: argparse.Namespace) -> None:
+    from kdlight_devices.detect import detect
     from kdlight_edge import unit
     from kdlight_edge.commands import update_units
 
@@ -81,6 +82,8 @@ def _install(service: "Service", hands: "Hands", args: argparse.Namespace) -> No
         hands.write(service.unit_file, unit.unit_text(service, program))
     if not kept and hands.here and _systemd_version() >= unit.STEPS_SINCE:
         hands.write(service.back_off_file, unit.BACK_OFF)
+    for file in service.gpu_files if detect(service.root).target == "jetson" else ():
+        hands.write(file, unit.gpu_text())
     if settings != unit.read_settings(service.settings_file):
         _write_settings(service, hands, settings)
     hands.systemctl("daemon-reload")
@@ -127,6 +130,9 @@ def _uninstall(service: "Service", hands: "Hands", *, purge: bool) -> None:
             hands.remove(service.unit_file)
         hands.remove(service.back_off_file)
         hands.remove_if_empty(service.back_off_file.parent)
+    for file in service.gpu_files if not any(other.template == service.template for other in others) else ():
+        hands.remove(file)
+        hands.remove_if_empty(file.parent)
     hands.remove(service.settings_file)
     hands.remove_if_empty(service.settings_file.parent)
     in_use = {unit.read_settings(other.settings_file).get("KDLIGHT_MODEL") for other in others}

@@ -88,6 +88,13 @@ def test_the_sums_of_dpkg_are_those_of_the_files(tree: Path) -> None:
     assert subprocess.run(command, cwd=tree, capture_output=True, check=False).returncode == 0
 
 
+@pytest.mark.skipif(shutil.which("lintian") is None, reason="lintian is missing: apt install lintian")
+def test_lintian_finds_neither_an_error_nor_a_warning(package: Path) -> None:
+    command = ["lintian", "--allow-root", "--fail-on", "error,warning", str(package)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, ""), done.stdout + done.stderr
+
+
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is missing: apt install systemd")
 @pytest.mark.parametrize("unit", ["kdlight-edge.service", "kdlight-edge@.service"])
 def test_systemd_finds_nothing_to_say_about_its_units(tree: Path, tmp_path: Path, unit: str) -> None:

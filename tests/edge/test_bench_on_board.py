@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from kdlight_edge.hil import clocks
+from kdlight_edge.hil import clocks, site
 from kdlight_edge.hil.site import Site
 from kdlight_edge.hil.ssh import Host
 from tests.edge import sshd as servers
@@ -213,6 +214,27 @@ def test_a_board_that_lacks_something_is_told_in_one_line(
     tool(server, name, text)
     assert said in refused(bench(server, tiny_bundle(), tmp_path / "out", "--wheel", str(PROGRAM)))
     assert list(server.home.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("sudo", "said"),
+    [
+        (None, "sudo is missing on the board; log in as root, or install it"),
+        ("exit 1", "sudo asks for a password on the board"),
+        ("exit 0", "measured, and set back"),
+    ],
+)
+def test_a_board_without_sudo_is_measured_as_it_is_and_the_page_says_why(
+    server: Server, sudo: str | None, said: str
+) -> None:
+    if sudo is None and shutil.which("sudo"):
+        pytest.skip("sudo is installed here")
+    tool(server, "id", "echo 1000")
+    tool(server, "cat", 'case "$1" in *scaling_governor) echo ondemand;; *) exec /bin/cat "$@";; esac')
+    if sudo is not None:
+        tool(server, "sudo", sudo)
+    facts = site.probe(Host("board", str(server.config)))
+    assert said in clocks.may_lock(facts)[1]
 
 
 @pytest.mark.parametrize(

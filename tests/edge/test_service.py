@@ -175,6 +175,21 @@ def test_a_dry_run_tells_every_step_and_writes_nothing(
     assert files(root) == {}
 
 
+def test_a_jetsons_gpu_is_opened_to_the_service_and_its_updates(root: Path, tiny_bundle: Callable[..., Path]) -> None:
+    tree = root / "proc/device-tree"
+    tree.mkdir(parents=True)
+    (tree / "compatible").write_bytes(b"nvidia,p3768-0000+p3767-0005\0nvidia,p3767-0005\0nvidia,tegra234\0")
+    assert install(root, "--model", str(tiny_bundle()), "--source", "scene:crack") == 0
+    written = sorted(path for path in files(root) if path.endswith("10-jetson.conf"))
+    assert written == [
+        "etc/systemd/system/kdlight-edge-update.service.d/10-jetson.conf",
+        "etc/systemd/system/kdlight-edge.service.d/10-jetson.conf",
+    ]
+    assert "DeviceAllow=char-nvgpu rw" in (root / written[1]).read_text()
+    assert main(["service", "uninstall", "--root", str(root)]) == 0
+    assert not list(root.glob("etc/systemd/system/*"))
+
+
 def test_a_unit_that_was_edited_by_hand_is_kept_and_told(
     root: Path, tiny_bundle: Callable[..., Path], capfd: pytest.CaptureFixture[str]
 ) -> None:
