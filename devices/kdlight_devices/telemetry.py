@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kdlight_devices.heat import Throttling, chip_celsius, temperatures, throttling
+from kdlight_devices.jtop import jtop_rails
 from kdlight_devices.kernel import numbered, read, vcgencmd, whole
 from kdlight_devices.tegrastats import first_line, rails_of
 
@@ -73,14 +74,14 @@ def look(root: Path = Path("/")) -> Telemetry:
 
 
 def rails_watts(root: Path = Path("/")) -> dict[str, float]:
-    """Return watts by rail: a Jetson's INA3221 by either driver or tegrastats, a Pi 5's own meter."""
+    """Return watts by rail: a Jetson's INA3221 by either driver, jetson-stats or tegrastats; a Pi 5's own meter."""
     found = dict(_ina3221(root))
     for device in root.glob("sys/bus/i2c/drivers/ina3221x/*/iio:device*"):  # the driver of JetPack 4
         for channel in range(len(CHANNELS)):
             name, power = read(device / f"rail_name_{channel}").strip(), whole(device / f"in_power{channel}_input")
             if name and power is not None:
                 found[name] = power / 1000
-    return found or _pmic(root) or rails_of(first_line(root))
+    return found or _pmic(root) or jtop_rails(root) or rails_of(first_line(root))
 
 
 def module_watts(rails: Mapping[str, float]) -> float | None:

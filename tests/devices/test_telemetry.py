@@ -1,7 +1,11 @@
 """What a board feels is read from trees written down from the documentation of each board."""
 
+import socket
+import sys
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
+from typing import ClassVar
 
 import pytest
 
@@ -187,6 +191,50 @@ def test_a_jetson_without_power_files_is_asked_by_tegrastats_which_is_ended_afte
     assert seen.rails == rails
     assert seen.watts == (None if not rails else max(rails.values()))
     assert not Path("/proc", (board / "number").read_text().strip()).exists()
+
+
+class Jtop:
+    """A stand-in for the client of jetson-stats."""
+
+    power: ClassVar[dict[str, object]] = {
+        "rail": {"VDD_IN": {"volt": 5000, "curr": 980, "power": 4900}, "VDD_SOC": {"power": 1400}},
+        "tot": {"power": 4900},
+    }
+
+    def __init__(self, interval: float) -> None:
+        assert interval > 0
+
+    def __enter__(self) -> "Jtop":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing to release."""
+
+    def ok(self) -> bool:
+        """Say that an answer has come."""
+        return True
+
+
+class Broken(Jtop):
+    """One whose service is of another version."""
+
+    def __enter__(self) -> "Broken":
+        raise RuntimeError("mismatch version jtop service")
+
+
+@pytest.mark.parametrize(("client", "rails"), [(Jtop, {"VDD_IN": 4.9, "VDD_SOC": 1.4}), (Broken, {})])
+def test_jetson_stats_is_asked_where_its_service_runs_and_the_files_tell_no_power(
+    board: Path, monkeypatch: pytest.MonkeyPatch, client: type[Jtop], rails: dict[str, float]
+) -> None:
+    monkeypatch.setitem(sys.modules, "jtop", SimpleNamespace(jtop=client))
+    assert look(board).rails == {}, "without its service it is not asked"
+    (board / "run").mkdir(parents=True)
+    monkeypatch.chdir(board)  # the name of a socket is short
+    with socket.socket(socket.AF_UNIX) as service:
+        service.bind("run/jtop.sock")
+        seen = look(board)
+    assert seen.rails == rails
+    assert seen.watts == rails.get("VDD_IN")
 
 
 def test_a_tegrastats_that_cannot_run_tells_nothing(board: Path) -> None:
