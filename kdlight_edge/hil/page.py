@@ -105,20 +105,26 @@ def _verdicts(record: Record) -> Iterator[tuple[str, Table, str]]:
             for row in budget["rows"]
         ]
         yield "Budget", [("figure", "measured", "allowed", ""), *rows], f"Source: {budget['source']}."
-    known = [_known(one) for one in record["reference"]]
+    notes = list(dict.fromkeys(one["note"] for one in record["reference"] if one["note"]))
+    known = [_known(one, notes) for one in record["reference"]]
     titles = ("figure", "clocks", "here", "reference", "unit", "ratio", "")
     if known:
-        note = "Better and worse are told alike; within 10 % is alike."
+        marks = "".join(f" {_mark(number)} {text}." for number, text in enumerate(notes))
+        note = f"Better and worse are told alike; within 10 % is alike.{marks}"
         yield "Against the reference", [titles, *known], note
     else:
         yield "Against the reference", (), "No board like this one, with this bundle and engine, is known."
 
 
-def _known(one: Mapping[str, Any]) -> Sequence[str]:
-    """Lay out one figure beside its reference."""
-    note = f" ({one['note']})" if one["note"] else ""
+def _known(one: Mapping[str, Any], notes: Sequence[str]) -> Sequence[str]:
+    """Lay out one figure beside its reference; what is to be said of it stands below the table, once."""
+    note = f" {_mark(notes.index(one['note']))}" if one["note"] else ""
     numbers = _number(one["measured"]), _number(one["reference"]), one["unit"], f"{one['ratio']:.2f}"
     return one["figure"], one["clocks"], *numbers, f"{one['verdict']}{note}"
+
+
+def _mark(number: int) -> str:
+    return f"({number + 1})"
 
 
 def _series(record: Record) -> Iterator[Sequence[str]]:
