@@ -82,3 +82,16 @@ def test_a_file_that_is_no_network_is_refused_in_one_line(tmp_path: Path) -> Non
     with pytest.raises(BundleError, match="does not take student: ") as caught:
         ir(b"this is no network", tmp_path)
     assert "\n" not in str(caught.value)
+
+
+def test_the_8_bit_ir_of_a_small_student_takes_less_than_400_kilobytes(
+    make_finished: Callable[..., Finished], make_eight: Callable[..., bytes], tmp_path: Path
+) -> None:
+    pictures = np.stack([prepare_input(golden_picture(seed), Input(128, 128)) for seed in range(60, 64)])
+    student = make_finished("small", side=128)
+    file = ir(make_eight(student, pictures, stem=True), tmp_path)
+    assert file.stat().st_size + file.with_suffix(".bin").stat().st_size < 400_000
+    found = compiled(file)({"image": pictures})
+    session = onnxruntime.InferenceSession(onnx_from_student(student, "x"), providers=["CPUExecutionProvider"])
+    (wanted,) = session.run(["outlier"], {"image": pictures})
+    np.testing.assert_allclose(found["outlier"], wanted, rtol=0.2)
