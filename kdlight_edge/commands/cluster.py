@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from kdlight_edge.cluster.shelf import Shelf
 
 ALONE = (
-    "camera", "source", "state", "json", "csv", "sheet", "save", "explain", "quality", "vote", "frames", "max_age",
-    "max_fps", "dicom_out", "dicom_to", "await_camera", "tiles", "json_file", "audit", "mqtt", "webhook", "event_dir",
-    "metrics", "web",
+    "camera", "source", "state", "json", "csv", "sheet", "save", "save_video", "explain", "quality", "vote", "frames",
+    "max_age", "max_fps", "dicom_out", "dicom_to", "await_camera", "tiles", "json_file", "audit", "mqtt", "webhook",
+    "event_dir", "metrics", "web",
 )  # fmt: skip
 """Flags that say nothing beside ``--cluster``."""
 

@@ -48,7 +48,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--save", metavar="DIR", help="also write annotated copies, predictions.jsonl and predictions.csv"
     )
     parser.add_argument(
-        "--explain", action="store_true", help="draw where the decided class was seen, with --save or --event-dir"
+        "--save-video", metavar="FILE", help="of a camera or video: also write it with the answers drawn (.mp4, .mkv)"
+    )
+    parser.add_argument(
+        "--explain",
+        action="store_true",
+        help="draw where the decided class was seen, with --save, --save-video or --event-dir",
     )
     parser.add_argument("--conf", type=float, metavar="P", help="smallest probability accepted (default: the bundle's)")
     parser.add_argument(
@@ -279,6 +284,8 @@ def _sinks(args: argparse.Namespace, classifier: "Classifier", source: "Source",
             ),
             queues.before("save csv", Csv(open_lines(folder / "predictions.csv", at_once=live))),
         ]
+    if args.save_video:
+        sinks.append(outlets.video(args, classifier, source, queues))
     if args.dicom_out is not None or args.dicom_to is not None:
         sinks.append(outlets.scan_answers(args, classifier))
     if args.csv:

@@ -63,7 +63,12 @@ def check(args: argparse.Namespace) -> None:
         ("--home-assistant", args.home_assistant or None, "--mqtt", args.mqtt),
         ("--mqtt-update", args.mqtt_update or None, "--mqtt", args.mqtt),
         ("--event-hold", args.event_hold, "--event-dir", args.event_dir),
-        ("--explain", args.explain or None, "--save or --event-dir", args.save or args.event_dir),
+        (
+            "--explain",
+            args.explain or None,
+            "--save, --save-video or --event-dir",
+            args.save or args.save_video or args.event_dir,
+        ),
         ("--web-token", args.web_token, "--web", args.web),
     ):
         if value is not None and needed is None:
@@ -213,6 +218,19 @@ def _web(
     host = f"[{door.host}]" if ":" in door.host else door.host
     tell(f"page on http://{host}:{web.port}/{' (asks for the token)' if door.token else ''}")
     return web
+
+
+def video(args: argparse.Namespace, classifier: "Classifier", source: "Source", queues: "Queues") -> "Sink":
+    """Return what writes the annotated video."""
+    from kdlight_edge.sinks.annotated import Annotated
+    from kdlight_edge.sinks.video import Video
+    from kdlight_edge.sources import Album
+
+    if isinstance(source, Album) or len(args.camera or ()) > 1:
+        raise UsageError("--save-video needs one camera or a video file; start one run for each camera")
+    drawing = Annotated(Path(args.save_video).parent, classifier.bundle.manifest, explain(args, classifier))
+    sink = Video(Path(args.save_video), drawing, None if source.live else getattr(source, "rate", 25.0))
+    return queues.before("video", sink, room=16)  # pictures wait in it: few, or they would fill the memory
 
 
 def scan_answers(args: argparse.Namespace, classifier: "Classifier") -> "Sink":

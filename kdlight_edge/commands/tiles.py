@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from kdlight_edge.survey.record import Surface
 
 ALONE = (
-    "camera", "sheet", "save", "explain", "quality", "max_age", "identity_key", "dicom_out", "dicom_to", "await_camera",
-    "vote", "max_fps",
+    "camera", "sheet", "save", "save_video", "explain", "quality", "max_age", "identity_key", "dicom_out", "dicom_to",
+    "await_camera", "vote", "max_fps",
     "json_file", "audit", "mqtt", "webhook", "event_dir", "metrics", "web",
 )  # fmt: skip
 """Flags that say nothing beside ``--tiles``."""

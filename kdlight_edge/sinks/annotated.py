@@ -59,8 +59,8 @@ class Annotated:
                 f"{path} cannot be written: {error.strerror}; make room or choose another --save"
             ) from error
 
-    def draw(self, prediction: Prediction, image: ink.Picture) -> ink.Picture:
-        """Return a copy of a picture, uint8 [h, w, 3] RGB, with label, probability and decision in its corner."""
+    def draw(self, prediction: Prediction, image: ink.Picture, note: str = "") -> ink.Picture:
+        """Return a copy of a picture, uint8 [h, w, 3] RGB, with label, probability, decision and note in its corner."""
         copy = _sized(image)
         if self._explain is not None:
             copy = self._explain(prediction, image, copy)
@@ -69,6 +69,7 @@ class Annotated:
         words = f"{self._texts.get(prediction.label or '', prediction.label)}  {prediction.probability:.1%}"
         if prediction.decision != "accepted":
             words += f"  ·  {prediction.decision}"
+        words += f"  ·  {note}" if note else ""
         colour = ink.DECISIONS.get(
             prediction.decision, ink.POSITIVE if prediction.label in self._positive else ink.NEGATIVE
         )

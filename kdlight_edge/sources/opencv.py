@@ -40,6 +40,8 @@ class Video:
         """OpenCV crashes when a capture is released while another thread reads it."""
         if not self._capture.isOpened():
             raise SourceError(f"{path} cannot be read as a video; ffprobe {path} tells what it holds")
+        self.rate: float = self._capture.get(cv2.CAP_PROP_FPS) or 25.0
+        """Frames a second, as the file says."""
 
     def __iter__(self) -> Iterator[Frame]:
         index = 0

@@ -72,7 +72,7 @@ def test_explain_says_nothing_without_pictures_to_draw_on(
     run = ["infer", "--folder", str(tmp_path / "in"), "--model", str(tiny_bundle(accept=0.0)), "--explain"]
     assert main(run) == 2
     said = capfd.readouterr().err
-    assert "--explain says nothing without --save or --event-dir" in said
+    assert "--explain says nothing without --save, --save-video or --event-dir" in said
     assert len(said.splitlines()) == 1
     assert main([*run, "--save", str(tmp_path / "out")]) == 0
     assert (tmp_path / "out/a.png.jpg").exists()
