@@ -5,7 +5,7 @@ import dataclasses
 import json
 from typing import TYPE_CHECKING, Any
 
-from kdlight_edge.errors import BundleError, MissingPackage, UsageError
+from kdlight_edge.errors import BundleError, EngineNotReady, MissingPackage, UsageError
 
 if TYPE_CHECKING:
     from kdlight_edge.bundle import Bundle
@@ -66,7 +66,7 @@ def _inspect(bundle: "Bundle", artifact: "Artifact", engine: str, threads: int) 
     }  # fmt: skip
     try:
         layers = layers_of(bundle, artifact, engine=engine, threads=threads)
-    except MissingPackage as error:
+    except (MissingPackage, EngineNotReady) as error:
         return {**entry, "reason": str(error)}
     executed = shares(layers)
     # The weights of an OpenVINO IR have 16 bits and are computed in 32: that is how it is described everywhere.
@@ -122,8 +122,14 @@ def _layers(entry: dict[str, Any]) -> list[str]:
     mix = ", ".join(f"{share:.1%} in {name}" for name, share in entry["executed"].items())
     lines.append(
         f"  {len(rows)} layers, {entry['macs'] / 1e6:.1f} M multiply-adds ({mix}), {entry['weight_bytes']:,} bytes of "
-        f"weights, {entry['microseconds']:.0f} µs with the engine's counters on"
+        f"weights, {_time(entry)}"
     )
     if not entry["label_holds"]:
         lines.append(f"  {entry['precision'].upper()} IS A LABEL ONLY HERE: this engine computes {mix}")
     return lines
+
+
+def _time(entry: dict[str, Any]) -> str:
+    if not entry["microseconds"]:
+        return "as the engine is given them; it tells no times without its GPU"
+    return f"{entry['microseconds']:.0f} µs with the engine's counters on"

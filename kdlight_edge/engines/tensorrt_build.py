@@ -12,7 +12,7 @@ import os
 import sys
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from kdlight_edge.bundle import Bundle, open_bundle
 from kdlight_edge.engines.tensorrt_module import Trt, last_error, open_trt
@@ -43,7 +43,21 @@ def build(trt: Trt, onnx: bytes, plan: BuildPlan, *, compute_capability: str | N
     return _build(trt, onnx, plan, compute_capability, kept)[0]
 
 
-def _build(trt: Trt, onnx: bytes, plan: BuildPlan, capability: str | None, kept: bytes) -> tuple[bytes, bytes]:
+class Parsed(NamedTuple):
+    """A network as TensorRT understands an ONNX file; it lives as long as what it was made with."""
+
+    network: Any
+    builder: Any
+    parser: Any
+
+
+def parse(trt: Trt, onnx: bytes, plan: BuildPlan) -> Parsed:
+    """Read an ONNX file of ours; needs no GPU.
+
+    Raises:
+        BundleError: TensorRT does not take it, or it is not ours.
+        EngineNotReady: this TensorRT has no builder here.
+    """
     trt.said.clear()
     builder = trt.api.Builder(trt.logger)
     if builder is None:
@@ -53,6 +67,12 @@ def _build(trt: Trt, onnx: bytes, plan: BuildPlan, capability: str | None, kept:
     if not parser.parse(onnx):
         raise BundleError(f"{_named(trt)} does not take {plan.onnx}: {_parser_error(parser)}")
     _check_graph(network, plan)
+    return Parsed(network, builder, parser)
+
+
+def _build(trt: Trt, onnx: bytes, plan: BuildPlan, capability: str | None, kept: bytes) -> tuple[bytes, bytes]:
+    parsed = parse(trt, onnx, plan)
+    network, builder = parsed.network, parsed.builder
     config = _config(trt, builder, plan)
     timing = _timing(trt, config, kept)
     _aim(trt, config, capability)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 INSPECTORS = {
     "onnxruntime": "kdlight_edge.layers.onnxruntime",
     "openvino": "kdlight_edge.layers.openvino",
+    "tensorrt": "kdlight_edge.layers.tensorrt",
 }
 """Engine to the module that knows what it executes: ``layers(bundle, artifact, threads=1) -> list[Layer]``."""
 
@@ -41,7 +42,7 @@ class Layer:
     macs: int
     """Multiply-adds of its convolution or matrix product for one picture; the engine's padding of channels included."""
     microseconds: float
-    """Median time of one picture, measured by the engine itself, which costs some of that time."""
+    """Median time of one picture, measured by the engine itself, which costs some of it; 0 where it told none."""
 
 
 def layers_of(bundle: "Bundle", artifact: "Artifact", *, engine: str, threads: int = 1) -> list[Layer]:
@@ -49,6 +50,7 @@ def layers_of(bundle: "Bundle", artifact: "Artifact", *, engine: str, threads: i
 
     Raises:
         MissingPackage: the engine is not installed.
+        EngineNotReady: TensorRT is not there.
         BundleError: it does not take the file.
     """
     module = import_late(INSPECTORS[engine], engine)

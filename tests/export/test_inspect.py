@@ -85,3 +85,25 @@ def test_what_cannot_be_asked_is_exit_code_2(
 ) -> None:
     assert main(["inspect", str(tiny_bundle()), *flags]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_tensorrt_tells_layers_and_precisions_without_a_gpu(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("tensorrt_rtx", reason="tensorrt_rtx is not installed")
+    out = tmp_path / "board.kdl"
+    assert main(["export", str(run), "--target", "orin-nano", "--int8", "on", "--out", str(out)]) == 0
+    record = inspected(capsys, out, "--engine", "tensorrt")
+    files = {entry["file"]: entry for entry in record["files"]}
+    assert set(files) == {"student.fp16.tensorrt.json", "student.symmetric8.tensorrt.json"}
+    macs = open_bundle(out).manifest.macs
+    for entry in files.values():
+        assert entry["label_holds"], entry["executed"]
+        assert macs <= entry["macs"] < 1.05 * macs
+        assert entry["microseconds"] == 0
+    assert files["student.fp16.tensorrt.json"]["executed"]["fp16"] > 0.99
+    eight = {layer["name"]: layer for layer in files["student.symmetric8.tensorrt.json"]["layers"]}
+    assert eight["deep0.filter"]["precision"] == "int8"
+    assert eight["cam"]["precision"] == "fp32"
+    assert main(["inspect", str(out), "--engine", "tensorrt"]) == 0
+    assert "it tells no times without its GPU" in capsys.readouterr().out
