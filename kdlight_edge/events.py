@@ -29,6 +29,11 @@ class Event:
     """held | ended"""
 
     @property
+    def decided(self) -> Moment:
+        """The instant that stands for it in a queue of results."""
+        return self.last
+
+    @property
     def seconds(self) -> float:
         """How long it has lasted, by the clock that is never set."""
         return self.last.monotonic - self.began.monotonic

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 ALONE = (
     "camera", "source", "state", "json", "csv", "sheet", "save", "save_video", "explain", "quality", "vote", "frames",
     "max_age", "max_fps", "dicom_out", "dicom_to", "await_camera", "tiles", "json_file", "audit", "mqtt", "webhook",
-    "event_dir", "metrics", "web",
+    "event_dir", "event_hold", "metrics", "web",
 )  # fmt: skip
 """Flags that say nothing beside ``--cluster``."""
 

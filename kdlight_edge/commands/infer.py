@@ -144,12 +144,12 @@ def run(args: argparse.Namespace) -> int:
             # Lines that scroll over a terminal are progress enough.
             bar = Progress(total, "pictures", quiet=source.live or sys.stdout.isatty())
             queues = Queues(stop, live=source.live)
-            sinks = [
+            sinks = outlets.watched(args, classifier, [
                 *outlets.open_sinks(args, classifier, source, stop, queues),
                 *_sinks(args, classifier, source, queues),
                 *tenure.sinks,
                 *pulse.sinks,
-            ]
+            ])  # fmt: skip
             try:
                 summary = stream(
                     source, classifier, sinks,

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from kdlight_edge.classifier import Classifier
+    from kdlight_edge.events import Events
     from kdlight_edge.explain import Explain
     from kdlight_edge.sinks import Sink
     from kdlight_edge.sinks.outbox import Delivery, Outbox
@@ -44,7 +45,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--webhook", metavar="URL", help="post each result as JSON")
     group.add_argument("--event-dir", metavar="DIR", help="of cameras: events.jsonl, and the frames around each event")
     group.add_argument(
-        "--event-hold", type=float, metavar="S", help="a positive class seen for S seconds is an event (default 2)"
+        "--event-hold",
+        type=float,
+        metavar="S",
+        help="of cameras: a positive class seen for S seconds is an event, told to every outlet (2 with --event-dir)",
     )
     group.add_argument("--metrics", metavar="[HOST:]PORT", help="figures for Prometheus on /metrics, and /healthz")
     group.add_argument(
@@ -62,7 +66,6 @@ def check(args: argparse.Namespace) -> None:
         ("--mqtt-store", args.mqtt_store, "--mqtt", args.mqtt),
         ("--home-assistant", args.home_assistant or None, "--mqtt", args.mqtt),
         ("--mqtt-update", args.mqtt_update or None, "--mqtt", args.mqtt),
-        ("--event-hold", args.event_hold, "--event-dir", args.event_dir),
         (
             "--explain",
             args.explain or None,
@@ -83,6 +86,7 @@ def open_sinks(
     args: argparse.Namespace, classifier: "Classifier", source: "Source", stop: threading.Event, queues: "Queues"
 ) -> "list[Sink]":
     """Open what the flags ask for; where one fails, those before it are closed."""
+    _check_events(args, source)
     sinks: list[Sink] = []
     deliveries = queues.deliveries
     with contextlib.ExitStack() as undo:
@@ -105,7 +109,7 @@ def open_sinks(
             deliveries.append(outbox.delivery)
             add(outbox)
         if args.event_dir:
-            events = _events(args, classifier, source, stop)
+            events = _event_folder(args, classifier, stop)
             deliveries.append(events.delivery)
             add(events)
         if args.metrics:
@@ -173,23 +177,39 @@ def _mqtt(
     return mqtt, mqtt.delivery
 
 
-def _events(args: argparse.Namespace, classifier: "Classifier", source: "Source", stop: threading.Event) -> "Outbox":
-    from pathlib import Path
+def watched(args: argparse.Namespace, classifier: "Classifier", sinks: "list[Sink]") -> "list[Sink]":
+    """Return the sinks, behind what tells them of events where these are asked for."""
+    if args.event_hold is None and not args.event_dir:
+        return sinks
+    from kdlight_edge.sinks import Listener
+    from kdlight_edge.sinks.watch import Watch
 
+    return [Watch(_events(args, classifier), [sink for sink in sinks if isinstance(sink, Listener)]), *sinks]
+
+
+def _check_events(args: argparse.Namespace, source: "Source") -> None:
+    flag = "--event-dir" if args.event_dir else "--event-hold"
+    if not source.live and (args.event_dir or args.event_hold is not None):
+        raise UsageError(f"{flag} says nothing without a camera; an event is a class held for a while")
+    if args.event_hold is not None and not args.event_hold > 0:
+        raise UsageError(f"--event-hold {args.event_hold:g} is not a time; give seconds above 0")
+
+
+def _events(args: argparse.Namespace, classifier: "Classifier") -> "Events":
     from kdlight_edge.events import Events
+
+    labels = classifier.bundle.manifest.labels
+    positive = {label.id for label in labels if label.positive} or {label.id for label in labels}
+    return Events(positive, 2.0 if args.event_hold is None else args.event_hold)
+
+
+def _event_folder(args: argparse.Namespace, classifier: "Classifier", stop: threading.Event) -> "Outbox":
     from kdlight_edge.sinks.events import EventFolder
     from kdlight_edge.sinks.outbox import Outbox
 
-    hold = 2.0 if args.event_hold is None else args.event_hold
-    if not source.live:
-        raise UsageError("--event-dir says nothing without a camera; an event is a class held for a while")
-    if not hold > 0:
-        raise UsageError(f"--event-hold {hold:g} is not a time; give seconds above 0")
-    labels = classifier.bundle.manifest.labels
-    watched = {label.id for label in labels if label.positive} or {label.id for label in labels}
-    folder = EventFolder(
-        Path(args.event_dir), Events(watched, hold), classifier.origin, explain=explain(args, classifier)
-    )
+    drawn = explain(args, classifier)
+    # It follows the frames that it gets by itself: of those that a slow disk costs it, it could save nothing.
+    folder = EventFolder(Path(args.event_dir), _events(args, classifier), classifier.origin, explain=drawn)
     return Outbox("events", folder, stop=stop, room=16)  # pictures wait in it: few, or they would fill the memory
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 ALONE = (
     "camera", "sheet", "save", "save_video", "explain", "quality", "max_age", "identity_key", "dicom_out", "dicom_to",
     "await_camera", "vote", "max_fps",
-    "json_file", "audit", "mqtt", "webhook", "event_dir", "metrics", "web",
+    "json_file", "audit", "mqtt", "webhook", "event_dir", "event_hold", "metrics", "web",
 )  # fmt: skip
 """Flags that say nothing beside ``--tiles``."""
 

@@ -1,9 +1,10 @@
 """Where predictions go: one contract, one file a kind of sink."""
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from kdlight_edge.decide import Prediction
+    from kdlight_edge.events import Event
     from kdlight_edge.frame import Frame
 
 
@@ -28,4 +29,13 @@ class Sink(Protocol):
 
     def close(self) -> None:
         """Write what is still held and let go; safe to call twice."""
+        ...
+
+
+@runtime_checkable
+class Listener(Protocol):
+    """A sink that also carries what begins and ends: an event comes before the result by which it was known."""
+
+    def tell(self, event: "Event") -> None:
+        """Take one event, from the thread that writes predictions; raises as `Sink.write`."""
         ...

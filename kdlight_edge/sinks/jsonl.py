@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from kdlight_edge.decide import SCHEMA, Prediction, to_record, utc
+from kdlight_edge.events import Event
+from kdlight_edge.events import to_record as event_record
 from kdlight_edge.frame import Frame
 from kdlight_edge.sinks.lines import Writer
 
@@ -33,6 +35,10 @@ class JsonLines:
             self._before = dict(self._origin)
             self._tail = f", {json.dumps(self._before)[1:]}"
         self._lines.write(line_of(prediction, self._tail))
+
+    def tell(self, event: Event) -> None:
+        """Write one line for an event, told apart by its schema."""
+        self._lines.write(json.dumps({**event_record(event), **self._origin}))
 
     def close(self) -> None:
         """Write what is held back."""

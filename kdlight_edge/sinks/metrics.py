@@ -15,6 +15,7 @@ from typing import Any
 from kdlight_edge import __version__
 from kdlight_edge.decide import Prediction
 from kdlight_edge.errors import KDLightError, UsageError
+from kdlight_edge.events import Event
 from kdlight_edge.frame import Frame
 from kdlight_edge.sinks.exposition import Family, Histogram, Sample, by, one, text_of
 from kdlight_edge.sinks.outbox import Delivery
@@ -73,6 +74,8 @@ class Metrics:
         """Monotonic time of the newest frame of each camera; of a single source under no name."""
         self._decisions: Counter[str] = Counter({"accepted": 0, "abstained": 0, "outlier": 0, "stale": 0, "error": 0})
         self._labels: Counter[str] = Counter()
+        self._events: Counter[str] = Counter()
+        self._going_on: Counter[str] = Counter()
         self._replaced = 0
         self._inference, self._age = Histogram(INFERENCE), Histogram(AGE)
         try:
@@ -96,6 +99,11 @@ class Metrics:
             self._age.add(prediction.decided.monotonic - prediction.captured.monotonic)
         if prediction.milliseconds and "infer" in prediction.milliseconds:
             self._inference.add(prediction.milliseconds["infer"] / 1000)
+
+    def tell(self, event: Event) -> None:
+        """Count one event."""
+        self._going_on[event.label] += 1 if event.state == "held" else -1
+        self._events[event.label] += event.state == "held"
 
     def close(self) -> None:
         """End the server; safe to call twice."""
@@ -127,6 +135,9 @@ class Metrics:
         yield by("results_total", "counter", "Results by decision.", "decision", decisions)
         yield one("abstain_total", "counter", "Results that abstained.", decisions["abstained"])
         yield by("accepted_total", "counter", "Accepted results by label.", "label", dict(self._labels))
+        if self._events:
+            yield by("events_total", "counter", "Events that began, by label.", "label", dict(self._events))
+            yield by("events_going_on", "gauge", "Events that go on, by label.", "label", dict(self._going_on))
         yield Family("inference_seconds", "histogram", "Time of the network.", self._inference.samples())
         yield Family("frame_age_seconds", "histogram", "Time from capture to decision.", self._age.samples())
         if self._source.live:

@@ -15,6 +15,9 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from kdlight_edge.decide import Prediction, to_record, utc
 from kdlight_edge.errors import KDLightError
+from kdlight_edge.events import SCHEMA as EVENT
+from kdlight_edge.events import Event
+from kdlight_edge.events import to_record as event_record
 from kdlight_edge.frame import Frame, Moment
 from kdlight_edge.sinks.broker import Broker, topic
 from kdlight_edge.sinks.desk import Desk
@@ -23,6 +26,9 @@ from kdlight_edge.sinks.store import Store
 from kdlight_edge.sources import Patience, tell
 
 STATUS = "kdlight-edge/status/1"
+
+_EVENT = json.dumps({"schema": EVENT})[:-1]
+"""What an event begins with, and no result."""
 
 WINDOW = 20
 """Results on their way at once without the broker's acknowledgement."""
@@ -149,8 +155,15 @@ class Mqtt:
         del frame
         if self._desk is not None:
             self._desk.count(prediction)
+        self._put(to_record(prediction, self._origin))
+
+    def tell(self, event: Event) -> None:
+        """Put an event into the store, between the results, with a number of its own; refused as a prediction is."""
+        self._put({**event_record(event), **self._origin})
+
+    def _put(self, record: Mapping[str, Any]) -> None:
         try:
-            self._store.put(json.dumps(to_record(prediction, self._origin)))
+            self._store.put(json.dumps(record))
         except KDLightError as error:
             if not self._refused:
                 self._report(f"mqtt: {error}; results are lost until there is room")
@@ -205,7 +218,8 @@ class Mqtt:
         self._resending = False
         for number, body in self._store.after(self._sent, WINDOW - len(self._flying)):
             names = json.dumps({"id": f"{self._store.name}-{number}", "device": self._device})
-            message = self._client.publish(self._topic("result"), f"{names[:-1]}, {body[1:]}", qos=1)
+            where = self._topic("event" if body.startswith(_EVENT) else "result")
+            message = self._client.publish(where, f"{names[:-1]}, {body[1:]}", qos=1)
             self._flying[message.mid] = number
             self._sent = number
 

@@ -10,8 +10,9 @@ from typing import Protocol, runtime_checkable
 
 from kdlight_edge.decide import Prediction
 from kdlight_edge.errors import KDLightError
+from kdlight_edge.events import Event
 from kdlight_edge.frame import Frame
-from kdlight_edge.sinks import Sink
+from kdlight_edge.sinks import Listener, Sink
 from kdlight_edge.sources import tell
 
 ROOM = 1000
@@ -91,7 +92,7 @@ class Outbox:
         self._alone = alone
         self._room, self._patience, self._report = room, patience, report
         self._changed = threading.Condition()
-        self._queue: deque[tuple[Prediction, Frame | None]] = deque()
+        self._queue: deque[tuple[Prediction | Event, Frame | None]] = deque()
         self._busy = self._closing = self._failing = False
         self._moved = time.monotonic()
         """When something was delivered or given up by the sink; the queue counts as stuck when that is long ago."""
@@ -110,6 +111,15 @@ class Outbox:
 
     def write(self, prediction: Prediction, frame: Frame | None) -> None:
         """Queue one prediction; returns at once, but see ``wait``."""
+        # A queue of pictures that nobody wants would fill the memory.
+        self._put(prediction, frame if self.wants_frames else None)
+
+    def tell(self, event: Event) -> None:
+        """Queue an event between the predictions, where the sink listens."""
+        if isinstance(self._sink, Listener):
+            self._put(event, None)
+
+    def _put(self, item: Prediction | Event, frame: Frame | None) -> None:
         with self._changed:
             if self._error is not None:
                 raise self._error
@@ -118,10 +128,9 @@ class Outbox:
             if self._wait:
                 self._wait_until(lambda: len(self._queue) < self._room, self._patience)
             if len(self._queue) >= self._room:
-                self._reached = self._queue.popleft()[0].decided.monotonic
+                self._reached = max(self._reached, self._queue.popleft()[0].decided.monotonic)
                 self._lose("full", 1)
-            # A queue of pictures that nobody wants would fill the memory.
-            self._queue.append((prediction, frame if self.wants_frames else None))
+            self._queue.append((item, frame))
             self._changed.notify_all()
 
     def _lose(self, reason: str, count: int) -> None:
@@ -185,7 +194,7 @@ class Outbox:
             reason = ""
             try:
                 self._account()
-                self._sink.write(*item)
+                self._hand_over(*item)
             except BrokenPipeError as error:  # nobody reads stdout any more: that ends a run
                 self._error = error
             except (KDLightError, OSError) as error:
@@ -197,6 +206,12 @@ class Outbox:
             self._settle(item[0], reason)
         if self._alone:
             self._end()
+
+    def _hand_over(self, item: Prediction | Event, frame: Frame | None) -> None:
+        if not isinstance(item, Event):
+            self._sink.write(item, frame)
+        elif isinstance(self._sink, Listener):
+            self._sink.tell(item)
 
     def _end(self) -> None:
         try:
@@ -217,7 +232,7 @@ class Outbox:
             with self._changed:
                 self._unnoted -= lost
 
-    def _take(self) -> tuple[Prediction, Frame | None] | None:
+    def _take(self) -> tuple[Prediction | Event, Frame | None] | None:
         with self._changed:
             while not self._queue and not self._closing:
                 self._changed.wait()
@@ -226,10 +241,10 @@ class Outbox:
             self._busy = True
             return self._queue.popleft()
 
-    def _settle(self, prediction: Prediction, reason: str) -> None:
+    def _settle(self, item: Prediction | Event, reason: str) -> None:
         with self._changed:
             self._busy = self._stuck = False
-            self._reached = max(self._reached, prediction.decided.monotonic)
+            self._reached = max(self._reached, item.decided.monotonic)
             self._moved = time.monotonic()
             if reason:
                 self._lose("closing" if self._closing else reason, 1)

@@ -4,8 +4,9 @@ import threading
 from typing import TYPE_CHECKING
 
 from kdlight_edge.decide import Prediction
+from kdlight_edge.events import Event
 from kdlight_edge.frame import Frame
-from kdlight_edge.sinks import Sink
+from kdlight_edge.sinks import Listener, Sink
 from kdlight_edge.sinks.outbox import ROOM, Delivery, Outbox
 
 if TYPE_CHECKING:
@@ -55,3 +56,7 @@ class _After:
     def write(self, prediction: Prediction, frame: Frame | None) -> None:
         self._first.wait_for(prediction, PATIENCE)
         self._sink.write(prediction, frame)
+
+    def tell(self, event: Event) -> None:
+        if isinstance(self._sink, Listener):
+            self._sink.tell(event)

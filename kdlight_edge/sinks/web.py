@@ -12,6 +12,7 @@ from kdlight_edge import __version__
 from kdlight_edge.classifier import Classifier
 from kdlight_edge.decide import Prediction
 from kdlight_edge.errors import KDLightError
+from kdlight_edge.events import Event
 from kdlight_edge.frame import Frame
 from kdlight_edge.sinks.outbox import Delivery
 from kdlight_edge.sources import Source
@@ -89,6 +90,12 @@ class Web:
             self._panels[name] = panel
         looked_at = frame is not None and time.monotonic() - self._looked < LOOKING
         panel.write(prediction, frame if looked_at else None)
+
+    def tell(self, event: Event) -> None:
+        """List an event on the panel of its camera."""
+        panel = self._panels.get(event.source) or self._panels.get(PICTURES)
+        if panel is not None:
+            panel.tell(event)
 
     def _name(self, prediction: Prediction, frame: Frame | None) -> str:
         """Return the panel that a result belongs to."""

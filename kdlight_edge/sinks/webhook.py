@@ -15,6 +15,8 @@ from typing import Any
 from kdlight_edge import __version__
 from kdlight_edge.decide import Prediction, to_record
 from kdlight_edge.errors import UsageError
+from kdlight_edge.events import Event
+from kdlight_edge.events import to_record as event_record
 from kdlight_edge.frame import Frame
 from kdlight_edge.sinks.outbox import HURRY, Undelivered
 from kdlight_edge.sources import Patience, tell
@@ -83,8 +85,15 @@ class Webhook:
             Undelivered: ``refused`` by the server, ``failed`` in all attempts, or given up by `close`.
         """
         del frame
+        self._deliver(to_record(prediction, self._origin))
+
+    def tell(self, event: Event) -> None:
+        """Post one event, told apart by its schema; raises as `write`."""
+        self._deliver({**event_record(event), **self._origin})
+
+    def _deliver(self, record: Mapping[str, Any]) -> None:
         self._count += 1
-        body = json.dumps(to_record(prediction, self._origin)).encode("ascii")
+        body = json.dumps(record).encode("ascii")
         headers = {**self._headers, "Idempotency-Key": f"{self._run}-{self._count}"}
         wait, answers = self._patience.first_wait, 0
         while not self._closed.is_set():

@@ -5,7 +5,8 @@ import time
 from collections import Counter, deque
 from typing import Any
 
-from kdlight_edge.decide import Prediction, rounded
+from kdlight_edge.decide import Prediction, rounded, utc
+from kdlight_edge.events import Event
 from kdlight_edge.frame import Frame
 
 STEP = 0.5
@@ -69,6 +70,16 @@ class Panel:
                     self._number, round(prediction.decided.utc, 1), rounded(prediction.probability, 3),
                     prediction.label, prediction.decision, count,
                 ))  # fmt: skip
+
+    def tell(self, event: Event) -> None:
+        """List an event among the changes: when it is known, and when it has ended."""
+        said = f"event over, {event.seconds:.1f} s" if event.state == "ended" else "event"
+        with self._lock:
+            self.changes.append({
+                "at": round(event.last.utc, 1), "label": event.label, "decision": "accepted",
+                "probability": rounded(event.peak, 3), "event": said,
+                "reason": f"seen since {utc(event.began)}, in {event.frames:,} pictures",
+            })  # fmt: skip
 
     def _notice(self, prediction: Prediction, now: float) -> None:
         """List a change once it has held."""

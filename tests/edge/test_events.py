@@ -5,14 +5,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from kdlight_edge.cli import main
 from kdlight_edge.decide import Prediction
-from kdlight_edge.events import Events
+from kdlight_edge.events import Event, Events
 from kdlight_edge.evidence import Picture
 from kdlight_edge.frame import Frame, Moment
 from kdlight_edge.picture import read_picture
 from kdlight_edge.sinks.events import AFTER, BEFORE, EventFolder
+from kdlight_edge.sinks.watch import Watch
+from kdlight_edge.web.panel import Panel
 
 
 def result(at: float, label: str = "crack", decision: str = "accepted", source: str = "cam") -> Prediction:
@@ -112,6 +115,58 @@ def test_a_camera_run_writes_its_events(tmp_path: Path, tiny_bundle: Callable[..
     assert found[0]["label"] == "crack"
     assert list((tmp_path / "ev" / str(found[0]["folder"])).glob("*.jpg"))
     assert main(["infer", "--folder", ".", "--model", model, "--event-hold", "1"]) == 2
+
+
+def test_a_camera_run_tells_its_events_to_every_outlet(
+    tmp_path: Path, tiny_bundle: Callable[..., Path], capfd: pytest.CaptureFixture[str]
+) -> None:
+    scene = "scene:crack?size=64x64&fps=50&frames=60"
+    file = tmp_path / "all.jsonl"
+    more = ["--event-hold", "0.2", "--json", "--json-file", str(file)]
+    assert main(["infer", "--camera", scene, "--model", str(tiny_bundle(accept=0.0)), *more]) == 0
+    told = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+    assert [json.loads(line) for line in file.read_text().splitlines()] == told
+    found = [line for line in told if line["schema"] == "kdlight-edge/event/1"]
+    assert {event["state"] for event in found} == {"held", "ended"}
+    assert found[0]["state"] == "held"
+    assert found[0]["bundle"]["name"] == "tiny"
+    place = told.index(found[0])
+    after = next(line for line in told[place:] if line["schema"] != "kdlight-edge/event/1")
+    assert after["captured"] == found[0]["last"], "the result by which it was known follows it"
+
+
+class Ear:
+    """Hears events."""
+
+    wants_frames = False
+
+    def __init__(self) -> None:
+        self.heard: list[Event] = []
+
+    def tell(self, event: Event) -> None:
+        """Keep it."""
+        self.heard.append(event)
+
+
+def test_the_end_of_a_run_ends_an_event_for_all_who_listen() -> None:
+    ear, other = Ear(), Ear()
+    watch = Watch(Events({"crack"}, 1.0), [ear, other])
+    for at in (0, 0.5, 1.0):
+        watch.write(result(at), None)
+    watch.close()
+    watch.close()
+    assert [event.state for event in ear.heard] == ["held", "ended"]
+    assert other.heard == ear.heard
+
+
+def test_the_page_lists_an_event_among_the_changes() -> None:
+    panel = Panel("cam")
+    moment = Moment(1.8e9, 100.0)
+    panel.tell(Event("cam", "crack", moment, Moment(1.8e9 + 2, 102.0), 60, 0.97, "held"))
+    panel.tell(Event("cam", "crack", moment, Moment(1.8e9 + 9, 109.0), 200, 0.99, "ended"))
+    newest, first = panel.figures()["changes"]
+    assert (first["event"], newest["event"], newest["probability"]) == ("event", "event over, 9.0 s", 0.99)
+    assert newest["reason"] == "seen since 2027-01-15T08:00:00.000Z, in 200 pictures"
 
 
 def test_an_event_has_a_map_of_the_frame_it_was_held_with_beside_frames_without_one(tmp_path: Path) -> None:

@@ -91,8 +91,9 @@ def ear(broker: int) -> Iterator[Ear]:
 
 @pytest.fixture
 def board(broker: int, tmp_path: Path, tiny_bundle: Callable[..., Path]) -> Iterator["subprocess.Popen[bytes]"]:
-    command = ["infer", "--source", "scene:crack?size=64x64&fps=50", "--model", str(tiny_bundle()), "--json"]
+    command = ["infer", "--source", "scene:crack?size=64x64&fps=50", "--model", str(tiny_bundle(accept=0.0)), "--json"]
     command += ["--mqtt", f"mqtt://127.0.0.1:{broker}", "--mqtt-device", "wall", "--mqtt-store", str(tmp_path / "box")]
+    command += ["--event-hold", "0.2"]
     process = subprocess.Popen([sys.executable, "-m", "kdlight_edge.cli", *command], stdout=subprocess.DEVNULL)
     yield process
     process.kill()
@@ -103,7 +104,7 @@ def board(broker: int, tmp_path: Path, tiny_bundle: Callable[..., Path]) -> Iter
 def test_every_message_of_a_real_board_is_as_its_schema_says(
     broker: int, ear: Ear, board: "subprocess.Popen[bytes]"
 ) -> None:
-    wait_until(lambda: {"kdlight/wall/result", "kdlight/wall/status", "kdlight/wall/stats"} <= ear.heard.keys())
+    wait_until(lambda: {f"kdlight/wall/{last}" for last in ("result", "status", "stats", "event")} <= ear.heard.keys())
     for what in ("ping", "identify", "update"):
         main(["fleet", "ask", "wall", what, "--broker", f"127.0.0.1:{broker}"])
     board.kill()

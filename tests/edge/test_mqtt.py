@@ -22,6 +22,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from kdlight_edge.cli import main
 from kdlight_edge.decide import Prediction
 from kdlight_edge.errors import UsageError
+from kdlight_edge.events import Event
 from kdlight_edge.frame import Moment
 from kdlight_edge.sinks.broker import broker_of, check_device
 from kdlight_edge.sinks.mqtt import Mqtt
@@ -77,6 +78,7 @@ class Listener:
     def __init__(self, broker: Broker) -> None:
         self.results: list[dict[str, Any]] = []
         self.states: list[str] = []
+        self.events: list[dict[str, Any]] = []
         self._ready = threading.Event()
         self._client = paho.Client(CallbackAPIVersion.VERSION2, "listener", clean_session=False)
         self._client.on_connect = lambda client, *_: client.subscribe("kdlight/#", qos=1)
@@ -93,6 +95,8 @@ class Listener:
             self.states.append(content["state"])
         elif message.topic.endswith("/result"):
             self.results.append(content)
+        elif message.topic.endswith("/event"):
+            self.events.append(content)
 
     def once(self) -> list[dict[str, Any]]:
         """Return the results as one who knows the ids that it has seen."""
@@ -213,6 +217,27 @@ def test_a_frozen_broker_does_not_hold_up_the_writer(
     broker.process.send_signal(signal.SIGCONT)
     until(lambda: len(listener.results) == 200)
     assert [result["index"] for result in listener.results] == list(range(200))
+
+
+def test_events_wait_between_the_results_while_the_broker_is_away(
+    sender: Callable[..., Mqtt], listener: Listener, broker: Broker
+) -> None:
+    mqtt = sender()
+    mqtt.write(prediction(0), None)
+    until(lambda: len(listener.results) == 1 and mqtt.delivery().waiting == 0)
+    broker.stop()
+    began = Moment.now()
+    for index, state in ((1, "held"), (2, "ended")):
+        mqtt.tell(Event("cam", "crack", began, Moment.now(), index, 0.9, state))
+        mqtt.write(prediction(index), None)
+    assert mqtt.delivery().waiting == 4
+    broker.start()
+    until(lambda: len(listener.once()) == 3)
+    numbers = [int(said["id"].rpartition("-")[2]) for said in (*listener.events, *listener.once())]
+    assert numbers == [2, 4, 1, 3, 5]
+    assert [(event["state"], event["frames"], event["device"]) for event in listener.events] == [
+        ("held", 1, "wall"), ("ended", 2, "wall"),
+    ]  # fmt: skip
 
 
 def test_what_waits_at_the_end_of_a_run_is_sent_by_the_next(

@@ -13,6 +13,7 @@ import pytest
 from kdlight_edge.cli import main
 from kdlight_edge.decide import Prediction
 from kdlight_edge.errors import KDLightError, UsageError
+from kdlight_edge.events import Event
 from kdlight_edge.frame import Frame, Moment
 from kdlight_edge.sinks.outbox import Outbox
 from kdlight_edge.sinks.webhook import Webhook
@@ -228,6 +229,41 @@ def test_each_result_is_posted_as_json_with_a_key_of_its_own(receiver: Receiver)
     assert receiver.requests[0][0]["Content-Type"] == "application/json"
     assert receiver.requests[0][1]["engine"] == "fake"
     assert told == []
+
+
+def test_an_event_is_posted_between_the_results_and_tried_again_like_one(receiver: Receiver) -> None:
+    told: list[str] = []
+    answers: dict[int, int | str] = {2: 503}
+    receiver.behaviour = lambda asked: answers.get(asked, 200)
+    box = Outbox("webhook", hook(receiver, told), stop=threading.Event(), report=told.append)
+    box.write(prediction(0), None)
+    box.tell(Event("cam", "crack", Moment.now(), Moment.now(), 7, 0.9, "held"))
+    box.write(prediction(1), None)
+    box.close()
+    kinds = [content["schema"].split("/")[1] for _, content in receiver.requests]
+    assert kinds == ["prediction", "event", "prediction"]
+    assert (receiver.requests[1][1]["state"], receiver.requests[1][1]["engine"]) == ("held", "fake")
+    assert box.delivery().delivered == 3
+
+
+def test_a_sink_that_does_not_listen_is_told_of_no_event() -> None:
+    seen: list[int] = []
+
+    class Deaf:
+        wants_frames = False
+
+        def write(self, found: Prediction, frame: Frame | None) -> None:
+            del frame
+            seen.append(found.index)
+
+        def close(self) -> None:
+            """Nothing is open."""
+
+    box, _ = outbox(Deaf())
+    box.tell(Event("cam", "crack", Moment.now(), Moment.now(), 7, 0.9, "held"))
+    box.write(prediction(1), None)
+    box.close()
+    assert (seen, box.delivery().delivered) == ([1], 1)
 
 
 def test_errors_and_cut_connections_are_tried_again_until_it_works(receiver: Receiver) -> None:

@@ -17,6 +17,7 @@ from kdlight_edge.cli import main
 from kdlight_edge.commands import outlets
 from kdlight_edge.decide import Prediction
 from kdlight_edge.errors import KDLightError, UsageError
+from kdlight_edge.events import Event
 from kdlight_edge.frame import Moment
 from kdlight_edge.sinks.exposition import Family, Sample, text_of
 from kdlight_edge.sinks.metrics import CLIENTS, Metrics, address_of
@@ -98,7 +99,18 @@ def test_histograms_are_cumulative_and_a_value_on_a_bound_is_in_its_bucket(metri
 
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed: apt install prometheus")
+def test_events_are_counted_when_they_begin_and_stand_until_they_end(metrics: Metrics) -> None:
+    now = Moment.now()
+    assert "kdlight_events" not in get(metrics, "/metrics")[1]
+    for state in ("held", "ended", "held"):
+        metrics.tell(Event("cam", "crack", now, now, 3, 0.9, state))
+    page = get(metrics, "/metrics")[1]
+    assert 'kdlight_events_total{label="crack"} 2' in page
+    assert 'kdlight_events_going_on{label="crack"} 1' in page
+
+
 def test_promtool_finds_nothing_wrong(metrics: Metrics) -> None:
+    metrics.tell(Event("cam", "crack", Moment.now(), Moment.now(), 3, 0.9, "held"))
     metrics.write(prediction(), None)
     judged = subprocess.run(
         ["promtool", "check", "metrics"], input=metrics.page(), text=True, capture_output=True, check=False

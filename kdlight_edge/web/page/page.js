@@ -144,11 +144,11 @@ function rowsOf(figures, data) {
 }
 
 function showChanges(panel, changes) {
-  const key = changes.length ? changes[0].at + changes[0].label + changes[0].decision : "";
+  const key = changes.length ? changes[0].at + changes[0].label + changes[0].decision + changes[0].event : "";
   if (key === panel.told) return;
   if (panel.told !== null && changes.length) {
     const text = texts.get(changes[0].label) || changes[0].label || "no answer";
-    byId("said").textContent = `${text}, ${changes[0].decision}`;
+    byId("said").textContent = `${text}, ${changes[0].event || changes[0].decision}`;
   }
   panel.told = key;
   panel.find(".changes").replaceChildren(...changes.map((change) => {
@@ -158,7 +158,7 @@ function showChanges(panel, changes) {
     time.textContent = at.toLocaleTimeString("en-GB");
     label.className = "tone-" + toneOf(change.label, change.decision);
     label.textContent = texts.get(change.label) || change.label || change.decision;
-    row.append(time, label, change.decision === "accepted" ? percent(change.probability) : change.decision);
+    row.append(time, label, change.event || (change.decision === "accepted" ? percent(change.probability) : change.decision));
     row.title = change.reason;
     return row;
   }));
