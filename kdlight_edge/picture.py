@@ -9,7 +9,6 @@ import functools
 import importlib
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -60,10 +59,24 @@ def read_reduced(
         DataError: the file cannot be opened or is not a whole picture; the message does not repeat the path.
     """
     try:
-        content = Path(path).read_bytes()
+        content = _content(path)
     except OSError as error:
         raise DataError(f"cannot be opened: {error.strerror}") from error
     return decode_reduced(content, choose)
+
+
+def _content(path: str | os.PathLike[str]) -> bytes:
+    """Return a file's bytes, of most files by one call: `Path.read_bytes` takes a tenth of a small picture's time."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        size = os.fstat(descriptor).st_size
+        parts = [os.read(descriptor, size + 1)]
+        if len(parts[0]) != size or not size:  # it grew, or is no file
+            while parts[-1]:
+                parts.append(os.read(descriptor, 1 << 16))
+    finally:
+        os.close(descriptor)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def decode(content: bytes) -> npt.NDArray[np.uint8]:

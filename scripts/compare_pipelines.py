@@ -6,7 +6,8 @@ usage: scripts/compare_pipelines.py [--model NAME.kdl] [--folder DIR] [--picture
 The peer is installed into an environment of its own below the cache folder (2 to 6 GB, once). Its classifier is
 YOLO11n-cls for two classes at 224 px, exported to ONNX by itself; the weights are random, which does not change speed.
 It runs as its documentation shows it, `YOLO(model).predict(folder, stream=True)`, and once more in batches of 16, which
-is faster for it; both ratios are told.
+is faster for it; both ratios are told. Where the bundle holds an OpenVINO IR, OpenVINO's own Model API answers too, by
+the very same network in the loop of its documentation.
 
 Everything is measured from outside, on whole processes, one program after the other in turn: cold start is the time
 from the start of the process to its first line of output; images per second is (N - 1) / (time of N pictures - time of
@@ -55,6 +56,20 @@ with open("/proc/self/status") as status:
     print(next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM")), file=sys.stderr)
 """
 
+MODEL_API = """
+import json, pathlib, sys, cv2
+from model_api.models import Model
+model = Model.create_model(sys.argv[1])
+given = pathlib.Path(sys.argv[2])
+for file in sorted(given.iterdir()) if given.is_dir() else [given]:
+    told = model(cv2.cvtColor(cv2.imread(str(file)), cv2.COLOR_BGR2RGB)).top_labels[0]
+    print(json.dumps([str(file), told.name, float(told.confidence)]), flush=True)
+with open("/proc/self/status") as status:
+    print(next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM")), file=sys.stderr)
+"""
+
+API = "OpenVINO Model API"
+
 MAKE_PEER = """
 import json, os, importlib.metadata, pathlib, ultralytics
 from ultralytics import YOLO
@@ -80,7 +95,7 @@ def main() -> int:
     if len(files) < 2:  # noqa: PLR2004 - a rate needs two
         print(f"{folder} holds fewer than two JPEG files", file=sys.stderr)
         return 1
-    peer = _environment(args.cache / "ultralytics")
+    peer = _environment(args.cache / "ultralytics", "ultralytics", "onnx", "onnxruntime")
     peer_versions = _make_peer(peer, args.cache)
     commands = {
         "kdlight-edge": [sys.executable, "-c", OURS, str(args.model.resolve())],
@@ -88,6 +103,10 @@ def main() -> int:
         "ultralytics, batches of 16": [str(peer), "-c", PEER, str(args.cache / "batch.onnx")],
     }
     tails = {"kdlight-edge": [], "ultralytics": ["1"], "ultralytics, batches of 16": ["16"]}
+    network = next(iter(sorted(args.model.resolve().glob("*.xml"))), None)
+    if network is not None:
+        python = _environment(args.cache / "openvino-model-api", "openvino-model-api")
+        commands[API], tails[API] = [str(python), "-c", MODEL_API, str(network)], []
     runs = _alternate(commands, tails, files[0], folder, args)
     record = _record(runs, len(files), args, folder, cores, peer_versions)
     args.out.parent.mkdir(parents=True, exist_ok=True)
@@ -120,13 +139,13 @@ def _pictures(folder: Path, count: int) -> Path:
     return folder
 
 
-def _environment(folder: Path) -> Path:
-    """Return the Python of the peer's environment, which is made once."""
+def _environment(folder: Path, *packages: str) -> Path:
+    """Return the Python of a peer's environment, which is made once."""
     python = folder / "bin" / "python"
     if not (folder / ".ready").exists():
-        print(f"installing ultralytics into {folder} (this takes minutes, once)", file=sys.stderr)
+        print(f"installing {packages[0]} into {folder} (this takes minutes, once)", file=sys.stderr)
         subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-        subprocess.run([python, "-m", "pip", "install", "--quiet", "ultralytics", "onnx", "onnxruntime"], check=True)
+        subprocess.run([python, "-m", "pip", "install", "--quiet", *packages], check=True)
         (folder / ".ready").write_text("")
     return python
 
@@ -215,14 +234,16 @@ def _record(
 
 def _rows(figures: dict[str, dict[str, dict[str, float]]]) -> list[dict[str, str]]:
     """Put the medians side by side: ours, and the peer's in both ways of running it where they differ much."""
-    ours, single, batched = figures.values()
+    ours, single, batched, *others = figures.values()
     best_start = min((single, batched), key=lambda found: found["cold_start_ms"]["median"])
     leanest = min((single, batched), key=lambda found: found["peak_rss_bytes"]["median"])
     rate, size = "images_per_second", "peak_rss_bytes"
+    api = [_row(f"the same beside {API}, the same network", "{:.0f} images/s", 1, ours, row, rate) for row in others]
     return [
         _row("cold start to first result", "{:.2f} s", 1000, ours, best_start, "cold_start_ms"),
         _row("folder, JPEG bytes to result, as its documentation shows", "{:.0f} images/s", 1, ours, single, rate),
         _row("folder, JPEG bytes to result, in batches of 16", "{:.0f} images/s", 1, ours, batched, rate),
+        *api,
         _row("peak memory of the folder run", "{:.0f} MB", 1e6, ours, leanest, size),
     ]
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -21,8 +21,9 @@ from kdlight_edge.quality import Quality
 from kdlight_edge.survey.grid import Grid, grid_of
 from kdlight_edge.survey.raster import Raster
 
-BATCH = 16
-"""Tiles a run of the engine: enough to feed it, few enough that two workers share a row."""
+BATCH, SHARE = 16, 4
+"""Tiles a run of an engine that is asked in turn, and of one that several workers ask at once: small networks gain
+nothing by larger batches, and the last ones of a row leave a worker without work."""
 
 CLEAN, ABSTAINED, OUTLIER, DARK, OVER, BLURRED, EMPTY, ERROR = ".", "a", "o", "d", "w", "b", "e", "x"
 
@@ -92,6 +93,7 @@ class Judge:
         self._classifier = classifier
         self._settings = Settings(conf, len(manifest.labels))
         count = (workers or len(os.sched_getaffinity(0))) if classifier.engine.concurrent else 1
+        self._batch_size = SHARE if count > 1 else BATCH
         self._pool = ThreadPoolExecutor(count, "tiles")
 
     def survey(
@@ -127,17 +129,18 @@ class Judge:
                 if stop is not None and stop.is_set():
                     return None
                 band = raster.rows(top, top + grid.down)
-                if number:  # the band of the row before goes when its tiles are done: two are held, never more
-                    _wait(rows[-1])
+                step = self._batch_size
                 rows.append(
                     [
-                        self._pool.submit(self._batch, band, grid, grid.lefts[at : at + BATCH])
-                        for at in range(0, len(grid.lefts), BATCH)
+                        self._pool.submit(self._batch, band, grid, grid.lefts[at : at + step])
+                        for at in range(0, len(grid.lefts), step)
                     ]
                 )
                 if seen is not None:
                     seen(shown, band[shown - top :])
                     shown = top + grid.down
+                if number:  # the band of the row before goes when its tiles are done: two are held, never more
+                    _wait(rows[-2])
             answers = [[answer for job in jobs for answer in job.result()] for jobs in rows]
         finally:
             for jobs in rows:
@@ -187,9 +190,11 @@ def _wait(jobs: list[Future[list[Answer]]]) -> None:
 
 def unfit(tile: npt.NDArray[np.uint8]) -> str:
     """Return the letter of a prepared tile, uint8 [H, W, 3], that cannot be judged; empty where it can."""
-    black = cv2.countNonZero(cv2.inRange(tile, (0, 0, 0), (0, 0, 0)))
-    if black > BLANK * tile.shape[0] * tile.shape[1]:
+    grey: Any = cv2.cvtColor(tile, cv2.COLOR_RGB2GRAY)
+    most = BLANK * grey.size
+    # What is black is black in grey too, which is quicker to count, and most tiles have none of it.
+    if grey.size - cv2.countNonZero(grey) > most and cv2.countNonZero(cv2.inRange(tile, (0, 0, 0), (0, 0, 0))) > most:
         return EMPTY
     # A judge of its own each: what a tile is must not hang on the tile before it.
-    reason = Quality().look(tile).partition(":")[0]
+    reason = Quality().look_at(grey).partition(":")[0]
     return _LETTERS[reason] if reason else ""
