@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own documentation calls it F
 from torch import Tensor, nn
 
 from kdlight_edge.errors import DataError
@@ -26,6 +27,10 @@ from kdlight_train.rounding import round_student
 from kdlight_train.workshop import Say, Shelf
 
 FILE, CHECKPOINT = "student.int8.pt", "student.int8.ckpt"
+
+
+USUAL = 0.1
+"""Distance of logits up to which the loss is its square; beyond, an odd picture must not count for all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +72,9 @@ def learn_8_bits(shelf: Shelf, student: Finished, run: Path, settings: Settings,
             maps = wanted.features(x)
             logits = wanted.head(maps.mean(dim=(2, 3)))
         given_logits, given = network(x, maps=True)
-        apart: Tensor = (given - maps).square().mean() / maps.square().mean().clamp(min=1e-9)
-        answers_apart: Tensor = (given_logits - logits).square().mean()
-        return answers_apart + settings.maps * apart
+        apart = (given - maps).square().mean(dim=(1, 2, 3)) / maps.square().mean(dim=(1, 2, 3)).clamp(min=1e-9)
+        total: Tensor = F.smooth_l1_loss(given_logits, logits, beta=USUAL) / USUAL + settings.maps * apart.mean()
+        return total
 
     def watch(averaged: nn.Module, entry: dict[str, Any]) -> dict[str, Any]:
         found = answer(averaged, val, shelf.place, large=False)
