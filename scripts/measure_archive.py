@@ -43,31 +43,36 @@ def main() -> int:
     """Draw, measure and write."""
     parser = argparse.ArgumentParser(description="Measure an archive; see the file's own first lines.")
     parser.add_argument("--model", type=Path, default=ROOT / "models" / "surface-crack.kdl", metavar="NAME.kdl")
-    parser.add_argument("--files", type=int, default=6000, metavar="N")
+    parser.add_argument("--files", type=int, default=2400, metavar="N")
     parser.add_argument("--times", type=int, default=3, metavar="N")
     args = parser.parse_args()
     os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 - Ray's own 15 would let whatever else runs come first
     with tempfile.TemporaryDirectory(prefix="kdlight-archive-") as folder:
         archive = Path(folder, "archive")
         draw(archive, args.files)
-        rounds = []
+        rounds: list[dict[str, Any]] = []
         for number in range(args.times):
             for workers in (1, 2):
                 rounds.append(cluster(args.model, archive, Path(folder, f"out-{number}-{workers}"), workers))
-                rounds[-1]["alone"] = alone(args.model, archive, workers)
+                rounds[-1]["alone"] = alone(args.model, archive, workers, args.files // 3)
                 print(rounds[-1], flush=True)
+            write(rounds, args.files)
+    return 0
+
+
+def write(rounds: list[dict[str, Any]], files: int) -> None:
+    """Write what is measured so far."""
     record = {
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "command": "scripts/measure_archive.py",
         "machine": describe(fingerprint()),
         "versions": versions((*PACKAGES, "ray", "pyarrow")),
-        "files": args.files,
+        "files": files,
         "pixels": SIDE[0] * SIDE[1],
         "rounds": rounds,
         **{name: median(rounds, name) for name in ("begin", "first", "rate", "alone")},
     }
     RESULTS.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    return 0
 
 
 def draw(archive: Path, files: int) -> None:
@@ -102,10 +107,10 @@ def cluster(model: Path, archive: Path, out: Path, workers: int) -> dict[str, An
     }  # fmt: skip
 
 
-def alone(model: Path, archive: Path, workers: int) -> float:
-    """Return files a second of `infer --folder` with so many threads."""
+def alone(model: Path, archive: Path, workers: int, limit: int) -> float:
+    """Return files a second of `infer --folder` with so many threads, over some of them."""
     with open_classifier(model, threads=1) as classifier:
-        return round(stream(Folder(archive), classifier, [], workers=workers).images_per_second, 1)
+        return round(stream(Folder(archive), classifier, [], workers=workers, limit=limit).images_per_second, 1)
 
 
 def median(rounds: list[dict[str, Any]], name: str) -> dict[str, float]:

@@ -128,8 +128,13 @@ class Panel:
             "results": count,
             "dropped": dropped,
             "decisions": decisions,
-            "changes": changes[::-1],
+            "changes": sorted(changes, key=_at)[::-1],
         }
+
+
+def _at(change: dict[str, Any]) -> float:
+    at: float = change["at"]
+    return at
 
 
 def _percentile(ordered: list[float], share: float) -> float | None:
