@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Compare a bundle's network with seven of torchvision in ONNX Runtime and OpenVINO, fp32 and INT8, all in turn.
+"""Compare a bundle's network with seven of torchvision, and YOLO11n-cls, in ONNX Runtime and OpenVINO, fp32 and INT8.
 
-usage: scripts/compare_peers.py --model NAME.kdl [--built FOLDER] [--rounds N] [--out FILE.json]
+usage: scripts/compare_peers.py --model NAME.kdl [--ultralytics PYTHON] [--built FOLDER] [--rounds N] [--out FILE.json]
 
 Batch 1, one thread; two threads for the bundle and the two fastest others. In each round every file runs a block, never
 two at a time, so that whatever else the machine does meets all of them. The best engine and precision of each network
@@ -10,7 +10,8 @@ pixels; the bundle casts and normalises inside its own time. Their INT8 files co
 (Q/DQ, per channel, random pictures; with its
 preparation and without): for speed only, nothing is said of their accuracy. The bundle's own files are
 measured, so give one with INT8: `kdlight-edge export models/NAME.kdl --data DIR --target cpu --int8 on --out ...`.
-YOLO11n-cls is left out: its package is not among this project's. Needs kdlight-edge[train,openvino].
+YOLO11n-cls is built by ultralytics in an environment of its own, whose Python is given: its package is under the AGPL
+and not among this project's. Needs kdlight-edge[train,openvino].
 """
 
 import argparse
@@ -47,6 +48,7 @@ NETWORKS = (
     "mobilenet_v2", "mobilenet_v3_small", "mobilenet_v3_large", "shufflenet_v2_x1_0", "squeezenet1_1",
     "efficientnet_b0", "resnet18",
 )  # fmt: skip
+YOLO = "yolo11n-cls"
 SIZES = (224, 128)
 CALIBRATION = 4
 """Random pictures that the quantiser sees."""
@@ -64,6 +66,16 @@ print(1024**3 / statistics.median(times[2:]) / 1e9)
 """
 """Multiply-adds a second, in units of 1e9, of float32 matrix products."""
 
+MAKE_YOLO = """
+import os, pathlib, sys, ultralytics
+text = next(pathlib.Path(ultralytics.__file__).parent.rglob("yolo11-cls.yaml")).read_text()
+pathlib.Path("yolo11n-cls.yaml").write_text(text.replace("nc: 1000", "nc: 2"))
+network = ultralytics.YOLO("yolo11n-cls.yaml")
+count = sum(parameter.numel() for parameter in network.model.parameters())
+os.replace(network.export(format="onnx", imgsz=int(sys.argv[1]), opset=17), sys.argv[2])
+pathlib.Path(sys.argv[2]).with_suffix(".parameters").write_text(f"{count} {ultralytics.__version__}")
+"""
+
 Files = dict[str, Path]
 """Engine and precision (as in ``onnxruntime fp32``) to the file that it runs."""
 Times = dict[str, dict[str, dict[str, float]]]
@@ -74,6 +86,9 @@ def main() -> int:
     """Build, measure and write the figures."""
     parser = argparse.ArgumentParser(description="Compare with other networks; see the file's own first lines.")
     parser.add_argument("--model", type=Path, required=True, metavar="NAME.kdl")
+    parser.add_argument(
+        "--ultralytics", type=Path, metavar="PYTHON", help="of an environment with ultralytics and onnx"
+    )
     parser.add_argument("--built", type=Path, metavar="FOLDER", help="keep the others' files here for the next run")
     parser.add_argument("--rounds", type=int, default=9, metavar="N", help=f"blocks of {BLOCK} runs (default 9)")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "results" / "peers.json", metavar="FILE.json")
@@ -82,7 +97,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         built = args.built or Path(folder)
         built.mkdir(parents=True, exist_ok=True)
-        files = {f"{name} {size}": build(name, size, built) for name in NETWORKS for size in SIZES}
+        names = [*NETWORKS, *([YOLO] if args.ultralytics else [])]
+        files = {f"{name} {size}": build(name, size, built, args.ultralytics) for name in names for size in SIZES}
         record = compare(bundle, files, args.rounds)
     args.out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     for row in record["goals"]:
@@ -110,7 +126,7 @@ def compare(bundle: Bundle, files: Mapping[str, Files], rounds: int) -> dict[str
         "runs": rounds * BLOCK,
         "student": ours,
         "macs": manifest.macs,
-        "parameters": {ours: manifest.parameters, **{name: parameters(name.split()[0]) for name in files}},
+        "parameters": {ours: manifest.parameters, **{name: parameters(name, files[name]) for name in files}},
         "gmacs_per_second": {"float32 matrix product": peak, "student fp32": reached},
         "goals": goals(ours, speed, best, reached / peak),
         "one_thread": one,
@@ -207,17 +223,26 @@ def own_files(bundle: Bundle) -> Files:
     return found
 
 
-def build(name: str, size: int, folder: Path) -> Files:
-    """Export a network of torchvision and quantise it as exported and as prepared, unless that was done before."""
+def make(name: str, size: int, file: Path, ultralytics: Path | None) -> None:
+    """Export a network with two classes and random weights."""
+    if name == YOLO:
+        command = [str(ultralytics), "-c", MAKE_YOLO, str(size), str(file.resolve())]
+        subprocess.run(command, check=True, cwd=file.parent, stdout=sys.stderr)
+        return
+    network = torchvision.models.get_model(name, weights=None, num_classes=2).eval()
+    with warnings.catch_warnings():
+        # PyTorch announces its newer exporter, which needs one more package and makes the same network.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.onnx.export(
+            network, (torch.zeros(1, 3, size, size),), file, opset_version=17, input_names=["image"], dynamo=False
+        )
+
+
+def build(name: str, size: int, folder: Path, ultralytics: Path | None) -> Files:
+    """Make a network and quantise it as exported and as prepared, unless that was done before."""
     plain, prepared = folder / f"{name}-{size}.onnx", folder / f"{name}-{size}.prepared.onnx"
     if not prepared.exists():
-        network = torchvision.models.get_model(name, weights=None, num_classes=2).eval()
-        with warnings.catch_warnings():
-            # PyTorch announces its newer exporter, which needs one more package and makes the same network.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            torch.onnx.export(
-                network, (torch.zeros(1, 3, size, size),), plain, opset_version=17, input_names=["image"], dynamo=False
-            )
+        make(name, size, plain, ultralytics)
         quant_pre_process(plain, prepared, skip_symbolic_shape=True)
     files = dict.fromkeys(("onnxruntime fp32", "openvino fp32"), plain)
     # Preparing, as the quantiser asks for, makes some networks faster and others slower: each is given its better one.
@@ -225,7 +250,7 @@ def build(name: str, size: int, folder: Path) -> Files:
         quantised = source.with_suffix(".int8.onnx")
         if not quantised.exists():
             quantize_static(
-                source, quantised, Noise(size), quant_format=QuantFormat.QDQ, per_channel=True,
+                source, quantised, Noise(source, size), quant_format=QuantFormat.QDQ, per_channel=True,
                 weight_type=QuantType.QInt8,
             )  # fmt: skip
         files |= dict.fromkeys((f"onnxruntime {told}", f"openvino {told}"), quantised)
@@ -235,13 +260,14 @@ def build(name: str, size: int, folder: Path) -> Files:
 class Noise(CalibrationDataReader):  # type: ignore[misc] # onnxruntime has no types
     """Random pictures for the quantiser."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, file: Path, size: int) -> None:
+        self._name = InferenceSession(str(file), providers=["CPUExecutionProvider"]).get_inputs()[0].name
         self._left: Iterator[Any] = iter([pixels(size, seed) for seed in range(CALIBRATION)])
 
     def get_next(self) -> dict[str, Any] | None:
         """Return the next picture by the name of the input."""
         picture = next(self._left, None)
-        return None if picture is None else {"image": picture}
+        return None if picture is None else {self._name: picture}
 
 
 def pixels(size: int, seed: int = 0) -> Any:
@@ -249,9 +275,12 @@ def pixels(size: int, seed: int = 0) -> Any:
     return np.random.default_rng(seed).normal(0, 1, (1, 3, size, size)).astype(np.float32)
 
 
-def parameters(name: str) -> int:
+def parameters(name: str, files: Files) -> int:
     """Count a network's parameters with two classes."""
-    network = torchvision.models.get_model(name, weights=None, num_classes=2)
+    told = files["onnxruntime fp32"].with_suffix(".parameters")
+    if told.exists():
+        return int(told.read_text().split()[0])
+    network = torchvision.models.get_model(name.split(maxsplit=1)[0], weights=None, num_classes=2)
     return sum(parameter.numel() for parameter in network.parameters())
 
 
