@@ -149,6 +149,8 @@ def test_numbers_of_another_student_are_not_built_from(
     ("flags", "code", "said"),
     [
         (["--qat", "--recipe", "xray"], 2, "holds a finished student, whose recipe stays; leave out what sets recipe"),
+        (["--qat", "--seed", "0"], 2, "leave out what sets seed"),
+        (["--qat", "--resume", "--epochs", "7"], 2, "holds a student of another recipe"),
         (["--qat", "--qat-epochs", "0"], 2, "must be above 0"),
         (["--qat-epochs", "3"], 2, "--qat-epochs belongs to --qat; add it"),
         (["--from", "x.kdl"], 2, "--from belongs to --qat; add it"),

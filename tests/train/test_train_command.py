@@ -122,6 +122,19 @@ def test_a_training_killed_at_any_moment_resumes_to_the_same_student(
         assert torch.equal(value, weights_of(run)[key]), key
 
 
+def test_a_training_may_end_with_8_bits_learnt_and_goes_on_by_the_same_command(
+    finished_run: Path, train_command: list[str], tmp_path: Path
+) -> None:
+    assert finished_run.is_dir()  # whose teacher is in the cache
+    command = [*train_command, "--out", str(tmp_path), "--epochs", "2", "--qat", "--qat-epochs", "1", "--resume"]
+    for _ in range(2):
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=ENVIRONMENT)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.strip() == str(tmp_path / "student.int8.pt")
+    assert "8 bits, epoch" not in done.stderr  # the second found everything done
+    assert "student nano" not in done.stderr
+
+
 def test_two_processes_train_one_student(train_command: list[str], tmp_path: Path) -> None:
     run = tmp_path / "two"
     command = [

@@ -79,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
             from kdlight_train.qat_run import qat
 
             qat(args.data, args.out, place, say, settings=_qat_changes(args), bundle=args.bundle,
-                groups=args.groups, group_regex=args.group_regex)  # fmt: skip
+                recipe=recipe if _given(args) else None, groups=args.groups, group_regex=args.group_regex)  # fmt: skip
     finally:
         leave()
     if place.first:
@@ -93,20 +93,15 @@ def _check(args: argparse.Namespace) -> None:
         for flag, value in (("--from", args.bundle), ("--qat-epochs", args.qat_epochs), ("--qat-lr", args.qat_lr)):
             if value is not None:
                 raise UsageError(f"{flag} belongs to --qat; add it")
-    elif (args.bundle is not None or _ended(args)) and not args.resume:
-        given = [
-            key
-            for key, value in {
-                "recipe": args.recipe,
-                "start": args.start,
-                "foreign": args.foreign,
-                **_changes(args),
-            }.items()
-            if value
-        ]
-        if given:
-            which = args.bundle or args.out
-            raise UsageError(f"{which} holds a finished student, whose recipe stays; leave out what sets {given[0]}")
+    elif (args.bundle is not None or _ended(args)) and not args.resume and _given(args):
+        which = args.bundle or args.out
+        raise UsageError(f"{which} holds a finished student, whose recipe stays; leave out what sets {_given(args)[0]}")
+
+
+def _given(args: argparse.Namespace) -> list[str]:
+    """Name what was given that decides how a student is made."""
+    flags = {"recipe": args.recipe, "start": args.start, "foreign": args.foreign, **_changes(args)}
+    return [key for key, value in flags.items() if value not in (None, [])]
 
 
 def _ended(args: argparse.Namespace) -> bool:

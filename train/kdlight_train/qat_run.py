@@ -29,6 +29,7 @@ def qat(
     *,
     settings: Mapping[str, Any],
     bundle: Path | None = None,
+    recipe: Recipe | None = None,
     groups: Sequence[Path] = (),
     group_regex: str | None = None,
 ) -> None:
@@ -41,6 +42,7 @@ def qat(
         say: tells people, a line at a time.
         settings: of `Settings`, what is not the default.
         bundle: a bundle whose run is gone.
+        recipe: what the student is asked to be made by, to see that it was; None asks nothing.
         groups: see `open_data`.
         group_regex: see `open_data`.
 
@@ -54,15 +56,19 @@ def qat(
     if bundle is not None and place.first:
         _unpack(bundle, paths, run)
     student = finished.load(run)
-    recipe = recipe_of(student)
+    known = recipe_of(student)
+    if recipe is not None and recipe != known:
+        raise UsageError(
+            f"{run} holds a student of another recipe; leave out the flags that set it, or choose another --out"
+        )
     data = open_data(
         paths, groups=groups, group_regex=group_regex,
-        val_share=recipe.val_share, test_share=recipe.test_share, seed=recipe.seed,
+        val_share=known.val_share, test_share=known.test_share, seed=known.seed,
     )  # fmt: skip
     _same(data, student, run)
     if place.first:
         _claim(run, student, chosen)
-    learnt = learn_8_bits(Shelf(data, recipe, place, say), student, run, chosen, say)
+    learnt = learn_8_bits(Shelf(data, known, place, say), student, run, chosen, say)
     if place.first:
         save(run, learnt, student)
         say(f"{run / FILE}: kdlight-edge export {run} builds INT8 from it; fp32 stays as it was")
