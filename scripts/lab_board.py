@@ -8,27 +8,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
 
-from kdlight_devices.fingerprint import describe, fingerprint
-from scripts.lab_machine import Board, cleaned_up, until
+from scripts.lab_machine import Board, until
+from scripts.lab_story import MODEL, ROOT, expect, program, record, say, story, timed
 
-__all__ = ["MODEL", "Board", "cleaned_up", "expect", "program", "record", "say", "timed", "until"]
-"""What another story of the same board begins with."""
-
-ROOT = Path(__file__).resolve().parent.parent
-MODEL = ROOT / "models/surface-crack.kdl"
-RESULTS = ROOT / "docs/results"
 WATCHDOG_SECONDS = 30
 """As in the units; a hang is over within this and two seconds more."""
 
 BACK_SECONDS = 10
 """A power cut is over within this."""
-
-STEPS: list[dict[str, Any]] = []
-"""What was said, for the record."""
 
 
 def serving(board: Board, restarts: int) -> Callable[[], bool]:
@@ -45,18 +34,6 @@ def serving(board: Board, restarts: int) -> Callable[[], bool]:
     return ask
 
 
-def say(what: str, seconds: float | None = None) -> None:
-    """Print one line of the log."""
-    STEPS.append({"step": what.strip(), "seconds": None if seconds is None else round(seconds, 2)})
-    print(f"{what:<62}" + ("" if seconds is None else f"{seconds:8.2f} s"), flush=True)
-
-
-def expect(truth: object, what: str) -> None:
-    """End with a failure unless something is so."""
-    if not truth:
-        raise SystemExit(f"FAILED: {what}")
-
-
 def live(board: Board, wheels: Path) -> None:
     """Let the board live through everything."""
     say("power on to ssh", timed(board.power_on))
@@ -69,6 +46,9 @@ def live(board: Board, wheels: Path) -> None:
     say(f"  runs as {board.ask('ps -o user= -p ' + board.show()['MainPID']).stdout.strip()}")
     again = program(board, command)
     expect("write " not in again and "copy " not in again, f"a second install changes nothing, not {again!r}")
+    by_the_page(board)
+    edited(board, command)
+    limits(board)
     hang(board)
     killed(board)
     power_cut(board)
@@ -79,13 +59,6 @@ def live(board: Board, wheels: Path) -> None:
     uninstall(board)
 
 
-def timed(action: Callable[[], object]) -> float:
-    """Return the seconds that something takes."""
-    started = time.monotonic()
-    action()
-    return time.monotonic() - started
-
-
 def install_program(board: Board, wheels: str) -> None:
     """Make the environment as the set-up scripts do, from the wheels brought along."""
     board.ask("python3 -m venv /opt/kdlight-edge")
@@ -94,9 +67,47 @@ def install_program(board: Board, wheels: str) -> None:
     say(f"  /opt/kdlight-edge takes {board.ask('du -sm /opt/kdlight-edge').stdout.split()[0]} MB")
 
 
-def program(board: Board, arguments: str) -> str:
-    """Run kdlight-edge on the board and return what it told."""
-    return board.ask(f"/opt/kdlight-edge/bin/kdlight-edge {arguments}").stderr
+def by_the_page(board: Board) -> None:
+    """Type what docs/raspberry-pi.md tells a person to type."""
+    typed = {
+        "doctor": "ready",
+        f"verify {MODEL.name}": "equal",
+        f"infer --camera scene:crack --model {MODEL.name} --frames 20": "",
+        "service status": "frames/s",
+        "service logs --lines 5": "",
+    }
+    for words, wanted in typed.items():
+        done = board.ask(f"/opt/kdlight-edge/bin/kdlight-edge {words}")
+        expect(wanted in done.stdout, f"kdlight-edge {words} tells {wanted!r}, not {done.stdout!r}")
+    say(f"typed as the page has it: {', '.join(words.split(' -')[0] for words in typed)}")
+
+
+def edited(board: Board, command: str) -> None:
+    """Edit unit and settings by hand: both are kept, and that is told."""
+    unit, settings = "/etc/systemd/system/kdlight-edge.service", "/etc/kdlight-edge/kdlight-edge.env"
+    board.ask(f"cp {unit} /root/unit; sed -i 's/^RestartSec=1$/RestartSec=2/' {unit}; echo '# mine' >> {settings}")
+    told = program(board, f"{command} --options '--max-age 5'")
+    expect("was edited by hand and is kept" in told, f"an edited unit is told, not {told!r}")
+    kept = board.ask(f"grep -c RestartSec=2 {unit}; grep -c '# mine' {settings}").stdout.split()
+    expect(kept == ["1", "1"], f"what was edited is kept, not {kept}")
+    told = board.ask("/opt/kdlight-edge/bin/kdlight-edge doctor", check=False).stdout
+    expect("edited by hand" in told, f"doctor tells of the edited unit, not {told!r}")
+    board.ask(f"cp /root/unit {unit}")
+    program(board, f"{command} --options ''")
+    until(serving(board, 0), "results")
+    say("unit and settings edited by hand: kept, told by install and by doctor")
+
+
+def limits(board: Board) -> None:
+    """Tell whether the kernel holds the service to its limit of memory here."""
+    limit = board.ask("systemctl show kdlight-edge --property=MemoryMax --value").stdout.strip()
+    expect(limit.isdigit(), f"the unit has a limit of memory, not {limit!r}")
+    if "memory" not in board.ask("cat /sys/fs/cgroup/cgroup.controllers").stdout.split():
+        say(f"  MemoryMax is {int(limit) // 1_000_000:,} MB; not enforced here: no memory controller in this container")
+        return
+    held = board.ask("cat /sys/fs/cgroup/system.slice/kdlight-edge.service/memory.max").stdout.strip()
+    expect(held == limit, f"the kernel holds it to MemoryMax={limit}, not {held}")
+    say(f"  the kernel holds the service to {int(limit) // 1_000_000:,} MB")
 
 
 def hang(board: Board) -> None:
@@ -209,43 +220,5 @@ def uninstall(board: Board) -> None:
     say("uninstalled; nothing is left")
 
 
-def record(board: Board, story: str) -> None:
-    """Write what was seen, where that is wanted."""
-    if "--record" not in sys.argv:
-        return
-    versions = board.ask(
-        "/opt/kdlight-edge/bin/python -c 'from kdlight_devices.fingerprint import versions; import json;"
-        " print(json.dumps(versions()))'; systemctl --version | head -n 1"
-    ).stdout.splitlines()
-    known = {
-        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "command": "scripts/lab-board --record",
-        "machine": describe(fingerprint()),
-        "versions": {**json.loads(versions[0]), "systemd": versions[1].removeprefix("systemd ")},
-        "steps": STEPS,
-    }
-    (RESULTS / f"{story}.json").write_text(json.dumps(known, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def main() -> int:
-    """Run it; 1 when something is not as it should be."""
-    lab = Path(sys.argv[1])
-    with cleaned_up() as folder:
-        board = Board(lab / "board", folder)
-        try:
-            live(board, lab / "wheels-x86")
-        except KeyboardInterrupt:
-            print("stopped; nothing is left of it", file=sys.stderr)
-            return 130
-        except BaseException:
-            console = (folder / "console").read_text(errors="replace") if (folder / "console").exists() else ""
-            print(console[-2000:], json.dumps(board.show()), sep="\n", file=sys.stderr)
-            raise
-        finally:
-            board.cut_power()
-    say("all of it passed")
-    return 0
-
-
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(story(live))

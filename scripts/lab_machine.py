@@ -4,6 +4,7 @@ import contextlib
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import time
@@ -34,7 +35,7 @@ class Board:
     def __init__(self, system: Path, folder: Path) -> None:
         number = os.getpid() % 200 + 20
         self.name = f"kdl{os.getpid() % 100_000}"
-        self.address, self._gateway = f"10.77.{number}.2", f"10.77.{number}.1"
+        self.address, self.gateway = f"10.77.{number}.2", f"10.77.{number}.1"
         self.folder = folder
         self._root = folder / "root"
         self._nspawn: subprocess.Popen[bytes] | None = None
@@ -70,7 +71,7 @@ class Board:
             )
         link = f"ve-{self.name}"
         until(lambda: Path(f"/sys/class/net/{link}").exists(), "the container's network")
-        subprocess.run(["ip", "address", "add", f"{self._gateway}/24", "dev", link], check=True)
+        subprocess.run(["ip", "address", "add", f"{self.gateway}/24", "dev", link], check=True)
         subprocess.run(["ip", "link", "set", link, "up"], check=True)
         until(lambda: self.ask("true", check=False).returncode == 0, "ssh")
 
@@ -129,6 +130,30 @@ def until(ready: Callable[[], object], what: str, limit: float = 120.0) -> float
             raise SystemExit(f"waited {limit:.0f} s in vain for {what}")
         time.sleep(0.05)
     return time.monotonic() - started
+
+
+@contextlib.contextmanager
+def broker(board: Board) -> Iterator[tuple[str, Path]]:
+    """Run a mosquitto on the board's network; gives its address, and a file with every message that it passed on."""
+    address, log = board.gateway, board.folder / "messages"
+    with socket.create_server((address, 0)) as one:
+        port = one.getsockname()[1]
+    config = board.folder / "mosquitto.conf"
+    config.write_text(
+        f"listener {port} {address}\nallow_anonymous true\nuser root\nmax_queued_messages 0\n"
+        f"log_type none\npid_file {board.folder}/mosquitto.pid\n"
+    )
+    with log.open("wb") as taken, contextlib.ExitStack() as running:
+
+        def start(*command: str, **where: Any) -> None:
+            process = subprocess.Popen(command, stderr=subprocess.DEVNULL, **where)
+            running.callback(process.wait)
+            running.callback(process.kill)
+
+        start("mosquitto", "-c", str(config))
+        until(lambda: not socket.socket().connect_ex((address, port)), "the broker")
+        start("mosquitto_sub", "-h", address, "-p", str(port), "-q", "1", "-t", "#", "-F", "%t %p", stdout=taken)
+        yield f"{address}:{port}", log
 
 
 @contextlib.contextmanager

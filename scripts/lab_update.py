@@ -1,22 +1,16 @@
 """Updates of a service on a board in a container: applied, rolled back by itself, cut off by pulling the plug."""
 
 import json
+import os
+import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
-from scripts.lab_board import (
-    MODEL,
-    Board,
-    cleaned_up,
-    expect,
-    program,
-    record,
-    say,
-    timed,
-    until,
-)  # fmt: skip
+from scripts.lab_machine import Board, broker, until
+from scripts.lab_story import CONSOLE, MODEL, expect, program, record, say, show, story, timed
 
 BIN = "/opt/kdlight-edge/bin"
 REPOSITORY = "/srv/walls"
@@ -31,13 +25,6 @@ write_bundle("/root/next.kdl", manifest, files)
 """
 """Makes the same network a higher version."""
 
-ASK = """
-from pathlib import Path
-from kdlight_edge.update.apply import ask
-from kdlight_edge.update.state import State
-ask(State(Path("/var/lib/kdlight-edge")))
-"""
-
 CUTS = (0.3, 1.0, 2.0, 3.0)
 """Seconds after the start of an update at which the plug is pulled."""
 
@@ -47,7 +34,7 @@ def live(board: Board, wheels: Path) -> None:
     board.power_on()
     board.copy(wheels, MODEL)
     board.ask("python3 -m venv /opt/kdlight-edge")
-    pip = f"{BIN}/pip install --quiet --no-index --find-links {wheels.name} 'kdlight-edge[runtime,update]'"
+    pip = f"{BIN}/pip install --quiet --no-index --find-links {wheels.name} 'kdlight-edge[runtime,mqtt,update]'"
     board.ask(pip)
     say(f"/opt/kdlight-edge with updates takes {board.ask('du -sm /opt/kdlight-edge').stdout.split()[0]} MB")
     program(board, f"update init-repo --repo {REPOSITORY} --repo-keys /root/keys")
@@ -62,7 +49,10 @@ def live(board: Board, wheels: Path) -> None:
     fallen(board)
     hung(board)
     probation(board, 5)
-    asked(board)
+    with broker(board) as (address, log):
+        asked(board, address, log)
+        kept(board, address, log)
+        program(board, "service install --options ''")
     by_hand(board)
     cut_off(board)
     record(board, "lab_update")
@@ -127,6 +117,9 @@ def fallen(board: Board) -> None:
     expect(status(board)["failed"] == [bad], "the failed version is remembered")
     refused = board.ask("systemctl start kdlight-edge-update.service", check=False)
     expect(refused.returncode, "the failed version is not taken again")
+    show(board, "update status")
+    by_root = show(board, f"update --from {REPOSITORY} --board x86")
+    expect(f"{bad} was rolled back here before; --again tries it once more" in by_root, f"nor by root: {by_root}")
 
 
 def hung(board: Board) -> None:
@@ -139,12 +132,72 @@ def hung(board: Board) -> None:
     say("version on probation hung to results of the one before (WatchdogSec=30)", runs(board, good))
 
 
-def asked(board: Board) -> None:
-    """Ask for an update as a message over MQTT would."""
+def asked(board: Board, address: str, log: Path) -> None:
+    """Ask for an update by a message over MQTT, and see on the board's topics what came of it."""
+    options = f"--mqtt mqtt://{address} --mqtt-device wall --mqtt-update"
+    program(board, f"service install --options '{options}'")
+    until(lambda: row(address).get("state") == "online", "the board on its broker")
     version = offer(board, "1.4")
-    board.ask(f"{BIN}/python - <<'END'{ASK}END")
-    say("asked for by a file to results of the new version", runs(board, version))
+    command = ["ask", "wall", "update", "--broker", address]
+    began = time.monotonic()
+    answer = json.loads(fleet(*command).stdout)
+    expect(answer["state"] == "begun", f"the command is obeyed, not {answer}")
+    until(lambda: row(address).get("version") == "1.4", "the new version on the topic")
+    say("asked for by MQTT to figures of the new version on the topic", time.monotonic() - began)
+    states = [told for topic, told in messages(log) if topic == "kdlight/wall/status"]
+    expect([told["state"] for told in states[-2:]] == ["offline", "online"], f"left and came back, not {states}")
+    expect(states[-1]["bundle"]["version"] == "1.4", f"the status names the version, not {states[-1]}")
     proved(board, version)
+
+
+def kept(board: Board, address: str, log: Path) -> None:
+    """Count what is written while the broker answers; kill the service twice while it does not: nothing is lost."""
+    first = written(board)
+    time.sleep(10)  # a span of work to count in
+    say(f"  bytes written to disk with --mqtt while the broker answers: {written(board) - first:,} in 10 s of work")
+    before = len(results(log))
+    number = int(log.with_name("mosquitto.pid").read_text())
+    os.kill(number, signal.SIGSTOP)
+    for _ in range(2):
+        time.sleep(8)  # results pile up: some in memory, some on the disk
+        board.ask(f"kill -9 {board.show()['MainPID']}")
+        until(lambda: "frames/s" in board.show().get("StatusText", ""), "results")
+    os.kill(number, signal.SIGCONT)
+    last = int(time.time())
+    until(lambda: row(address).get("waiting") == 0 and row(address)["heard_s"] < time.time() - last, "the delivery")
+    numbers = list(dict.fromkeys(results(log)))
+    expect(numbers == list(range(numbers[0], numbers[0] + len(numbers))), "every result is there once, and in order")
+    say(f"killed twice while the broker stood still: {len(results(log)) - before:,} results, none lost, in order")
+
+
+def written(board: Board) -> int:
+    """Return what the service has written to the disk."""
+    text = board.ask(f"cat /proc/{board.show()['MainPID']}/io").stdout
+    return int(text.split("\nwrite_bytes:")[1].split()[0])
+
+
+def fleet(*words: str) -> "subprocess.CompletedProcess[str]":
+    """Run ``kdlight-edge fleet`` at the desk."""
+    command = [sys.executable, "-m", "kdlight_edge.cli", "fleet", *words]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def row(address: str) -> dict[str, Any]:
+    """Return what the fleet's table says of the board; empty before it has spoken."""
+    lines = fleet("status", "--json", "--broker", address).stdout.splitlines()
+    found: dict[str, Any] = json.loads(lines[0]) if lines else {}
+    return found
+
+
+def messages(log: Path) -> list[tuple[str, dict[str, Any]]]:
+    """Return topic and content of every message that a subscriber has had."""
+    lines = [line.split(" ", 1) for line in log.read_text().split("\n")[:-1]]
+    return [(line[0], json.loads(line[1])) for line in lines]
+
+
+def results(log: Path) -> list[int]:
+    """Return the numbers of all results, in the order in which they came."""
+    return [int(told["id"].rpartition("-")[2]) for topic, told in messages(log) if topic.endswith("/result")]
 
 
 def by_hand(board: Board) -> None:
@@ -154,10 +207,15 @@ def by_hand(board: Board) -> None:
     program(board, "bundle keygen field --out /root/keys")
     board.ask("install -D /root/keys/field.pub /etc/kdlight-edge/keys/field.pub")
     program(board, "bundle sign /root/next.kdl --key /root/keys/field.key --out /srv/wall.kdl.tar")
+    show(board, "bundle show /srv/wall.kdl.tar")
     told = program(board, "update --from /srv/wall.kdl.tar --shadow 30 --board x86 --probation 5 --wait")
+    CONSOLE.append(
+        f"$ sudo kdlight-edge update --from /srv/wall.kdl.tar --shadow 30 --probation 5 --wait\n{told.rstrip()}"
+    )
+    show(board, "update status")
     expect("30 of 30 decisions are the same" in told, f"the shadow decided alike, not {told!r}")
     say("a signed file, in the shadow for 30 frames, taken by root and proved")
-    program(board, "update rollback")
+    show(board, "update rollback")
     say("rolled back by a person to results of the one before", runs(board, good))
 
 
@@ -183,22 +241,5 @@ def cut_off(board: Board) -> None:
     say("the update was taken in the end")
 
 
-def main() -> int:
-    """Run it; 1 when something is not as it should be."""
-    lab = Path(sys.argv[1])
-    with cleaned_up() as folder:
-        board = Board(lab / "board", folder)
-        try:
-            live(board, lab / "wheels-x86")
-        except BaseException:
-            journal = board.ask("journalctl --no-pager -n 60 -u 'kdlight-edge*'", check=False).stdout
-            print(journal, file=sys.stderr)
-            raise
-        finally:
-            board.cut_power()
-    say("all of it passed")
-    return 0
-
-
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(story(live))

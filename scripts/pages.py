@@ -226,6 +226,11 @@ def steps_list(results: dict[str, Any]) -> str:
     return "\n".join([*rows, "", measured(results), f"Versions: {versions}."])
 
 
+def console_text(results: dict[str, Any]) -> str:
+    """Return what a person saw at a lab's console."""
+    return f"```console\n{results['console']}\n```\n\n{measured(results)}"
+
+
 def soak_table(results: dict[str, Any]) -> str:
     """Return what a long run held, and how old its results were."""
     growth, goal = results["rss_growth_mb_per_200k"], results["goal_mb_per_200k"]
@@ -278,6 +283,7 @@ TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "faults": ("fault_run", fault_run_table),
     "footprint": ("footprint", footprint_table),
     "steps": ("", steps_list),
+    "console": ("", console_text),
     "rows": ("", footprint_table),
     "fleet": ("fleet", fleet_table),
     "writes": ("writes", writes_table),

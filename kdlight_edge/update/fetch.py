@@ -82,7 +82,7 @@ class Repository:
         state.trust.mkdir(exist_ok=True)
         with self._told():
             self._updater = Updater(
-                str(state.trust),
+                _from_inside(state.trust),
                 f"{self._url}/metadata",
                 target_base_url=f"{self._url}/targets",
                 fetcher=FolderFetcher() if local else None,
@@ -218,3 +218,11 @@ def days_from_now(days: float) -> datetime:
     from datetime import timedelta
 
     return (datetime.now(timezone.utc) + timedelta(days=days)).replace(microsecond=0)
+
+
+def _from_inside(folder: Path) -> str:
+    """Return a name of a folder that needs no right to what lies above the working directory; see `as_owner`.
+
+    The client of The Update Framework makes names absolute, and root alone may pass what lies above a service's state.
+    """
+    return str(folder if folder.is_absolute() else Path("/proc/self/cwd") / folder)

@@ -5,8 +5,12 @@ import functools
 import http.server
 import ipaddress
 import json
+import os
 import shutil
 import ssl
+import subprocess
+import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -266,3 +270,37 @@ def test_a_root_that_is_none_is_refused(update: Update, tmp_path: Path) -> None:
 def test_a_repository_is_not_made_twice(publisher: Publisher) -> None:
     with pytest.raises(UsageError, match="is a repository already"):
         publisher.create()
+
+
+LOOK_AS_OWNER = """
+import os, sys
+from pathlib import Path
+from kdlight_edge.update.apply import as_owner
+from kdlight_edge.update.fetch import Repository
+from kdlight_edge.update.state import State
+repository, warm, service = sys.argv[1:]
+root = Path(repository, "metadata/1.root.json")
+State(Path(warm)).prepare()
+Repository(repository, State(Path(warm)), root)  # imports what the owner may have no right to read
+state = as_owner(State(Path(service)))
+print(Repository(repository, state, root).newest("tiny").version, os.geteuid(), (state.trust / "root.json").exists())
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_root_looks_into_a_repository_as_the_owner_of_a_state_that_only_root_may_reach(
+    publisher: Publisher, bundle: Bundles, tmp_path: Path, state: State
+) -> None:
+    publisher.add(bundle("1"))
+    state.prepare()
+    inner = tmp_path / "var-lib-private"  # as systemd has it for a service with a user of its own
+    inner.mkdir(mode=0o700)
+    service = state.folder.rename(inner / "state")
+    for path in (service, *service.rglob("*")):
+        os.chown(path, 61_234, 61_235)
+    with tempfile.TemporaryDirectory() as everybody:
+        Path(everybody).chmod(0o755)
+        repository = shutil.copytree(tmp_path / "repository", f"{everybody}/repository")
+        command = [sys.executable, "-c", LOOK_AS_OWNER, repository, str(tmp_path / "warm"), str(service)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stdout == "1 61234 True\n", done.stderr

@@ -1,0 +1,93 @@
+"""What the stories of a board in a container share: how they are told, what is expected, and what is kept of them."""
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from kdlight_devices.fingerprint import describe, fingerprint
+from scripts.lab_machine import Board, cleaned_up
+
+ROOT = Path(__file__).resolve().parent.parent
+MODEL = ROOT / "models/surface-crack.kdl"
+RESULTS = ROOT / "docs/results"
+
+STEPS: list[dict[str, Any]] = []
+"""What was said, for the record."""
+
+CONSOLE: list[str] = []
+"""What a person would have seen, for the record."""
+
+
+def say(what: str, seconds: float | None = None) -> None:
+    """Print one line of the log."""
+    STEPS.append({"step": what.strip(), "seconds": None if seconds is None else round(seconds, 2)})
+    print(f"{what:<62}" + ("" if seconds is None else f"{seconds:8.2f} s"), flush=True)
+
+
+def expect(truth: object, what: str) -> None:
+    """End with a failure unless something is so."""
+    if not truth:
+        raise SystemExit(f"FAILED: {what}")
+
+
+def timed(action: Callable[[], object]) -> float:
+    """Return the seconds that something takes."""
+    started = time.monotonic()
+    action()
+    return time.monotonic() - started
+
+
+def program(board: Board, arguments: str) -> str:
+    """Run kdlight-edge on the board and return what it told."""
+    return board.ask(f"/opt/kdlight-edge/bin/kdlight-edge {arguments}").stderr
+
+
+def show(board: Board, arguments: str) -> str:
+    """Run kdlight-edge on the board as a person would; keep what is seen, and return it."""
+    done = board.ask(f"/opt/kdlight-edge/bin/kdlight-edge {arguments} 2>&1", check=False)
+    CONSOLE.append(f"$ sudo kdlight-edge {arguments}\n{done.stdout.rstrip()}")
+    return done.stdout
+
+
+def record(board: Board, story: str) -> None:
+    """Write what was seen, where that is wanted."""
+    if "--record" not in sys.argv:
+        return
+    versions = board.ask(
+        "/opt/kdlight-edge/bin/python -c 'from kdlight_devices.fingerprint import versions; import json;"
+        " print(json.dumps(versions()))'; systemctl --version | head -n 1"
+    ).stdout.splitlines()
+    known = {
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "command": "scripts/lab-board --record",
+        "machine": describe(fingerprint()),
+        "versions": {**json.loads(versions[0]), "systemd": versions[1].removeprefix("systemd ")},
+        "steps": STEPS,
+        **({"console": "\n".join(CONSOLE)} if CONSOLE else {}),
+    }
+    (RESULTS / f"{story}.json").write_text(json.dumps(known, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def story(live: Callable[[Board, Path], None]) -> int:
+    """Let a new board live, and take it away whatever happens; 1 when something is not as it should be."""
+    lab = Path(sys.argv[1])
+    with cleaned_up() as folder:
+        board = Board(lab / "board", folder)
+        try:
+            live(board, lab / "wheels-x86")
+        except KeyboardInterrupt:
+            print("stopped; nothing is left of it", file=sys.stderr)
+            return 130
+        except BaseException:
+            console = (folder / "console").read_text(errors="replace") if (folder / "console").exists() else ""
+            journal = board.ask("journalctl --no-pager -n 60 -u 'kdlight-edge*'", check=False).stdout
+            print(console[-2000:], journal, json.dumps(board.show()), sep="\n", file=sys.stderr)
+            raise
+        finally:
+            board.cut_power()
+    say("all of it passed")
+    return 0
