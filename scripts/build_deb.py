@@ -110,6 +110,7 @@ def unpack(wheel: Path, tree: Path, arch: str, python: str, wheels: Path | None)
     site = tree / PLACE / "lib" / f"python{python}" / "site-packages"
     flags = [word for platform in PLATFORMS[arch] for word in ("--platform", platform)]
     flags += ["--only-binary=:all:", "--implementation", "cp", "--python-version", python, "--no-compile"]
+    flags.append("--no-warn-conflicts")  # with packages of this Python, which are none of the board's
     flags += [] if wheels is None else ["--no-index", "--find-links", str(wheels.resolve())]
     pip("install", *flags, "--target", str(site), f"{wheel}[{EXTRAS}]")
     shutil.rmtree(site / "bin", ignore_errors=True)  # programs of the packages, for the build machine's Python
@@ -205,7 +206,7 @@ def changed() -> int:
 def pip(*words: str) -> None:
     """Run pip of this Python; its own words on failure are the message."""
     command = [sys.executable, "-m", "pip", words[0], "--quiet", "--disable-pip-version-check", *words[1:]]
-    environment = {**os.environ, "PIP_ROOT_USER_ACTION": "ignore", "PIP_NO_WARN_CONFLICTS": "1"}
+    environment = {**os.environ, "PIP_ROOT_USER_ACTION": "ignore"}
     if subprocess.run(command, check=False, stdout=subprocess.DEVNULL, env=environment).returncode:
         raise SystemExit(f"pip {words[0]} failed; above it says why")
 
