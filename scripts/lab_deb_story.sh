@@ -64,7 +64,7 @@ expect "it gives results" gives_results
 
 timed "apt purge" apt-get purge -y -qq kdlight-edge
 nothing_left() {
-    ! find / -xdev -name '*kdlight*' -not -path '/root/deb/*' -not -path '/var/log/*' -not -path '/sys/*' | grep .
+    ! find / /run -xdev -name '*kdlight*' -not -path '/root/deb/*' -not -path '/var/log/*' -not -path '/sys/*' | grep .
 }
 expect "nothing is left" nothing_left
 say "all of it passed"

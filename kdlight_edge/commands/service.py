@@ -143,8 +143,11 @@ def _uninstall(service: "Service", hands: "Hands", *, purge: bool) -> None:
     hands.systemctl("reset-failed", service.instance)
     state = Path(service.state)
     places = [service.root / state.relative_to("/"), service.root / "var/lib/private" / state.name]
-    for place in places if purge else ():
+    memory = [service.root / "run" / state.name, service.root / "run/private" / state.name]
+    for place in (*places, *memory) if purge else ():
         hands.remove(place)
+    for place in memory:
+        hands.remove_if_empty(place)
     if not purge and any(os.path.lexists(place) for place in places):
         hands.say(f"what it has stored in {service.state} is kept; --purge removes it")
 
