@@ -175,6 +175,23 @@ def test_a_dry_run_tells_every_step_and_writes_nothing(
     assert files(root) == {}
 
 
+@pytest.mark.parametrize("waits", [True, False])
+def test_what_waits_in_memory_is_kept_until_a_purge(
+    root: Path,
+    tiny_bundle: Callable[..., Path],
+    waits: bool,  # noqa: FBT001 - a parameter of a test
+) -> None:
+    memory = root / "run/kdlight-edge"
+    memory.mkdir(parents=True)
+    if waits:
+        (memory / "mqtt-wall.sqlite.tail").write_text("=name boot 0\n")
+    install(root, "--model", str(tiny_bundle()), "--source", "scene:crack")
+    assert main(["service", "uninstall", "--root", str(root)]) == 0
+    assert memory.exists() == waits
+    assert main(["service", "uninstall", "--root", str(root), "--purge"]) == 0
+    assert not memory.exists()
+
+
 def test_a_jetsons_gpu_is_opened_to_the_service_and_its_updates(root: Path, tiny_bundle: Callable[..., Path]) -> None:
     tree = root / "proc/device-tree"
     tree.mkdir(parents=True)
