@@ -201,8 +201,9 @@ def messages(log: Path) -> list[tuple[str, dict[str, Any]]]:
 
 
 def results(log: Path) -> list[int]:
-    """Return the numbers of all results, in the order in which they came."""
-    return [int(told["id"].rpartition("-")[2]) for topic, told in messages(log) if topic.endswith("/result")]
+    """Return the numbers of all results and events, in the order in which they came."""
+    numbered = (told for topic, told in messages(log) if topic.endswith(("/result", "/event")))
+    return [int(told["id"].rpartition("-")[2]) for told in numbered]
 
 
 def by_hand(board: Board) -> None:
