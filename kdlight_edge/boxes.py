@@ -1,4 +1,4 @@
-"""The means of whole boxes of pixels: what OpenCV's area resize gives for whole factors, bit for bit, in half its time.
+"""The means of whole boxes of pixels: OpenCV's area resize for whole factors, bit for bit, in about half its time.
 
 OpenCV adds the pixels of such boxes one by one (but for 2x2). Here whole rows are added, and then a row to itself moved
 by some pixels, which processors do for many numbers at once.
@@ -14,7 +14,7 @@ import numpy.typing as npt
 MOST = 65535 // 255
 """Pixels of a box whose sum, at most 255 each, is sure to fit into 16 bits; larger boxes are left to OpenCV."""
 
-STRIPE = 256 << 10
+STRIPE = 128 << 10
 """Sums that are made at a time: a bound on their memory; fewer would be no quicker."""
 
 _OWN = threading.local()
