@@ -5,7 +5,8 @@ usage: scripts/measure_archive.py [--model NAME.kdl] [--files N] [--times N]
 
 The archive is 1-megapixel JPEGs drawn by kdlight_edge.surface, several names each. Runs alternate, and the same files
 are classified by `infer --folder` on as many threads for comparison. The rate is from the first answers to the last:
-what beginning a cluster takes is told apart.
+what beginning a cluster takes is told apart. The processor's time of the classifiers for each file does not depend on
+what else runs: where two need no more of it than one, two cores do twice the work.
 """
 
 import argparse
@@ -36,6 +37,7 @@ from kdlight_edge.surface import render
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "docs" / "results" / "archive.json"
+FIGURES = ("begin", "first", "rate", "cpu_ms", "alone", "alone_cpu_ms")
 DRAWN, SIDE = 8, (1152, 896)
 
 
@@ -54,7 +56,7 @@ def main() -> int:
         for number in range(args.times):
             for workers in (1, 2):
                 rounds.append(cluster(args.model, archive, Path(folder, f"out-{number}-{workers}"), workers))
-                rounds[-1]["alone"] = alone(args.model, archive, workers, args.files // 3)
+                rounds[-1] |= alone(args.model, archive, workers, args.files // 3)
                 print(rounds[-1], flush=True)
             write(rounds, args.files)
     return 0
@@ -70,7 +72,7 @@ def write(rounds: list[dict[str, Any]], files: int) -> None:
         "files": files,
         "pixels": SIDE[0] * SIDE[1],
         "rounds": rounds,
-        **{name: median(rounds, name) for name in ("begin", "first", "rate", "alone")},
+        **{name: median(rounds, name) for name in FIGURES},
     }
     RESULTS.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
@@ -92,25 +94,48 @@ def cluster(model: Path, archive: Path, out: Path, workers: int) -> dict[str, An
     with open_classifier(model, threads=1) as classifier, contextlib.closing(Parts(out, {})) as parts:
         began = time.monotonic()
         with pool.joined("local", workers):
-            joined, seen = time.monotonic(), list[tuple[float, int]]()
+            joined, seen = time.monotonic(), list[tuple[float, int, float]]()
+            spent: dict[int, float] = {}
             for table in pool.answers(job, keys, workers, functools.partial(lost, classifier=classifier)):
                 parts.add(table)
-                seen.append((time.monotonic(), table.num_rows))
+                spent.update(members())
+                seen.append((time.monotonic(), table.num_rows, sum(spent.values())))
             parts.flush()
-    answered = sum(count for _, count in seen)
+    answered = sum(count for _, count, _ in seen)
     if answered != len(keys):
         raise SystemExit(f"{answered} of {len(keys)} files were answered")
-    rate = (answered - seen[0][1]) / (seen[-1][0] - seen[0][0])
+    counted = answered - seen[0][1]
     return {
         "workers": workers, "begin": round(joined - began, 2), "first": round(seen[0][0] - joined, 2),
-        "rate": round(rate, 1),
+        "rate": round(counted / (seen[-1][0] - seen[0][0]), 1),
+        "cpu_ms": round((seen[-1][2] - seen[0][2]) * 1000 / counted, 3),
     }  # fmt: skip
 
 
-def alone(model: Path, archive: Path, workers: int, limit: int) -> float:
-    """Return files a second of `infer --folder` with so many threads, over some of them."""
+def members() -> dict[int, float]:
+    """Return the processor's seconds that the classifiers of this run have had, by process."""
+    found = {}
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if (process / "cmdline").read_bytes().startswith(b"ray::MapWorker") and ours(process):
+                fields = (process / "stat").read_text(encoding="ascii").rpartition(")")[2].split()
+                found[int(process.name)] = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return found
+
+
+def ours(process: Path) -> bool:
+    """Tell whether a process descends from this one."""
+    parent = int((process / "stat").read_text(encoding="ascii").rpartition(")")[2].split()[1])
+    return parent == os.getpid() or (parent > 1 and ours(process.with_name(str(parent))))
+
+
+def alone(model: Path, archive: Path, workers: int, limit: int) -> dict[str, float]:
+    """Return what `infer --folder` does with so many threads, over some of the files."""
     with open_classifier(model, threads=1) as classifier:
-        return round(stream(Folder(archive), classifier, [], workers=workers, limit=limit).images_per_second, 1)
+        before = time.process_time()
+        summary = stream(Folder(archive), classifier, [], workers=workers, limit=limit)
+        spent = time.process_time() - before
+    return {"alone": round(summary.images_per_second, 1), "alone_cpu_ms": round(spent * 1000 / limit, 3)}
 
 
 def median(rounds: list[dict[str, Any]], name: str) -> dict[str, float]:

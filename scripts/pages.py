@@ -265,6 +265,16 @@ def fault_run_table(results: dict[str, Any]) -> str:
     return "\n".join([*rows, "", said, "", measured(results)])
 
 
+def archive_table(results: dict[str, Any]) -> str:
+    """Return what a cluster does with one and two classifiers, beside threads of the same machine."""
+    said = {
+        "rate": "cluster, files/s", "cpu_ms": "its classifiers, ms of a core for a file",
+        "alone": "`infer --folder` on as many threads, files/s", "alone_cpu_ms": "the same, ms of a core for a file",
+    }  # fmt: skip
+    rows = [f"| {text} | {results[name]['1']:,.4g} | {results[name]['2']:,.4g} |" for name, text in said.items()]
+    return "\n".join(["| | one | two |", "|---|---|---|", *rows, "", measured(results)])
+
+
 def measured(results: dict[str, Any]) -> str:
     """Return the line that says where, when and by which command figures were measured."""
     return f"Measured on {results['machine']}, {results['date']}, by `{results['command']}`."
@@ -287,6 +297,7 @@ TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "rows": ("", footprint_table),
     "fleet": ("fleet", fleet_table),
     "writes": ("writes", writes_table),
+    "archive": ("archive", archive_table),
 }
 """Kind of a part to the file of its results (a part of the page's text may name another) and its writer."""
 
