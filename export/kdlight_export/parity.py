@@ -1,6 +1,7 @@
 """Whether an engine answers as the student it was made from, from encoded bytes to logits."""
 
 import importlib.util
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -103,8 +104,9 @@ def complaint(parity: Parity, precision: str) -> str | None:
     difference, agreement = LIMITS[precision]
     if parity.max_difference <= difference and parity.worst_class[1] >= agreement:
         return None
+    limit = "" if math.isinf(difference) else f" (limit {difference:g})"
     return (
-        f"answers differently from the student: max |Δlogit| {parity.max_difference:.3g} (limit {difference:g}), "
+        f"answers differently from the student: max |Δlogit| {parity.max_difference:.3g}{limit}, "
         f"agreement {parity.agreement:.2%}, worst class {parity.worst_class[0]} {parity.worst_class[1]:.2%} "
         f"(limit {agreement:.1%}) over {parity.pictures} pictures"
     )
