@@ -23,8 +23,8 @@ pq = pytest.importorskip("pyarrow.parquet")
 
 from kdlight_edge.cli import main
 
-LIMIT = 180.0
-"""Seconds within which a cluster must have done what is asked: a busy machine takes half a minute to begin one."""
+LIMIT = 300.0
+"""Seconds within which a cluster must have done what is asked: a busy machine takes minutes."""
 
 
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
