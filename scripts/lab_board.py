@@ -60,11 +60,25 @@ def live(board: Board, wheels: Path) -> None:
 
 
 def install_program(board: Board, wheels: str) -> None:
-    """Make the environment as the set-up scripts do, from the wheels brought along."""
-    board.ask("python3 -m venv /opt/kdlight-edge")
-    pip = f"/opt/kdlight-edge/bin/pip install --quiet --no-index --find-links {wheels} 'kdlight-edge[runtime]'"
-    board.ask(pip)
-    say(f"  /opt/kdlight-edge takes {board.ask('du -sm /opt/kdlight-edge').stdout.split()[0]} MB")
+    """Run the set-up script of a Raspberry Pi, from the wheels brought along; a second run leaves all as it is.
+
+    What the board is and its udev are stood in for: a container has neither a device tree nor devices.
+    """
+    board.copy(ROOT / "devices")
+    board.ask(
+        "mkdir -p stand-ins; printf 'Raspberry Pi 4 Model B Rev 1.5' > stand-ins/model;"
+        ' printf \'#!/bin/sh\\n[ "$1" = -m ] && echo aarch64 || exec /bin/uname "$@"\\n\' > stand-ins/uname;'
+        " printf '#!/bin/sh\\n' > stand-ins/udevadm; chmod +x stand-ins/uname stand-ins/udevadm"
+    )
+    setup = (
+        'PATH="$PWD/stand-ins:$PATH" KDLIGHT_BOARD_MODEL_FILE=stand-ins/model bash devices/setup/raspberry-pi.sh'
+        f" --wheel {wheels}/kdlight_edge-*.whl --wheels {wheels} 2>&1"
+    )
+    told = board.ask(setup).stdout.splitlines()
+    say("  " + next(line for line in told if " takes " in line))
+    again = board.ask(setup).stdout
+    expect("venv" not in again and " tee " not in again, f"a second set-up makes nothing again, not {again!r}")
+    say("set-up script run for real, and again: nothing is made twice")
 
 
 def by_the_page(board: Board) -> None:

@@ -41,22 +41,25 @@ TESTS = {
 }
 """Bundle to the folders of its test pictures, below --data."""
 
+NANO = {f"{name}-nano": folders for name, folders in TESTS.items() if (ROOT / "models" / f"{name}-nano.kdl").is_dir()}
+"""The smaller ones that earned a place."""
+
 
 def main() -> int:
     """Measure and write."""
     parser = argparse.ArgumentParser(description="Measure the bundles; see the file's own first lines.")
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder with the data sets")
-    parser.add_argument("--only", choices=TESTS, help="measure one bundle and keep the others' figures")
+    parser.add_argument("--only", choices=TESTS | NANO, help="measure one bundle and keep the others' figures")
     args = parser.parse_args()
     kept = json.loads(RESULTS.read_text(encoding="utf-8"))["models"] if args.only else []
-    measured = [measure(name, args.data.resolve()) for name in ([args.only] if args.only else TESTS)]
+    measured = [measure(name, args.data.resolve()) for name in ([args.only] if args.only else TESTS | NANO)]
     entries = {entry["name"]: entry for entry in (*kept, *measured)}
     record = {
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "command": shlex.join(["scripts/measure_models.py", "--data", "DIR"]),
         "machine": describe(fingerprint()),
         "versions": versions(),
-        "models": [entries[name] for name in TESTS if name in entries],
+        "models": [entries[name] for name in TESTS | NANO if name in entries],
     }
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
     RESULTS.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
@@ -67,11 +70,10 @@ def main() -> int:
 def measure(name: str, data: Path) -> dict[str, Any]:
     """Return the figures of one bundle."""
     bundle = Path("models") / f"{name}.kdl"
-    manifest = open_bundle(ROOT / bundle).manifest
-    judged = run("eval", bundle, "--data", *(data / folder for folder in TESTS[name]))
+    manifest, folders = open_bundle(ROOT / bundle).manifest, (TESTS | NANO)[name]
+    judged = run("eval", bundle, "--data", *(data / folder for folder in folders))
     parts = {
-        folder: run("eval", bundle, "--data", data / folder)
-        for folder in TESTS[name][: 0 if len(TESTS[name]) == 1 else None]
+        folder: run("eval", bundle, "--data", data / folder) for folder in folders[: 0 if len(folders) == 1 else None]
     }
     speed = run("bench", bundle, "--quick", "--threads", "1")
     teacher = manifest.provenance.metrics["teacher"]["test"]

@@ -15,6 +15,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from accuracy_tables import (  # type: ignore[import-not-found] # the file beside this one
+    ablation_table,
+    all_table,
+    leaks_table,
+    measured,
+    medmnist_table,
+    models_table,
+    outliers_table,
+    sets_table,
+    sizes_table,
+)
+
 ROOT = Path(__file__).resolve().parent.parent
 PART = re.compile(r"(<!-- begin (\w+) ?([\w ]*?) -->\n).*?(<!-- end -->)", re.DOTALL)
 RESULTS = ROOT / "docs" / "results"
@@ -54,108 +66,6 @@ def help_text(verb: str) -> str:
     environment = {**os.environ, "COLUMNS": "100"}
     text = subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
     return f"```text\n$ kdlight-edge {verb + ' ' if verb else ''}--help\n{text.rstrip()}\n```"
-
-
-def models_table(results: dict[str, Any]) -> str:
-    """Return the bundles with what was measured about them, and where."""
-    titles = ["bundle", "classes", "test pictures", "accuracy (95 % interval)", "its teacher", "balanced", "AUC", "ECE"]
-    titles += ["parameters", "bundle size", "network p50"]
-    rows = [f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
-    for entry in results["models"]:
-        judged, teacher = entry["eval"], entry["teacher"]
-        low, high = judged["ci95"]
-        rows.append(
-            f"| [`{entry['name']}`](models/{entry['name']}.kdl) | {', '.join(entry['labels'])} | {judged['n']:,} "
-            f"| **{judged['accuracy']:.1%}** ({low:.1%} to {high:.1%}) | {teacher['accuracy']:.1%} "
-            f"| {judged['balanced_accuracy']:.1%} | {judged['auc']:.3f} | {judged['ece']:.3f} "
-            f"| {entry['parameters'] / 1e6:.2f} M | {entry['bytes'] / 1e6:.2f} MB | {entry['p50_ms']:.2f} ms |"
-        )
-    return "\n".join([*rows, "", measured(results)])
-
-
-def sets_table(results: dict[str, Any]) -> str:
-    """Return every bundle beside its teacher, and the class that its pictures are looked at for."""
-    titles = ["bundle", "n", "student (95 % interval)", "teacher (95 % interval)", "difference", "balanced", "macro F1"]
-    titles += ["AUC", "ECE", "sensitivity by class", "accepted", "right of these"]
-    rows = [f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
-    for entry in results["models"]:
-        judged, teacher = entry["eval"], entry["teacher"]
-        per_class = ", ".join(f"{name} {one['sensitivity']:.1%}" for name, one in judged["per_class"].items())
-        rows.append(
-            f"| `{entry['name']}` | {judged['n']:,} | **{interval(judged)}** | {interval(teacher)} "
-            f"| {100 * (judged['accuracy'] - teacher['accuracy']):+.1f} points | {judged['balanced_accuracy']:.1%} "
-            f"| {judged['macro_f1']:.3f} | {judged['auc']:.3f} | {judged['ece']:.3f} | {per_class} "
-            f"| {judged['coverage']:.1%} | {judged['accuracy_of_accepted']:.1%} |"
-        )
-        rows += [
-            f"| &nbsp;&nbsp;{name} | {one['n']:,} | {interval(one)} |" + " |" * (len(titles) - 3)
-            for name, one in entry.get("by_set", {}).items()
-        ]
-    return "\n".join([*rows, "", measured(results)])
-
-
-def interval(judged: dict[str, Any]) -> str:
-    """Return an accuracy with its interval."""
-    low, high = judged["ci95"]
-    return f"{judged['accuracy']:.1%} ({low:.1%} to {high:.1%})"
-
-
-def outliers_table(results: dict[str, Any]) -> str:
-    """Return how well each bundle knows what it was not made for."""
-    kinds = list(dict.fromkeys(kind for entry in results["bundles"] for kind in entry["kinds"]))
-    rows = [f"| bundle | own | {' | '.join(kind.removeprefix('modality: ') for kind in kinds)} |"]
-    rows.append("|---" * (len(kinds) + 2) + "|")
-    for entry in results["bundles"]:
-        cells = [
-            f"{entry['kinds'][kind]['auroc']:.3f} ({entry['kinds'][kind]['called_outlier']:.0%})"
-            if kind in entry["kinds"]
-            else "its own"
-            for kind in kinds
-        ]
-        rows.append(f"| `{entry['name']}` | {entry['own_called_outlier']:.1%} | {' | '.join(cells)} |")
-    return "\n".join([*rows, "", measured(results)])
-
-
-def ablation_table(results: dict[str, Any]) -> str:
-    """Return trainings that differ in one thing, judged on validation pictures."""
-    rows = ["| set | start | taught by | validation pictures | accuracy (95 % interval) | balanced |", "|---" * 6 + "|"]
-    rows += [
-        f"| {row['set']} | {row['start']} | {row['method']} | {row['n']} | {interval(row)} "
-        f"| {row['balanced_accuracy']:.1%} |"
-        for row in results["rows"]
-    ]
-    return "\n".join([*rows, "", measured(results)])
-
-
-def leaks_table(results: dict[str, Any]) -> str:
-    """Return what the splits of every set share."""
-    titles = ["set", "train / val / test", "test pictures with an identical one in train", "with a near twin in train"]
-    titles += ["validation pictures with a near twin in train", "groups on two sides", "identical pairs inside test"]
-    rows = [f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
-    rows += [
-        f"| {one['set']} | {' / '.join(f'{count:,}' for count in one['counts'].values())} | {one['exact_test']} "
-        f"| {one['near_test']} ({one['near_test'] / one['tested']:.1%}) | {one['near_val']} | {one['groups_shared']} "
-        f"| {one['within_test']} |"
-        for one in results["sets"]
-    ]
-    return "\n".join([*rows, "", measured(results)])
-
-
-def medmnist_table(results: dict[str, Any]) -> str:
-    """Return teacher and student on MedMNIST beside what was published of others."""
-    others = list(dict.fromkeys(name for row in results["rows"] for name in row["published"]))
-    rows = [
-        f"| set | n | student | its AUC | teacher | its AUC | {' | '.join(others)} |",
-        "|---" * (6 + len(others)) + "|",
-    ]
-    for row in results["rows"]:
-        student, teacher = row["student"], row["teacher"]
-        published = [f"{accuracy:.1%}, {auc:.3f}" for accuracy, auc in (row["published"][name] for name in others)]
-        rows.append(
-            f"| {row['set']} | {student['n']:,} | **{interval(student)}** | {student['auc']:.3f} | {interval(teacher)} "
-            f"| {teacher['auc']:.3f} | {' | '.join(published)} |"
-        )
-    return "\n".join([*rows, "", measured(results)])
 
 
 def ratios_table(results: dict[str, Any]) -> str:
@@ -275,14 +185,11 @@ def archive_table(results: dict[str, Any]) -> str:
     return "\n".join(["| | one | two |", "|---|---|---|", *rows, "", measured(results)])
 
 
-def measured(results: dict[str, Any]) -> str:
-    """Return the line that says where, when and by which command figures were measured."""
-    return f"Measured on {results['machine']}, {results['date']}, by `{results['command']}`."
-
-
 TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "models": ("models", models_table),
     "sets": ("models", sets_table),
+    "all": ("all", all_table),
+    "sizes": ("sizes", sizes_table),
     "outliers": ("outliers", outliers_table),
     "ablation": ("ablation", ablation_table),
     "leaks": ("leaks", leaks_table),

@@ -1,6 +1,7 @@
 """`kdlight-edge export`: a finished training in, a bundle out, proved equal and within its budget."""
 
 import argparse
+import dataclasses
 import sys
 import tempfile
 from contextlib import ExitStack
@@ -22,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--target", default="cpu", metavar="T", help="jetson, rpi, cpu, a board's name, or auto (cpu)")
     parser.add_argument("--card", type=Path, metavar="FILE", help="TOML: names, intended use, terms of the data")
+    parser.add_argument("--name", metavar="NAME", help="name of the bundle, instead of the card's")
     parser.add_argument(
         "--int8", choices=("auto", "on", "off"), default="auto",
         help="keep INT8 where it is as right and faster (auto), always, or never",
@@ -71,6 +73,8 @@ def run(args: argparse.Namespace) -> int:
         elif args.data or args.foreign:
             flag = "--data" if args.data else "--foreign"
             raise UsageError(f"{flag} is for a bundle; {args.run} is a run, which was told with train {flag}")
+        if args.name:
+            card = dataclasses.replace(card, name=args.name)
         for line in export(run, args.out, plan, card=card):
             print(line, file=sys.stderr)
     print(args.out)

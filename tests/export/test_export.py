@@ -59,6 +59,15 @@ def test_a_finished_run_becomes_a_bundle_that_proves_itself(run: Path, tmp_path:
         assert classifier.verify() < 1e-3
 
 
+def test_a_bundle_can_be_named_otherwise_than_its_card(run: Path, tmp_path: Path) -> None:
+    card = tmp_path / "card.toml"
+    card.write_text(CARD)
+    words = ["export", str(run), "--int8", "off", "--out", str(tmp_path / "x.kdl"), "--card", str(card)]
+    assert main([*words, "--name", "wall-nano"]) == 0
+    manifest = open_bundle(tmp_path / "x.kdl").manifest
+    assert (manifest.name, manifest.version) == ("wall-nano", "1.2.0")
+
+
 def test_without_held_out_pictures_the_procedural_ones_are_the_proof(run: Path, tmp_path: Path) -> None:
     (run / "held_out.csv").unlink()
     assert main(["export", str(run), "--out", str(tmp_path / "wall.kdl")]) == 0
