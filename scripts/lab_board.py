@@ -226,8 +226,9 @@ def lost_camera(board: Board) -> None:
 
 
 def uninstall(board: Board) -> None:
-    """Take everything away."""
+    """Take everything away: the service, then what the set-up script made beside it."""
     program(board, "service uninstall --purge")
+    board.ask("rm /etc/udev/rules.d/70-kdlight-edge.rules /usr/local/bin/kdlight-edge")
     left = board.ask("find /etc /var/lib /opt/kdlight-edge/models -name '*kdlight*' 2>/dev/null", check=False).stdout
     expect(not left.strip(), f"nothing is left, not {left!r}")
     expect(board.show()["ActiveState"] == "inactive", "the service is gone")

@@ -18,7 +18,8 @@ def refit(
     temperature and the outlier limit are moved by the ratio of two fits on the same pictures, one of the float file and
     one of this: what is particular to the part cancels, and a file that answers as the student keeps its values. The
     acceptance threshold is fitted anew, because its promise about mistakes is about this file's answers; where so few
-    pictures cannot prove it, the student's stays.
+    pictures cannot prove it, the student's stays. Where the student has none, this file has none: rounding must not
+    prove by luck what the student could not, and turn pictures away on one engine alone.
 
     Args:
         exact: comparison of the float file.
@@ -30,7 +31,7 @@ def refit(
     if len(truth) < LEAST_PICTURES:
         return temperature, known
     own = temperature * fit_temperature(rounded.logits, truth) / fit_temperature(exact.logits, truth)
-    accept = fit_acceptance(softmax(rounded.logits, own), truth) or known.accept
+    accept = (fit_acceptance(softmax(rounded.logits, own), truth) or known.accept) if known.accept else 0.0
     if known.outlier is None:
         return own, Thresholds(accept)
     far, further = (float(np.quantile(found.outlier, OUTLIER_QUANTILE)) for found in (exact, rounded))

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import IO, Any
 
+from kdlight_edge.events import SCHEMA as EVENT
 from kdlight_edge.selftest.outcome import Wrong
 
 PATIENCE = 60.0
@@ -39,7 +40,7 @@ class Run:
             start: what the interpreter is given in place of the module of the command line.
             environment: added to ours.
         """
-        self.records: list[dict[str, Any]] = []
+        self.records: list[dict[str, Any]] = []  # results; events are told between them
         """The JSON lines so far."""
         self.arrived: list[float] = []
         """Seconds of ``time.monotonic`` when each of them came."""
@@ -71,10 +72,13 @@ class Run:
 
     def _take(self, line: str) -> None:
         try:
-            self.records.append(json.loads(line))
-            self.arrived.append(time.monotonic())
+            record = json.loads(line)
         except json.JSONDecodeError:
             self.torn += 1
+            return
+        if record.get("schema") != EVENT:
+            self.records.append(record)
+            self.arrived.append(time.monotonic())
 
     def _hear(self, line: str) -> None:
         self.told.append((time.monotonic(), line.strip().removeprefix("kdlight-edge: ")))

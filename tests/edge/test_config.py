@@ -93,7 +93,7 @@ def test_every_flag_of_a_run_is_a_key_and_no_other_is(capfd: pytest.CaptureFixtu
     named = set(tomllib.loads(out)) | set(out.partition("# not set: ")[2].strip().split(", "))
     with pytest.raises(SystemExit):
         build_parser("infer").parse_args(["infer", "--help"])
-    told = {word.strip("[],") for word in capfd.readouterr().out.split() if word.lstrip("[(").startswith("--")}
+    told = {word.strip("[],()") for word in capfd.readouterr().out.split() if word.lstrip("[(").startswith("--")}
     flags = {word.lstrip("[(").removeprefix("--") for word in told}
     assert named == flags - {"help", "config", "print-config", "no-FLAG"}
 

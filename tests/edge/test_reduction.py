@@ -24,8 +24,8 @@ from kdlight_edge.zoo import bundled
 
 SQUASH = Input(128, 128)
 SIZES = ((4000, 3000), (4032, 3024), (2592, 1944), (1920, 1080), (1600, 1200), (1280, 720))
-MEAN, HUNDREDTH, LOGIT = 2.0, 13.0, 0.05
-"""The bound: mean and 99th percentile of the difference in grey levels, and the largest difference of a logit."""
+MEAN, HUNDREDTH, LOGIT = 2.0, 13.0, 0.25
+"""The bound: mean and 99th percentile of the difference in grey levels, the largest difference of a logit, in INT8."""
 
 
 def encode(image: npt.NDArray[np.uint8], *options: int) -> bytes:
