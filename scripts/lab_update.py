@@ -20,7 +20,7 @@ import dataclasses, sys
 from kdlight_edge.bundle import open_bundle, write_bundle
 bundle = open_bundle("/root/{MODEL.name}")
 manifest = dataclasses.replace(bundle.manifest, version=sys.argv[1])
-files = {{one.file: bundle.file_of(one).read_bytes() for one in manifest.artifacts}}
+files = {{file.name: file.read_bytes() for file in bundle.path.iterdir() if file.name != "manifest.json"}}
 write_bundle("/root/next.kdl", manifest, files)
 """
 """Makes the same network a higher version."""

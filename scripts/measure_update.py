@@ -84,7 +84,7 @@ class Device:
         self._number += 1
         bundle = open_bundle(MODEL)
         manifest = dataclasses.replace(bundle.manifest, version=f"1.{self._number}")
-        files = {one.file: bundle.file_of(one).read_bytes() for one in bundle.manifest.artifacts}
+        files = {one.name: one.read_bytes() for one in bundle.path.iterdir() if one.name != "manifest.json"}
         self.publisher.add(write_bundle(self._folder / "offered.kdl", manifest, files).path)
         return manifest.version
 
