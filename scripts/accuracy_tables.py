@@ -7,7 +7,7 @@ def models_table(results: dict[str, Any]) -> str:
     """Return the bundles with what was measured about them, and where."""
     titles = ["bundle", "classes", "test pictures", "accuracy (95 % interval)", "its teacher", "balanced", "AUC", "ECE"]
     titles += ["parameters", "bundle size", "network p50"]
-    rows = [f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
+    rows = heading(titles)
     for entry in results["models"]:
         judged, teacher = entry["eval"], entry["teacher"]
         low, high = judged["ci95"]
@@ -24,7 +24,7 @@ def sets_table(results: dict[str, Any]) -> str:
     """Return every bundle beside its teacher, and the class that its pictures are looked at for."""
     titles = ["bundle", "n", "student (95 % interval)", "teacher (95 % interval)", "difference", "balanced", "macro F1"]
     titles += ["AUC", "ECE", "sensitivity by class", "accepted", "right of these"]
-    rows = [f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
+    rows = heading(titles)
     for entry in results["models"]:
         judged, teacher = entry["eval"], entry["teacher"]
         per_class = ", ".join(f"{name} {one['sensitivity']:.1%}" for name, one in judged["per_class"].items())
@@ -39,6 +39,11 @@ def sets_table(results: dict[str, Any]) -> str:
             for name, one in entry.get("by_set", {}).items()
         ]
     return "\n".join([*rows, "", measured(results)])
+
+
+def heading(titles: list[str]) -> list[str]:
+    """Return the two lines that begin a table."""
+    return [f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
 
 
 def interval(judged: dict[str, Any]) -> str:
@@ -84,7 +89,7 @@ def leaks_table(results: dict[str, Any]) -> str:
     """Return what the splits of every set share."""
     titles = ["set", "train / val / test", "test pictures with an identical one in train", "with a near twin in train"]
     titles += ["validation pictures with a near twin in train", "groups on two sides", "identical pairs inside test"]
-    rows = [f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
+    rows = heading(titles)
     rows += [
         f"| {one['set']} | {' / '.join(f'{count:,}' for count in one['counts'].values())} | {one['exact_test']} "
         f"| {one['near_test']} ({one['near_test'] / one['tested']:.1%}) | {one['near_val']} | {one['groups_shared']} "
@@ -120,7 +125,7 @@ def all_table(results: dict[str, Any]) -> str:
     """Return the one student of all sets, part by part, beside the bundles made for each part alone."""
     titles = ["part", "n", "right of 28 classes (95 % interval)", "names this set", "names this modality"]
     titles += ["right of the set's own classes", "bundle of that set"]
-    rows = [f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
+    rows = heading(titles)
     for one in results["rows"]:
         alone = f"{one['alone']:.1%}" + ("" if one["alone_n"] == one["n"] else f" of {one['alone_n']:,}")
         rows.append(
@@ -147,7 +152,7 @@ def sizes_table(results: dict[str, Any]) -> str:
         "test (95 % interval)",
         "teacher",
     ]
-    rows = [f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
+    rows = heading(titles)
     rows += [
         f"| {one['name']} | {one['size']} | {one['parameters'] / 1e6:.2f} M | {one['macs'] / 1e6:.1f} M "
         f"| {one['bytes'] / 1e6:.2f} MB | {one['p50_ms']:.2f} ms | {one['val']:.1%} of {one['val_n']} "

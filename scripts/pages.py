@@ -18,6 +18,7 @@ from typing import Any
 from accuracy_tables import (  # type: ignore[import-not-found] # the file beside this one
     ablation_table,
     all_table,
+    heading,
     leaks_table,
     measured,
     medmnist_table,
@@ -106,7 +107,7 @@ def footprint_table(results: dict[str, Any]) -> str:
 def fleet_table(results: dict[str, Any]) -> str:
     """Return what a fleet costs its broker and its table, by its size."""
     titles = ["boards", "messages/s", "acknowledged/s", "broker, of one core", "broker's memory", "table from nothing"]
-    rows = [f"| {' | '.join([*titles, 'drawn again'])} |", "|---" * (len(titles) + 1) + "|"]
+    rows = heading([*titles, "drawn again"])
     rows += [
         f"| {row['boards']:,} | {row['messages_per_second']:,.0f} | {row['acknowledged_per_second']:,.0f} "
         f"| {row['broker_cpu_share']:.1%} | {row['broker_rss_bytes'] / 1e6:.1f} MB | {row['first_s']:.2f} s "

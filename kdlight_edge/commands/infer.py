@@ -28,13 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     where = parser.add_mutually_exclusive_group(required=True)
     where.add_argument(
-        "--camera",
-        action="append",
-        nargs="?",
-        const="0",
-        metavar="URI",
+        "--camera", action="append", nargs="?", const="0", metavar="URI",
         help="0, /dev/video0, rtsp://..., http://..., gst:..., scene:crack; may be given again for more cameras",
-    )
+    )  # fmt: skip
     where.add_argument("--folder", metavar="DIR", help="every picture in it and in the folders below")
     where.add_argument("--source", metavar="URI", help="any of them, or a picture or video file")
     parser.add_argument("--model", metavar="NAME.kdl", help="the bundle")
