@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import cv2
 import numpy as np
@@ -176,10 +176,10 @@ def test_a_video_file_becomes_its_annotated_copy(
 
 
 @contextlib.contextmanager
-def camera(bundle: Path, file: Path) -> "Iterator[subprocess.Popen[str]]":
+def camera(bundle: Path, file: Path, stderr: IO[bytes] | int = subprocess.PIPE) -> "Iterator[subprocess.Popen[str]]":
     scene = "scene:crack?size=320x240&fps=50"
     command = [*COMMAND, "--camera", scene, "--model", str(bundle), "--save-video", str(file), "--json"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True) as process:
         try:
             yield process
         finally:
@@ -240,3 +240,47 @@ def test_an_encoder_that_hangs_costs_frames_of_the_video_and_none_of_the_camera(
     assert "video: " in said
     assert "full" in said
     assert int(probe(file)["nb_read_frames"]) > 10
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """Give a disk of 256 kB, most of which is taken."""
+    where = tmp_path / "disk"
+    where.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(where)]
+    if os.geteuid() != 0 or subprocess.run(command, check=False, capture_output=True).returncode != 0:
+        pytest.skip("mounting a small disk needs root")
+    (where / "ballast").write_bytes(bytes(200_000))
+    yield where
+    subprocess.run(["umount", "-l", where], check=True)
+
+
+def test_a_full_disk_ends_the_video_and_not_the_answers_and_another_begins_when_there_is_room(
+    disk: Path, tmp_path: Path, tiny_bundle: Callable[..., Path]
+) -> None:
+    said, first, second = tmp_path / "said", disk / "clip.mp4", disk / "clip-2.mp4"
+    indices: list[int] = []
+
+    def told(words: str) -> bool:
+        return words in said.read_text()
+
+    with said.open("wb") as stderr, camera(tiny_bundle(), first, stderr) as process:
+        assert process.stdout is not None
+        answers = (json.loads(line)["index"] for line in process.stdout)
+        indices += itertools.takewhile(lambda _: not told("No space left on device"), answers)
+        full_at = indices[-1]
+        indices += itertools.islice(answers, 100)
+        (disk / "ballast").unlink()
+        indices += itertools.takewhile(lambda _: not told("video: works again"), answers)
+        process.send_signal(signal.SIGTERM)
+        indices += answers
+        assert process.wait(LIMIT) == 0
+    assert indices == sorted(set(indices))
+    assert indices[-1] > full_at + 100
+    mine = [line for line in said.read_text().splitlines() if line.startswith("kdlight-edge: video: ")]
+    assert f"{first} cannot be written" in mine[0]
+    assert "results were lost until now" in mine[1]
+    assert "results were not delivered" in mine[2]
+    assert len(mine) == 3
+    assert int(probe(first)["nb_read_frames"]) > 10
+    assert int(probe(second)["nb_read_frames"]) > 0
