@@ -30,6 +30,10 @@ AHEAD_LIGHT = 32
 """The same where no sink wants the pictures themselves: results alone weigh nothing."""
 
 
+LOOK_UP = 1.0
+"""Seconds after which what waits for a run's end looks whether it came without being asked for."""
+
+
 class Result(NamedTuple):
     """One picture on its way from a worker to the sinks."""
 
@@ -111,7 +115,7 @@ def _one_by_one(
 
     def close_on_stop() -> None:
         while not finished.is_set():
-            if stop.wait(0.1):
+            if stop.wait(LOOK_UP):
                 source.close()
                 return
 
@@ -138,8 +142,7 @@ def _one_by_one(
                 return
             pace.wait(stop)
     finally:
-        finished.set()
-        watcher.join()
+        finished.set()  # the watcher ends when it looks up next: no run waits for it
 
 
 class _Crew:

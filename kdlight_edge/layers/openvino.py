@@ -8,7 +8,7 @@ import numpy as np
 import openvino
 
 from kdlight_edge.bundle import Bundle
-from kdlight_edge.engines.openvino import compile_for, input_of
+from kdlight_edge.engines.openvino import compile_for, input_of, settings_of
 from kdlight_edge.layers import PRECISIONS, RUNS, Layer
 from kdlight_edge.manifest import Artifact
 from kdlight_edge.prepare import prepare
@@ -19,7 +19,7 @@ PRODUCTS = frozenset({"Convolution", "GroupConvolution", "MatMul"})
 
 def layers(bundle: Bundle, artifact: Artifact, *, threads: int = 1) -> list[Layer]:
     """Run a golden picture with the counters on, and read the graph as it was compiled for this processor."""
-    compiled = compile_for(bundle, artifact, threads=threads, more={"PERF_COUNT": True})
+    compiled = compile_for(bundle, artifact, {**settings_of(threads), "PERF_COUNT": True})
     source = input_of(bundle, artifact)
     batch = np.ascontiguousarray(prepare(golden_picture(1), bundle.manifest)[np.newaxis])
     request = compiled.create_infer_request()
