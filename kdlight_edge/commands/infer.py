@@ -105,6 +105,7 @@ def run(args: argparse.Namespace) -> int:
         return tiles.run(args, _model(args.model))
     if args.cluster is not None:
         return cluster.run(args, _model(args.model))
+    from kdlight_edge.arenas import share_one
     from kdlight_edge.commands.outcome import tell
     from kdlight_edge.commands.tenant import open_tenant
     from kdlight_edge.progress import Progress
@@ -114,6 +115,7 @@ def run(args: argparse.Namespace) -> int:
     from kdlight_edge.stream import run as stream
     from kdlight_edge.stream import stopped_by_signals
 
+    share_one()
     if args.identity_key is not None:
         from kdlight_edge.dicom.identity import RUN
 
