@@ -29,8 +29,8 @@ class OpenVinoEngine:
     def __init__(self, compiled: Any, artifact: Artifact, settings: Mapping[str, Any]) -> None:
         """Take the network, compiled with ``settings``; of pictures that are in work at a time each needs one.
 
-        One that is compiled for several (``NUM_STREAMS``) hands each picture to a thread of its own, which costs up to
-        half of a folder's rate and of the answer's time.
+        One that is compiled for several (``NUM_STREAMS``) hands each picture to a thread of its own, which has to be
+        woken, and whose time is not that of the thread that asks (scripts/measure_threads.py).
         """
         self._compiled, self._settings = compiled, settings
         self.artifact = artifact
