@@ -7,11 +7,10 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from scripts.lab_machine import Board, until
-from scripts.lab_story import MODEL, ROOT, expect, program, record, say, story, timed
+from scripts.lab_story import MODEL, ROOT, expect, program, record, say, serving, set_up, stand_in, story, timed
 
 WATCHDOG_SECONDS = 30
 """As in the units; a hang is over within this and two seconds more."""
@@ -20,25 +19,11 @@ BACK_SECONDS = 10
 """A power cut is over within this."""
 
 
-def serving(board: Board, restarts: int) -> Callable[[], bool]:
-    """Return a question: does the service give results, after so many restarts?"""
-
-    def ask() -> bool:
-        shown = board.show()
-        return (
-            shown.get("ActiveState") == "active"
-            and shown["NRestarts"] == str(restarts)
-            and "frames/s" in shown["StatusText"]
-        )
-
-    return ask
-
-
 def live(board: Board, wheels: Path) -> None:
     """Let the board live through everything."""
     say("power on to ssh", timed(board.power_on))
     board.copy(wheels, MODEL)
-    say("environment and program installed", timed(lambda: install_program(board, wheels.name)))
+    say("environment and program installed", timed(lambda: install_program(board, wheels)))
     command = f"service install --model {MODEL.name} --source scene:crack"
     say("service install to ready", timed(lambda: program(board, command)))
     say("first results told", until(serving(board, 0), "results"))
@@ -56,27 +41,16 @@ def live(board: Board, wheels: Path) -> None:
     measured(board, wheels)
     lost_camera(board)
     record(board, "lab_board")
-    uninstall(board)
+    uninstall(board, wheels)
 
 
-def install_program(board: Board, wheels: str) -> None:
-    """Run the set-up script of a Raspberry Pi, from the wheels brought along; a second run leaves all as it is.
-
-    What the board is and its udev are stood in for: a container has neither a device tree nor devices.
-    """
+def install_program(board: Board, wheels: Path) -> None:
+    """Run the set-up script of a Raspberry Pi; a second run leaves all as it is."""
     board.copy(ROOT / "devices")
-    board.ask(
-        "mkdir -p stand-ins; printf 'Raspberry Pi 4 Model B Rev 1.5' > stand-ins/model;"
-        ' printf \'#!/bin/sh\\n[ "$1" = -m ] && echo aarch64 || exec /bin/uname "$@"\\n\' > stand-ins/uname;'
-        " printf '#!/bin/sh\\n' > stand-ins/udevadm; chmod +x stand-ins/uname stand-ins/udevadm"
-    )
-    setup = (
-        'PATH="$PWD/stand-ins:$PATH" KDLIGHT_BOARD_MODEL_FILE=stand-ins/model bash devices/setup/raspberry-pi.sh'
-        f" --wheel {wheels}/kdlight_edge-*.whl --wheels {wheels} 2>&1"
-    )
-    told = board.ask(setup).stdout.splitlines()
+    stand_in(board, "Raspberry Pi 4 Model B Rev 1.5")
+    told = set_up(board, "raspberry-pi.sh", wheels).splitlines()
     say("  " + next(line for line in told if " takes " in line))
-    again = board.ask(setup).stdout
+    again = set_up(board, "raspberry-pi.sh", wheels)
     expect("venv" not in again and " tee " not in again, f"a second set-up makes nothing again, not {again!r}")
     say("set-up script run for real, and again: nothing is made twice")
 
@@ -225,11 +199,11 @@ def lost_camera(board: Board) -> None:
     say(f"no camera for {WATCHDOG_SECONDS + 5} s: no restart, the engine is proved by golden pictures")
 
 
-def uninstall(board: Board) -> None:
-    """Take everything away: the service, then what the set-up script made beside it."""
+def uninstall(board: Board, wheels: Path) -> None:
+    """Take everything away: the service with what it stored, then what the set-up script made."""
     program(board, "service uninstall --purge")
-    board.ask("rm /etc/udev/rules.d/70-kdlight-edge.rules /usr/local/bin/kdlight-edge")
-    left = board.ask("find /etc /var/lib /opt/kdlight-edge/models -name '*kdlight*' 2>/dev/null", check=False).stdout
+    set_up(board, "raspberry-pi.sh", wheels, "--remove")
+    left = board.ask("find /etc /var/lib /opt /usr/local -name '*kdlight*' 2>/dev/null", check=False).stdout
     expect(not left.strip(), f"nothing is left, not {left!r}")
     expect(board.show()["ActiveState"] == "inactive", "the service is gone")
     say("uninstalled; nothing is left")

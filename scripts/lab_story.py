@@ -46,6 +46,38 @@ def program(board: Board, arguments: str) -> str:
     return board.ask(f"/opt/kdlight-edge/bin/kdlight-edge {arguments}").stderr
 
 
+def stand_in(board: Board, model: str) -> None:
+    """Let a container be the board of that name for a set-up script: its device tree, processor and udev."""
+    board.ask(
+        f"mkdir -p stand-ins; printf '{model}' > stand-ins/model;"
+        ' printf \'#!/bin/sh\\n[ "$1" = -m ] && echo aarch64 || exec /bin/uname "$@"\\n\' > stand-ins/uname;'
+        " printf '#!/bin/sh\\n' > stand-ins/udevadm; chmod +x stand-ins/uname stand-ins/udevadm"
+    )
+
+
+def set_up(board: Board, script: str, wheels: Path, flags: str = "", **environ: str) -> str:
+    """Run a set-up script for real on a board that `stand_in` made one, from the wheels brought along."""
+    given = " ".join(f"{name}={value}" for name, value in environ.items())
+    command = f"bash devices/setup/{script} --wheel {wheels.name}/kdlight_edge-*.whl --wheels {wheels.name} {flags}"
+    return board.ask(
+        f'PATH="$PWD/stand-ins:$PATH" KDLIGHT_BOARD_MODEL_FILE=stand-ins/model {given} {command} 2>&1'
+    ).stdout
+
+
+def serving(board: Board, restarts: int) -> Callable[[], bool]:
+    """Return a question: does the service give results, after so many restarts?"""
+
+    def ask() -> bool:
+        shown = board.show()
+        return (
+            shown.get("ActiveState") == "active"
+            and shown["NRestarts"] == str(restarts)
+            and "frames/s" in shown["StatusText"]
+        )
+
+    return ask
+
+
 def show(board: Board, arguments: str) -> str:
     """Run kdlight-edge on the board as a person would; keep what is seen, and return it."""
     done = board.ask(f"/opt/kdlight-edge/bin/kdlight-edge {arguments} 2>&1", check=False)

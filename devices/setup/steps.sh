@@ -1,6 +1,9 @@
 # shellcheck shell=bash
 # The steps that every board shares; sourced by the script of the board. Each may be done again and changes nothing then.
 
+rule=/etc/udev/rules.d/70-kdlight-edge.rules
+program=/usr/local/bin/kdlight-edge
+
 usage() {
     # The lines of the script's head, without their mark.
     sed -n '2,/^$/s/^# \{0,1\}//p' "$0"
@@ -12,10 +15,11 @@ fail() {
 }
 
 read_flags() {
-    dry_run=no wheel='' wheels='' what=kdlight-edge service=()
+    dry_run=no remove=no drop_ins=() wheel='' wheels='' from=() what=kdlight-edge service=()
     while [ $# -gt 0 ]; do
         case $1 in
             --dry-run) dry_run=yes ;;
+            --remove) remove=yes ;;
             --wheel)
                 wheel=${2:?--wheel needs a file}
                 shift
@@ -45,7 +49,7 @@ read_flags() {
     fi
     if [ -n "$wheels" ]; then
         [ -d "$wheels" ] || fail "there is no folder of wheels at $wheels; pip download makes one"
-        wheels=$(realpath "$wheels")
+        from=(--no-index --find-links "$(realpath "$wheels")")
     fi
 }
 
@@ -90,16 +94,13 @@ make_environment() {
     if [ ! -x /opt/kdlight-edge/bin/python ]; then
         as_root python3 -m venv "$@" /opt/kdlight-edge
     fi
-    local from=()
-    [ -z "$wheels" ] || from=(--no-index --find-links "$wheels")
     as_root /opt/kdlight-edge/bin/pip install --quiet --upgrade ${from[@]+"${from[@]}"} "${what}[runtime,mqtt,update]"
     [ "$dry_run" = yes ] || echo "/opt/kdlight-edge takes $(du -sm /opt/kdlight-edge | cut -f1) MB"
 }
 
 name_camera() {
     # /dev/kdlight-camera stays the same camera over reboots and moved plugs.
-    local rule=70-kdlight-edge.rules
-    write_file "/etc/udev/rules.d/$rule" <"$(dirname "$0")/../kdlight_devices/units/$rule"
+    write_file "$rule" <"$(dirname "$0")/../kdlight_devices/units/${rule##*/}"
     as_root udevadm control --reload
     as_root udevadm trigger --subsystem-match=video4linux
 }
@@ -130,5 +131,28 @@ make_service() {
     else
         as_root /opt/kdlight-edge/bin/kdlight-edge service install "${service[@]}"
     fi
-    as_root ln -sfn /opt/kdlight-edge/bin/kdlight-edge /usr/local/bin/kdlight-edge
+    as_root ln -sfn /opt/kdlight-edge/bin/kdlight-edge "$program"
+}
+
+take_away_if_asked() {
+    # Drop-ins are files of the board's script. What services have stored in /var/lib stays, and so do groups.
+    local settings name file
+    [ "$remove" = yes ] || return 0
+    for settings in /etc/kdlight-edge/*.env; do
+        [ -f "$settings" ] || continue
+        name=$(basename "$settings" .env)
+        [ "$name" != kdlight-edge ] || name=''
+        as_root /opt/kdlight-edge/bin/kdlight-edge service uninstall ${name:+--name "$name"}
+    done
+    for file in ${drop_ins[@]+"${drop_ins[@]}"} "$rule" "$program"; do
+        [ -e "$file" ] || [ -L "$file" ] || continue
+        as_root rm -f "$file"
+        # The folder of a unit's drop-ins, where it is empty now.
+        case $file in *.d/*.conf) as_root rmdir --ignore-fail-on-non-empty "${file%/*}" ;; esac
+    done
+    [ ! -d /opt/kdlight-edge ] || as_root rm -rf /opt/kdlight-edge
+    as_root udevadm control --reload
+    as_root systemctl daemon-reload
+    [ "$dry_run" = yes ] || echo "taken away; what was stored in /var/lib, and keys in /etc/kdlight-edge, are kept"
+    exit 0
 }

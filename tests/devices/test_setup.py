@@ -1,5 +1,6 @@
 """The set-up scripts of the boards, as far as they can be run without one: their steps, their refusals, their shell."""
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -12,9 +13,11 @@ SCRIPTS = ["raspberry-pi.sh", "jetson.sh"]
 pytestmark = pytest.mark.skipif(shutil.which("bash") is None, reason="bash is missing")
 
 
-def run(script: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
+def run(script: str, *arguments: str, tools: Path | None = None) -> "subprocess.CompletedProcess[str]":
+    """Run one; ``tools`` is a folder that comes first on its PATH."""
     command = [str(SETUP / script), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    environ = {**os.environ, "PATH": f"{tools}:{os.environ['PATH']}"} if tools else None
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environ)
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
@@ -44,6 +47,31 @@ def test_another_machine_is_refused_before_anything_is_done(script: str) -> None
     assert done.returncode == 1
     assert "with a 64-bit system" in done.stderr
     assert "+ " not in done.stderr
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_a_python_that_is_too_old_is_refused_before_anything_is_done(script: str, tmp_path: Path) -> None:
+    old = tmp_path / "python3"
+    old.write_text('#!/bin/sh\n[ "$1" != --version ] || { echo Python 3.8.10; exit 0; }\nexit 1\n')
+    old.chmod(0o755)
+    done = run(script, "--dry-run", tools=tmp_path)
+    assert done.returncode == 1
+    assert "Python 3.8.10 is too old; kdlight-edge needs 3.10" in done.stderr
+    assert "+ " not in done.stderr
+
+
+def test_a_jetson_reaches_cuda_through_a_wheel_for_its_cuda_12() -> None:
+    steps = run("jetson.sh", "--dry-run").stderr
+    assert "+ /opt/kdlight-edge/bin/pip install --quiet cuda-bindings>=12.6,<13" in steps
+    assert "cuda-bindings" not in run("raspberry-pi.sh", "--dry-run").stderr
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_what_is_taken_away_is_shown_first(script: str) -> None:
+    steps = run(script, "--dry-run", "--remove").stderr
+    assert "+ systemctl daemon-reload" in steps
+    assert "install" not in steps.replace("uninstall", "")
+    assert " tee " not in steps
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
