@@ -1,16 +1,20 @@
 """What ails a board, each thing with the command that mends it; read from files, so that a captured tree serves too."""
 
+import contextlib
 import os
 import shutil
 import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from kdlight_devices.board import Board
 from kdlight_devices.kernel import read
 from kdlight_devices.telemetry import Telemetry
+
+if TYPE_CHECKING:
+    from kdlight_edge.unit import Service
 
 NEWBORN = 1_767_225_600
 """2026-01-01, before the first release: a clock that says less was never set."""
@@ -121,15 +125,9 @@ def _services(root: Path) -> Iterator[Ailment]:
 
     for service in unit.installed(root):
         flag = f" --name {service.name}" if service.name else ""
-        model = unit.read_settings(service.settings_file).get("KDLIGHT_MODEL", "")
-        folder = root / model.lstrip("/")
         install = f"sudo kdlight-edge service install --model NAME.kdl{flag}"
-        if not (folder / "manifest.json").is_file():
-            yield Ailment(f"{service.instance} has no bundle at {model}", install)
-        elif not _built(folder, root / service.state.lstrip("/")):
-            what = f"the TensorRT engine of {model} is not built on this board yet"
-            mend = f"sudo systemctl restart {service.instance} (its first start builds it, once, in minutes)"
-            yield Ailment(what, mend)
+        with contextlib.suppress(PermissionError):  # who may not read its settings cannot tell
+            yield from _bundle(service, unit.read_settings(service.settings_file).get("KDLIGHT_MODEL", ""), install)
         if service.unit_file.is_file():
             text = service.unit_file.read_text(encoding="utf-8")
             if unit.edited_by_hand(text):
@@ -141,6 +139,16 @@ def _services(root: Path) -> Iterator[Ailment]:
         if state and state != "active":
             mend = f"sudo systemctl enable --now {service.instance}; kdlight-edge service logs{flag} tells why it ended"
             yield Ailment(f"{service.instance} is {state}", mend)
+
+
+def _bundle(service: "Service", model: str, install: str) -> Iterator[Ailment]:
+    folder = service.root / model.lstrip("/")
+    if not (folder / "manifest.json").is_file():
+        yield Ailment(f"{service.instance} has no bundle at {model}", install)
+    elif not _built(folder, service.root / service.state.lstrip("/")):
+        what = f"the TensorRT engine of {model} is not built on this board yet"
+        mend = f"sudo systemctl restart {service.instance} (its first start builds it, once, in minutes)"
+        yield Ailment(what, mend)
 
 
 def _built(bundle: Path, state: Path) -> bool:

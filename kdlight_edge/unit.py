@@ -29,10 +29,10 @@ JETSON = "10-jetson.conf"
 STEPS_SINCE = 254
 """The systemd that can wait longer after each restart."""
 
-BACK_OFF = """# Written by kdlight-edge service install: each restart in a row waits longer, up to five minutes.
+BACK_OFF = """# Written by kdlight-edge service install: each restart waits longer than the one before, up to 30 s.
 [Service]
 RestartSteps=6
-RestartMaxDelaySec=5min
+RestartMaxDelaySec=30s
 """
 
 _SEAL = "# Written by kdlight-edge service install; changes belong into `systemctl edit {unit}`. Digest {digest}\n"
@@ -121,10 +121,17 @@ class Service:
 
 
 def installed(root: Path = Path("/")) -> list[Service]:
-    """Return the services that have settings on this board."""
+    """Return the services that have settings on this board, also those whose settings this user may not read."""
     files = sorted((root / "etc/kdlight-edge").glob("*.env"))
-    names = [file.stem for file in files if "KDLIGHT_MODEL" in read_settings(file)]  # the package's own says nothing
+    names = [file.stem for file in files if _names_a_model(file)]  # the package's own says nothing
     return [Service(None if name == "kdlight-edge" else name, root) for name in names]
+
+
+def _names_a_model(file: Path) -> bool:
+    try:
+        return "KDLIGHT_MODEL" in read_settings(file)
+    except PermissionError:  # it is root's, as a camera's address may hold a password; the models are everybody's
+        return any(file.parents[2].glob("opt/kdlight-edge/models/*.kdl"))
 
 
 def unit_text(service: Service, program: str = PROGRAM, template: str = "") -> str:
@@ -176,7 +183,11 @@ def _elsewhere() -> str:
 
 
 def read_settings(file: Path) -> dict[str, str]:
-    """Return the variables of an environment file as `settings_text` writes it, or a person by hand."""
+    """Return the variables of an environment file as `settings_text` writes it, or a person by hand.
+
+    Raises:
+        PermissionError: this user may not read it, as nobody but root may where `install` wrote it.
+    """
     if not file.is_file():
         return {}
     lines = (line.strip() for line in file.read_text(encoding="utf-8").splitlines())

@@ -85,7 +85,7 @@ def show(board: Board, arguments: str) -> str:
     return done.stdout
 
 
-def record(board: Board, story: str) -> None:
+def record(board: Board, story: str, command: str = "scripts/lab-board --record") -> None:
     """Write what was seen, where that is wanted."""
     if "--record" not in sys.argv:
         return
@@ -95,7 +95,7 @@ def record(board: Board, story: str) -> None:
     ).stdout.splitlines()
     known = {
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "command": "scripts/lab-board --record",
+        "command": command,
         "machine": describe(fingerprint()),
         "versions": {**json.loads(versions[0]), "systemd": versions[1].removeprefix("systemd ")},
         "steps": STEPS,
@@ -104,13 +104,18 @@ def record(board: Board, story: str) -> None:
     (RESULTS / f"{story}.json").write_text(json.dumps(known, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def story(live: Callable[[Board, Path], None]) -> int:
+def story(
+    live: Callable[[Board, Path], None],
+    machine: type[Board] = Board,
+    system: str = "board",
+    wheels: str = "wheels-x86",
+) -> int:
     """Let a new board live, and take it away whatever happens; 1 when something is not as it should be."""
     lab = Path(sys.argv[1])
     with cleaned_up() as folder:
-        board = Board(lab / "board", folder)
+        board = machine(lab / system, folder)
         try:
-            live(board, lab / "wheels-x86")
+            live(board, lab / wheels)
         except KeyboardInterrupt:
             print("stopped; nothing is left of it", file=sys.stderr)
             return 130

@@ -53,10 +53,13 @@ def run(args: argparse.Namespace) -> int:
         return _logs(Service(args.name), follow=args.follow, lines=args.lines)
     service = Service(args.name, Path(args.root))
     hands = Hands(service, dry=args.dry_run)
-    if args.action == "install":
-        _install(service, hands, args)
-    else:
-        _uninstall(service, hands, purge=args.purge)
+    try:
+        if args.action == "install":
+            _install(service, hands, args)
+        else:
+            _uninstall(service, hands, purge=args.purge)
+    except PermissionError as error:  # a dry run by another user than root
+        raise KDLightError(f"{error.filename} may be read by root only; ask again as root") from error
     return 0
 
 

@@ -130,6 +130,21 @@ def test_a_unit_edited_by_hand_is_told(served: Path, well: Telemetry) -> None:
     assert told(served, well) == [f"{file} was edited by hand, and updates do not reach it"]
 
 
+def test_a_user_who_may_not_read_the_settings_is_told_the_rest(
+    served: Path, well: Telemetry, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def closed(file: Path) -> dict[str, str]:
+        raise PermissionError(13, "Permission denied", str(file))
+
+    monkeypatch.setattr("kdlight_edge.unit.read_settings", closed)
+    Service(None, served).unit_file.unlink()
+    assert told(served, well) == ["kdlight-edge.service has settings and no unit"]
+    assert main(["service", "install", "--root", str(served), "--dry-run"]) == 1
+    assert "kdlight-edge.env may be read by root only" in capfd.readouterr().err
+    shutil.rmtree(served / "opt/kdlight-edge/models")
+    assert told(served, well) == [], "the settings file of a package without a service says nothing"
+
+
 def test_a_missing_unit_and_a_missing_bundle_are_told(served: Path, well: Telemetry) -> None:
     Service(None, served).unit_file.unlink()
     shutil.rmtree(served / "opt/kdlight-edge/models/tiny.kdl")
