@@ -10,7 +10,20 @@ import time
 from pathlib import Path
 
 from scripts.lab_machine import Board, until
-from scripts.lab_story import MODEL, ROOT, expect, program, record, say, serving, set_up, stand_in, story, timed
+from scripts.lab_story import (
+    MODEL,
+    ROOT,
+    expect,
+    program,
+    record,
+    say,
+    serving,
+    set_up,
+    stand_in,
+    story,
+    timed,
+    versions,
+)
 
 WATCHDOG_SECONDS = 30
 """As in the units; a hang is over within this and two seconds more."""
@@ -33,6 +46,7 @@ def live(board: Board, wheels: Path) -> None:
     expect("write " not in again and "copy " not in again, f"a second install changes nothing, not {again!r}")
     by_the_page(board)
     edited(board, command)
+    second_camera(board)
     limits(board)
     hang(board)
     killed(board)
@@ -40,8 +54,9 @@ def live(board: Board, wheels: Path) -> None:
     writes(board)
     measured(board, wheels)
     lost_camera(board)
-    record(board, "lab_board")
+    found = versions(board)
     uninstall(board, wheels)
+    record(found, "lab_board")
 
 
 def install_program(board: Board, wheels: Path) -> None:
@@ -84,6 +99,19 @@ def edited(board: Board, command: str) -> None:
     program(board, f"{command} --options ''")
     until(serving(board, 0), "results")
     say("unit and settings edited by hand: kept, told by install and by doctor")
+
+
+def second_camera(board: Board) -> None:
+    """Give the board a second camera with a service of its own, and take that away again."""
+    first = board.show()["MainPID"]
+    program(board, f"service install --name yard --model {MODEL.name} --source scene:crack?fps=5")
+    until(lambda: "frames/s" in board.show("kdlight-edge@yard.service").get("StatusText", ""), "results of the second")
+    users = {board.show(unit)["User"] for unit in ("kdlight-edge.service", "kdlight-edge@yard.service")}
+    expect(len(users) == 2, f"each has a user of its own, not {users}")  # noqa: PLR2004 - two cameras
+    program(board, "service uninstall --name yard --purge")
+    expect(board.show("kdlight-edge@yard.service")["ActiveState"] == "inactive", "the second is gone")
+    expect(board.show()["MainPID"] == first, "the first went on")
+    say("a second camera with a service of its own, taken away again; the first went on")
 
 
 def limits(board: Board) -> None:

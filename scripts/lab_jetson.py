@@ -7,7 +7,7 @@ Python packages. Everything else (users, environment, packages, unit, drop-ins, 
 from pathlib import Path
 
 from scripts.lab_machine import Board, until
-from scripts.lab_story import MODEL, ROOT, expect, record, say, serving, set_up, stand_in, story
+from scripts.lab_story import MODEL, ROOT, expect, record, say, serving, set_up, stand_in, story, versions
 
 PERSON = "field"
 DROP_INS = "/etc/systemd/system/kdlight-edge*.service.d/10-jetson.conf"
@@ -43,8 +43,9 @@ def live(board: Board, wheels: Path) -> None:
     unit(board)
     again(board, wheels, service)
     by_hand(board, wheels, service)
+    found = versions(board)
     taken_away(board, wheels)
-    record(board, "lab_jetson")
+    record(found, "lab_jetson")
 
 
 def without_sudo(board: Board) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from scripts.lab_emulated import Emulated
 from scripts.lab_machine import Board, until
-from scripts.lab_story import MODEL, expect, program, record, say, serving, story, timed
+from scripts.lab_story import MODEL, expect, program, record, say, serving, story, timed, versions
 
 BIN = "/opt/kdlight-edge/bin"
 CGROUP = "/sys/fs/cgroup/system.slice/kdlight-edge.service"
@@ -52,7 +52,7 @@ def live(board: Board, wheels: Path) -> None:
     log(board)
     back_off(board)
     power_cut(board)
-    record(board, "lab_kernel", "scripts/lab-kernel --record")
+    record(versions(board), "lab_kernel", "scripts/lab-kernel --record")
 
 
 def back(board: Board, restarts: int) -> float:

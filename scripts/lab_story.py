@@ -85,19 +85,24 @@ def show(board: Board, arguments: str) -> str:
     return done.stdout
 
 
-def record(board: Board, story: str, command: str = "scripts/lab-board --record") -> None:
-    """Write what was seen, where that is wanted."""
-    if "--record" not in sys.argv:
-        return
-    versions = board.ask(
+def versions(board: Board) -> dict[str, str]:
+    """Return what is installed on the board, as long as it is."""
+    lines = board.ask(
         "/opt/kdlight-edge/bin/python -c 'from kdlight_devices.fingerprint import versions; import json;"
         " print(json.dumps(versions()))'; systemctl --version | head -n 1"
     ).stdout.splitlines()
+    return {**json.loads(lines[0]), "systemd": lines[1].removeprefix("systemd ")}
+
+
+def record(found: dict[str, str], story: str, command: str = "scripts/lab-board --record") -> None:
+    """Write what was seen with these versions, where that is wanted."""
+    if "--record" not in sys.argv:
+        return
     known = {
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "command": command,
         "machine": describe(fingerprint()),
-        "versions": {**json.loads(versions[0]), "systemd": versions[1].removeprefix("systemd ")},
+        "versions": found,
         "steps": STEPS,
         **({"console": "\n".join(CONSOLE)} if CONSOLE else {}),
     }

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from scripts.lab_machine import Board, broker, until
-from scripts.lab_story import CONSOLE, MODEL, expect, program, record, say, show, story, timed
+from scripts.lab_story import CONSOLE, MODEL, expect, program, record, say, show, story, timed, versions
 
 BIN = "/opt/kdlight-edge/bin"
 REPOSITORY = "/srv/walls"
@@ -55,7 +55,7 @@ def live(board: Board, wheels: Path) -> None:
         program(board, "service install --options ''")
     by_hand(board)
     cut_off(board)
-    record(board, "lab_update")
+    record(versions(board), "lab_update")
 
 
 def probation(board: Board, seconds: int) -> None:

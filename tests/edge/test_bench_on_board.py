@@ -25,6 +25,9 @@ LIMIT = 60.0
 pytestmark = pytest.mark.skipif(bool(servers.missing()), reason=servers.missing() or "there is an sshd")
 Make = Callable[..., Path]
 
+PATIENT = ("--budget", str(Path(__file__).with_name("patient_budget.json")))
+"""A budget that a machine busy with other tests keeps: speed is measured in benchmarks."""
+
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
@@ -80,11 +83,27 @@ def test_a_board_is_measured_judged_and_left_as_it_was(server: Server, tiny_bund
     }  # fmt: skip
 
 
+def test_a_board_behind_a_jump_host_is_reached_as_the_users_configuration_says(
+    server: Server, tiny_bundle: Make, tmp_path: Path
+) -> None:
+    (tmp_path / "gate").mkdir()
+    with servers.sshd(tmp_path / "gate") as gate:
+        jump = gate.config.read_text().replace("Host board", "Host gate")
+        server.config.write_text(f"{server.config.read_text()}  ProxyJump gate\n{jump}")
+        flags = *PATIENT, "--use", str(PROGRAM), "--scenario", "a", "--seconds", "1"
+        done = bench(server, tiny_bundle(), tmp_path / "out", *flags)
+        assert done.returncode == 0, done.stderr
+        assert list(server.home.iterdir()) == []
+        (gate.folder / "authorized").write_text("")
+        said = refused(bench(server, tiny_bundle(), tmp_path / "closed", *flags))
+    assert "does not accept your key" in said, "it went through the gate and not around it"
+
+
 def test_a_cut_link_tells_what_is_missing_and_the_run_goes_on_where_it_was(
     server: Server, tiny_bundle: Make, tmp_path: Path
 ) -> None:
     model, out = tiny_bundle(), tmp_path / "out"
-    flags = "--use", str(PROGRAM), "--scenario", "a,c", "--seconds", "4"
+    flags = *PATIENT, "--use", str(PROGRAM), "--scenario", "a,c", "--seconds", "4"
     with subprocess.Popen(
         command(server.config, model, out, *flags, "--patience", "0"), stderr=subprocess.PIPE, text=True
     ) as running:
@@ -153,7 +172,7 @@ def test_clocks_are_held_while_it_is_measured_and_given_back_after_an_error(
 
 
 def test_a_folder_is_kept_where_that_is_wanted(server: Server, tiny_bundle: Make, tmp_path: Path) -> None:
-    flags = "--use", str(PROGRAM), "--scenario", "a", "--seconds", "1", "--keep"
+    flags = *PATIENT, "--use", str(PROGRAM), "--scenario", "a", "--seconds", "1", "--keep"
     assert bench(server, tiny_bundle(), tmp_path / "out", *flags).returncode == 0
     (kept,) = server.home.iterdir()
     assert json.loads((tmp_path / "out/bench.json").read_text())["kept"] == str(kept)
