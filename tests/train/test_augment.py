@@ -91,3 +91,12 @@ def test_a_pasted_rectangle_brings_its_share_of_the_label(seed: int) -> None:
     views, mixed = run(black_and_white.contiguous(), torch.eye(2)[torch.arange(8) % 2], 48, settings, seed)
     torch.testing.assert_close(views.mean(dim=(1, 2, 3)), mixed[:, 1], atol=1e-5, rtol=0)
     assert (mixed.max(dim=1).values >= 0.5).all()
+
+
+def test_trivial_augment_changes_each_picture_and_repeats_with_the_seed(pictures: Tensor, target: Tensor) -> None:
+    settings = dataclasses.replace(STILL, trivial=True)
+    still = run(pictures, target, 48, STILL)[0]
+    first, again, other = (run(pictures, target, 48, settings, seed)[0] for seed in (5, 5, 6))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert float((first - still).abs().amax(dim=(1, 2, 3)).gt(0.02).sum()) >= 4  # one of its changes is none at all

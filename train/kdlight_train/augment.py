@@ -10,6 +10,7 @@ import math
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own documentation calls it F
 from torch import Generator, Tensor
+from torchvision.transforms.v2 import TrivialAugmentWide
 
 from kdlight_train.recipe import AugmentRecipe
 
@@ -39,6 +40,7 @@ def augment(
     views = pictures.float().mul_(1 / 255)
     grid = F.affine_grid(_affine(len(pictures), settings, generator).to(device), [len(pictures), 3, size, size], False)  # noqa: FBT003
     views = F.grid_sample(views, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+    views = _trivial(views, generator) if settings.trivial else views
     views = _soften(views, settings, generator)
     views = _light(views, settings, generator)
     views = _erase(views, settings, generator)
@@ -74,6 +76,14 @@ def _affine(count: int, settings: AugmentRecipe, generator: Generator) -> Tensor
     top = torch.stack([cos * across, -sin * down, shift_x], dim=1)
     low = torch.stack([sin * across, cos * down, shift_y], dim=1)
     return torch.stack([top, low], dim=1)
+
+
+def _trivial(views: Tensor, generator: Generator) -> Tensor:
+    """Change each picture in one way, drawn with its strength at random (Mueller and Hutter, ICCV 2021)."""
+    change = TrivialAugmentWide()
+    with torch.random.fork_rng(devices=[]):  # it draws from the global generator
+        torch.manual_seed(int(torch.randint(1 << 31, (1,), generator=generator)))
+        return torch.stack([change(view) for view in views.mul(255).round_().to(torch.uint8)]).float().mul_(1 / 255)
 
 
 def _soften(views: Tensor, settings: AugmentRecipe, generator: Generator) -> Tensor:

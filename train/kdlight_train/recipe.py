@@ -106,6 +106,8 @@ class AugmentRecipe:
     """Parameter of the Beta distribution of mixed pictures; 0 switches mixing off."""
     cutmix: float = 0.0
     """Share of batches in which a rectangle comes from another picture instead of mixing the whole."""
+    trivial: bool = False
+    """One change of any kind and strength for each picture (TrivialAugment); usually with the ones above set to 0."""
 
 
 @dataclass(frozen=True, slots=True)
