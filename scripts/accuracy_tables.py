@@ -139,6 +139,32 @@ def all_table(results: dict[str, Any]) -> str:
     return "\n".join([*rows, "", told, "", measured(results)])
 
 
+def gain_table(results: dict[str, Any]) -> str:
+    """Return students beside ones that learnt without a teacher."""
+    rows = heading(["bundle", "n", "taught", "labels alone", "gain on test", "gain on validation"])
+    rows += [
+        f"| `{one['name']}` | {one['n']:,} | {one['test_taught']:.1%} | {one['test_alone']:.1%} "
+        f"| **{100 * one['gain']:+.1f} points** | {100 * (one['val_taught'] - one['val_alone']):+.1f} points |"
+        for one in results["rows"]
+    ]
+    low, high = (f"{100 * end:+.1f}" for end in results["ci95"])
+    told = f"Mean over the sets: **{100 * results['mean']:+.1f} points** on test ({low} to {high}; goal +1.5)."
+    return "\n".join([*rows, "", told, "", measured(results)])
+
+
+def training_table(results: dict[str, Any]) -> str:
+    """Return how long trainings from scratch took."""
+    titles = ["made", "student", "pictures", "epochs of teacher and student", "training", "export with its proofs"]
+    rows = heading([*titles, "images/s of the student at the end", "outside the two networks"])
+    rows += [
+        f"| {one['name']} | {one['student']} | {one['pictures']:,} | {one['teacher_epochs']} + {one['epochs']} "
+        f"| {one['train_s'] / 60:.1f} min | {one['export_s']:.0f} s | {one['images_per_second']:.0f} "
+        f"| {one['making_pictures']:.1%} |"
+        for one in results["rows"]
+    ]
+    return "\n".join([*rows, "", measured(results)])
+
+
 def sizes_table(results: dict[str, Any]) -> str:
     """Return other sizes beside the small bundles."""
     titles = [

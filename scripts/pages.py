@@ -18,6 +18,7 @@ from typing import Any
 from accuracy_tables import (  # type: ignore[import-not-found] # the file beside this one
     ablation_table,
     all_table,
+    gain_table,
     heading,
     leaks_table,
     measured,
@@ -26,6 +27,7 @@ from accuracy_tables import (  # type: ignore[import-not-found] # the file besid
     outliers_table,
     sets_table,
     sizes_table,
+    training_table,
 )
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -193,6 +195,8 @@ TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "sizes": ("sizes", sizes_table),
     "outliers": ("outliers", outliers_table),
     "ablation": ("ablation", ablation_table),
+    "gain": ("gain", gain_table),
+    "training": ("training", training_table),
     "leaks": ("leaks", leaks_table),
     "medmnist": ("medmnist", medmnist_table),
     "ratios": ("", ratios_table),

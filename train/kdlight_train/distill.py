@@ -33,18 +33,6 @@ def room() -> int:
     return int(KEEP_SHARE * os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
 
 
-def teacher_objective(pool: Pool, classes: int, recipe: Recipe, place: Place) -> Objective:
-    """Return the teacher's loss: cross-entropy with the labels of augmented pictures."""
-
-    def objective(network: nn.Module, batch: Batch) -> Tensor:
-        views, target = augmented(pool, batch, classes, recipe.teacher.imgsz, recipe)
-        with place.autocast(large=True):
-            logits = network(real(views))
-        return cross_entropy(logits.float(), target, recipe.teacher.label_smoothing)
-
-    return objective
-
-
 @dataclass(slots=True)
 class Making:
     """How long augmented pictures took: the part of a training that is in neither network."""
@@ -57,6 +45,19 @@ class Making:
         started = time.perf_counter()
         yield
         self.seconds += time.perf_counter() - started
+
+
+def teacher_objective(pool: Pool, classes: int, recipe: Recipe, place: Place, making: Making) -> Objective:
+    """Return the teacher's loss: cross-entropy with the labels of augmented pictures."""
+
+    def objective(network: nn.Module, batch: Batch) -> Tensor:
+        with making.timed():
+            views, target = augmented(pool, batch, classes, recipe.teacher.imgsz, recipe)
+        with place.autocast(large=True):
+            logits = network(real(views))
+        return cross_entropy(logits.float(), target, recipe.teacher.label_smoothing)
+
+    return objective
 
 
 def student_objective(lessons: "Lessons", recipe: Recipe) -> Objective:

@@ -80,6 +80,8 @@ class Report:
     """Machine and versions."""
     seconds: float
     """How long the training took."""
+    making_pictures: float | None = None
+    """Share of the training that was in neither network but in augmented pictures; None where not measured."""
 
 
 def worst_mistakes(

@@ -26,7 +26,7 @@ def page(report: Report) -> str:
         _section("Worst mistakes", _mistakes(report)),
         _section("Data", _data(report)),
         _section("Recipe", _facts(report.recipe)),
-        _section("Machine", _facts({**report.environment, "training time": duration(report.seconds)})),
+        _section("Machine", _facts({**report.environment, **_time(report)})),
     ]
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -34,6 +34,12 @@ def page(report: Report) -> str:
         f'content="light dark">\n<title>{escape(report.name)} · training report</title>\n<style>\n{style}</style>\n'
         f"</head>\n<body>\n<main>\n{''.join(sections)}</main>\n</body>\n</html>\n"
     )
+
+
+def _time(report: Report) -> dict[str, str]:
+    share = report.making_pictures
+    outside = {} if share is None else {"of it making pictures, in neither network": percent(share)}
+    return {"training time": duration(report.seconds), **outside}
 
 
 def _head(report: Report) -> str:

@@ -108,8 +108,7 @@ def train(
     }
     _finish(run, student, shelf, results["student"].temperature, provenance, others)
     keep_pictures(run, data)
-    seconds = sum(_seconds(taught, shelf) for taught in (teacher, student))
-    report = _report(run, shelf, student, results, made, found.to_json(), seconds)
+    report = _report(run, shelf, (teacher, student), results, made, found.to_json())
     write_report(run, report)
     for name, result in results.items():
         say(_headline(name, result))
@@ -195,13 +194,12 @@ def _finish(
 def _report(
     run: Path,
     shelf: Shelf,
-    student: Taught,
+    taught: tuple[Taught, Taught],
     results: dict[str, ModelResult],
     made: str,
     audited: dict[str, Any],
-    seconds: float,
 ) -> Report:
-    data, side = shelf.data, shelf.recipe.input.imgsz
+    data, side, student = shelf.data, shelf.recipe.input.imgsz, taught[1]
     split = "test" if "test" in student.logits else "val"
     pool = shelf.split(split, side)
     probabilities = softmax(student.logits[split], results["student"].temperature)
@@ -219,7 +217,8 @@ def _report(
         teacher=results["teacher"],
         mistakes=worst_mistakes(probabilities, pool.truth.numpy(), images, data.labels, cams=cams, names=names),
         environment={**fingerprint(), "torch": torch.__version__, "device": str(shelf.place.device)},
-        seconds=round(seconds, 1),
+        seconds=round(sum(_seconds(one, shelf) for one in taught), 1),
+        making_pictures=round(sum(one.making for one in taught) / sum(one.seconds for one in taught), 4),
     )
 
 

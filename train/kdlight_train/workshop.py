@@ -44,6 +44,9 @@ class Taught:
     logits: dict[str, npt.NDArray[np.float32]]
     """Split (``val``, ``test``) to float32 [n, C]; filled in the first process only."""
     seconds: float
+    """What the training took in this process; none of it where the network was finished before."""
+    making: float
+    """Seconds of these that went into augmented pictures, so into neither network."""
 
 
 class Shelf:
@@ -86,13 +89,14 @@ def teach_teacher(shelf: Shelf, weights: Path | None, cache: Path, say: Say) -> 
     schedule = Schedule(
         settings.epochs, settings.batch, settings.lr, settings.weight_decay, 1, TEACHER_EMA, recipe.seed, recipe.balance
     )
-    objective = teacher_objective(shelf.pool, len(data.labels), recipe, shelf.place)
+    making = Making()
+    objective = teacher_objective(shelf.pool, len(data.labels), recipe, shelf.place, making)
     if (folder / "teacher.ckpt").exists():
         say(f"teacher {settings.name}: going on from {folder}")
     started = time.perf_counter()
     work = Work(f"teacher {settings.name}", settings.imgsz, folder / "teacher.ckpt", large=True)
     network, history = _fit(teacher, objective, schedule, shelf, work)
-    return _taught(network, history, shelf, work, started)
+    return _taught(network, history, shelf, work, started, making)
 
 
 def lessons_of(shelf: Shelf, teacher: nn.Module | None) -> Lessons:
@@ -123,7 +127,7 @@ def teach_student(shelf: Shelf, lessons: Lessons, run: Path, start: Mapping[str,
     last = history[-1]["images_per_second"]
     share = f"{lessons.making.seconds / seconds:.1%} of {seconds:.0f} s went into making pictures"
     say(f"student {settings.name}: {last:.0f} images/s at the end; {share}")
-    return _taught(network, history, shelf, work, started)
+    return _taught(network, history, shelf, work, started, lessons.making)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,13 +173,15 @@ def _fit(
         bar.close()
 
 
-def _taught(network: nn.Module, history: list[dict[str, Any]], shelf: Shelf, work: Work, started: float) -> Taught:
+def _taught(
+    network: nn.Module, history: list[dict[str, Any]], shelf: Shelf, work: Work, started: float, making: Making
+) -> Taught:
     logits: dict[str, npt.NDArray[np.float32]] = {}
     for name in ("val", "test"):
         if name in shelf.data.splits and shelf.place.first:
             pictures = shelf.split(name, work.side).pictures
             logits[name] = answer(network, pictures, shelf.place, large=work.large).numpy()
-    return Taught(network, history, logits, time.perf_counter() - started)
+    return Taught(network, history, logits, time.perf_counter() - started, making.seconds)
 
 
 @torch.inference_mode()

@@ -1,0 +1,73 @@
+#!/usr/bin/env python3
+"""Say what the teacher gives: students of the bundles beside ones that learnt from labels alone.
+
+usage: scripts/measure_gain.py --work DIR    (writes docs/results/gain.json)
+
+WORK/NAME-labels is what `scripts/reproduce_zoo --only NAME-labels` made: same student, start, pictures, views, epochs
+and seed, without a teacher. Both students are compared as trained (fp32) on the same test pictures; the interval is of
+the mean over the sets, from the binomial variance of each (Newcombe's plain difference), taking the two as independent.
+"""
+
+import argparse
+import json
+import math
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from measure_models import RESULTS as MODELS  # type: ignore[import-not-found] # the file beside this one
+from measure_models import TESTS
+
+from kdlight_devices.fingerprint import describe, fingerprint
+from kdlight_edge.bundle import open_bundle
+
+RESULTS = MODELS.with_name("gain.json")
+
+
+def main() -> int:
+    """Compare and write."""
+    parser = argparse.ArgumentParser(description="Say what the teacher gives; see the file's own first lines.")
+    parser.add_argument("--work", type=Path, required=True, metavar="DIR", help="where reproduce_zoo worked")
+    args = parser.parse_args()
+    rows = [
+        row(name, args.work / f"{name}-labels" / "report.json")
+        for name in TESTS
+        if (args.work / f"{name}-labels" / "report.json").is_file()
+    ]
+    mean = sum(one["gain"] for one in rows) / len(rows)
+    margin = 1.96 * math.sqrt(sum(variance(one) for one in rows)) / len(rows)
+    record = {
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "command": "scripts/measure_gain.py --work DIR",
+        "machine": describe(fingerprint()),
+        "rows": rows,
+        "mean": mean,
+        "ci95": [mean - margin, mean + margin],
+    }
+    RESULTS.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    print(f"{mean:+.2%} over {len(rows)} sets ({record['ci95'][0]:+.2%} to {record['ci95'][1]:+.2%})")
+    return 0
+
+
+def row(name: str, file: Path) -> dict[str, Any]:
+    """Return the two students of one set."""
+    metrics = open_bundle(MODELS.parents[2] / "models" / f"{name}.kdl").manifest.provenance.metrics
+    taught = metrics["student"]
+    alone = json.loads(file.read_text(encoding="utf-8"))["student"]
+    return {
+        "name": name,
+        "n": taught["test"]["n"],
+        **{f"{split}_taught": taught[split]["accuracy"] for split in ("val", "test")},
+        **{f"{split}_alone": alone[split]["accuracy"] for split in ("val", "test")},
+        "gain": taught["test"]["accuracy"] - alone["test"]["accuracy"],
+    }
+
+
+def variance(one: dict[str, Any]) -> float:
+    """Return the variance of a difference of two shares of n pictures."""
+    taught, alone, n = one["test_taught"], one["test_alone"], one["n"]
+    return float(taught * (1 - taught) + alone * (1 - alone)) / int(n)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
