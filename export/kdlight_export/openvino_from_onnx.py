@@ -20,6 +20,12 @@ GRAPH_NAMES = frozenset({"image", "logits", "cam", "outlier"})
 UNNAMED = frozenset({"Const", "Convert", "FakeQuantize", "Multiply", "Reshape"})
 """Kinds of layer whose names nobody reads: they vanish into others when the graph is compiled."""
 
+USUAL = {"auto_broadcast": "numpy", "auto_pad": "explicit"}
+"""What OpenVINO takes where nothing is said."""
+
+BIASED = "/WithoutBiases"
+"""End of a convolution's name whose bias is a layer of its own, which has the name alone."""
+
 WORTH_HALVING = 1024
 """Bytes of a constant above which half of them is more than the further layer takes in the XML."""
 
@@ -110,15 +116,22 @@ def _compact(text: bytes) -> bytes:
     """Return the XML of an IR at half of its size.
 
     What goes is what OpenVINO finds out again when it reads a graph: the shapes between layers, the precision that a
-    layer is given by the one before it, the names of constants and of tensors that are neither input nor output, and
-    the blanks between and in tags.
+    layer is given by the one before it, the names of constants and of tensors that are neither input nor output, what
+    a layer does unless told otherwise, the metadata of the ONNX file (the manifest has it), and the blanks between and
+    in tags and between numbers.
     """
     root = ET.fromstring(text)  # noqa: S314 - OpenVINO wrote it a moment ago
+    _shorten_names(root.findall("layers/layer"))
+    for told in root.findall("rt_info/framework"):
+        root.find("rt_info").remove(told)  # type: ignore[union-attr] # it was found there
+    for data in root.iterfind("layers/layer/data"):
+        for key, value in list(data.attrib.items()):
+            if USUAL.get(key) == value:
+                del data.attrib[key]
+            else:
+                data.set(key, value.replace(", ", ","))
     for port in root.iterfind("layers/layer/input/port"):
         port.attrib.pop("precision", None)
-    for layer in root.iterfind("layers/layer"):
-        if layer.get("type") in UNNAMED:
-            layer.set("name", layer.get("id", ""))
     for port in root.iterfind("layers/layer/*/port"):
         for side in list(port):
             port.remove(side)
@@ -127,3 +140,12 @@ def _compact(text: bytes) -> bytes:
     for tag in root.iter():
         tag.text = tag.tail = None
     return bytes(ET.tostring(root, encoding="utf-8", xml_declaration=True)).replace(b" />", b"/>")
+
+
+def _shorten_names(layers: list[ET.Element]) -> None:
+    """Let a convolution have the name of what it was together with its bias, and the bias and constants a number."""
+    names = [layer.get("name", "") for layer in layers]
+    biased = {name.removesuffix(BIASED) for name in names if name.endswith(BIASED)}
+    for layer, name in zip(layers, names, strict=True):
+        unread = layer.get("type") in UNNAMED or name in biased
+        layer.set("name", layer.get("id", "") if unread else name.removesuffix(BIASED))
