@@ -165,6 +165,26 @@ def training_table(results: dict[str, Any]) -> str:
     return "\n".join([*rows, "", measured(results)])
 
 
+def quantisers_table(results: dict[str, Any]) -> str:
+    """Return our 8-bit files beside another quantiser's."""
+    ways = list(dict.fromkeys(row["way"] for row in results["rows"]))
+    found = {(row["name"], row["way"]): row for row in results["rows"]}
+    names = list(dict.fromkeys(row["name"] for row in results["rows"]))
+    lines = heading(["answers that differ from fp32; worst class; size; median time", *ways])
+    for name in names:
+        rows = [found[name, way] for way in ways]
+        cells = [
+            f"{one['differ']} of {one['n']}; {one['worst_class']:.1%}; "
+            f"{one['bytes'] / 1e6:.2f} MB; {one['p50_ms']:.2f} ms"
+            for one in rows
+        ]
+        lines.append(f"| `{name}`, fp32 {rows[0]['p50_ms_fp32']:.2f} ms | {' | '.join(cells)} |")
+    sums = [sum(found[name, way]["differ"] for name in names) for way in ways]
+    n = sum(found[name, ways[0]]["n"] for name in names)
+    lines.append("| all | " + " | ".join(f"**{total}** of {n}" for total in sums) + " |")
+    return "\n".join([*lines, "", measured(results)])
+
+
 def sizes_table(results: dict[str, Any]) -> str:
     """Return other sizes beside the small bundles."""
     titles = [

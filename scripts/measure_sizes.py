@@ -4,22 +4,31 @@
 usage: scripts/measure_sizes.py --data DIR --work DIR
 
 WORK/NAME-nano.kdl and WORK/NAME-paper.kdl are measured as the bundles of models/ are. A nano bundle earns its place
-there when it is no more than half a point worse than the small one on validation and on test pictures.
+there when it is no more than half a point worse than the small one on validation and on test pictures. The teacher's
+time is that of its network at 160 px in float, in the faster of both engines, in the same run: random weights, which
+do not change it. docs/accuracy_latency.svg shows all of it.
 """
 
 import argparse
 import json
+import statistics
+import tempfile
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from accuracy_chart import chart  # type: ignore[import-not-found] # the files beside this one
+from compare_peers import make, pixels, run_onnxruntime, run_openvino  # type: ignore[import-not-found]
 from measure_models import RESULTS as MODELS  # type: ignore[import-not-found] # the file beside this one
 from measure_models import TESTS, run
 
 from kdlight_devices.fingerprint import describe, fingerprint, versions
 from kdlight_edge.bundle import open_bundle
+from kdlight_edge.meter import collect, warm_up
 
 RESULTS = MODELS.with_name("sizes.json")
+CHART = MODELS.parents[1] / "accuracy_latency.svg"
+TEACHER, TEACHER_SIDE, RUNS = "mobilenet_v2", 160, 100
 SIZES = ("nano", "paper")
 
 
@@ -29,12 +38,12 @@ def main() -> int:
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder with the data sets")
     parser.add_argument("--work", type=Path, required=True, metavar="DIR", help="where reproduce_zoo worked")
     args = parser.parse_args()
+    teacher_ms = teacher_time()
     small = {entry["name"]: entry for entry in json.loads(MODELS.read_text(encoding="utf-8"))["models"]}
     rows = []
     for name, folders in TESTS.items():
         made = [args.work / f"{name}-{size}.kdl" for size in SIZES]
-        if any(bundle.is_dir() for bundle in made):
-            rows.append(row(name, "small", MODELS.parents[2] / "models" / f"{name}.kdl", small[name]["eval"]))
+        rows.append(row(name, "small", MODELS.parents[2] / "models" / f"{name}.kdl", small[name]["eval"]))
         rows += [
             row(name, size, bundle, run("eval", bundle, "--data", *(args.data / one for one in folders)))
             for size, bundle in zip(SIZES, made, strict=True)
@@ -45,11 +54,36 @@ def main() -> int:
         "command": "scripts/measure_sizes.py --data DIR --work DIR",
         "machine": describe(fingerprint()),
         "versions": versions(),
+        "teacher_ms": teacher_ms,
         "rows": rows,
     }
     RESULTS.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    print(RESULTS)
+    CHART.write_text(chart(panels(rows, teacher_ms)), encoding="utf-8")
+    print(RESULTS, CHART, sep="\n")
     return 0
+
+
+def teacher_time() -> float:
+    """Return the median time of the teacher's network for one picture on one thread, ms."""
+    with tempfile.TemporaryDirectory() as folder:
+        file, picture = Path(folder) / "teacher.onnx", pixels(TEACHER_SIDE)
+        make(TEACHER, TEACHER_SIDE, file, None)
+        runs = [run_onnxruntime(file, picture, 1), run_openvino(file, picture, 1)]
+        for one in runs:
+            warm_up(one, limit=0.3)
+        return min(statistics.median(collect(one, seconds=0, samples=RUNS)) for one in runs)
+
+
+def panels(rows: list[dict[str, Any]], teacher_ms: float) -> dict[str, list[dict[str, Any]]]:
+    """Return the points of the chart, the teacher's once for each set."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for one in rows:
+        point = {"who": one["size"], "ms": one["p50_ms"], "accuracy": one["accuracy"], "ci95": one["ci95"]}
+        found.setdefault(one["name"], []).append(point)
+        if one["size"] == "small":
+            teacher = {"who": "teacher", "ms": teacher_ms, "accuracy": one["teacher"], "ci95": one["teacher_ci95"]}
+            found[one["name"]].append(teacher)
+    return found
 
 
 def row(name: str, size: str, path: Path, judged: dict[str, Any]) -> dict[str, Any]:
@@ -69,6 +103,7 @@ def row(name: str, size: str, path: Path, judged: dict[str, Any]) -> dict[str, A
         "val_n": metrics["student"]["val"]["n"],
         **{key: judged[key] for key in ("n", "accuracy", "ci95", "balanced_accuracy")},
         "teacher": metrics["teacher"]["test"]["accuracy"],
+        "teacher_ci95": metrics["teacher"]["test"]["ci95"],
     }
 
 
