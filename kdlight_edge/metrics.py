@@ -37,8 +37,8 @@ def figures(
     Returns:
         Plain JSON types. ``n``, ``accuracy``, ``ci95`` (low, high), ``balanced_accuracy`` (mean sensitivity of the
         classes that occur), ``macro_f1``, ``auc`` (two classes: of the positive one; more: mean of one against the
-        rest), ``ece``, ``nll`` (nats), ``brier`` (0 to 2), ``per_class`` (id to n, sensitivity, specificity,
-        precision, f1, auc), ``confusion`` (rows are the truth). A figure that is not defined is None.
+        rest), ``ece``, ``ece_by_chance``, ``nll`` (nats), ``brier`` (0 to 2), ``per_class`` (id to n, sensitivity,
+        specificity, precision, f1, auc), ``confusion`` (rows are the truth). A figure that is not defined is None.
 
     Raises:
         DataError: no pictures, shapes that do not belong together, or probabilities that are not finite.
@@ -60,6 +60,7 @@ def figures(
         "macro_f1": _mean([entry["f1"] for entry in per_class.values()]),
         "auc": _overall_auc([entry["auc"] for entry in per_class.values()], positive),
         "ece": ece(scores, true),
+        "ece_by_chance": ece_by_chance(scores),
         "nll": nll(scores, true),
         "brier": brier(scores, true),
         "per_class": per_class,
@@ -126,8 +127,25 @@ def ece(probabilities: Floats, truth: npt.NDArray[Any], bins: int = ECE_BINS) ->
         truth: int [n].
         bins: how many.
     """
+    return _gap(probabilities.max(axis=1).astype(np.float64), probabilities.argmax(axis=1) == truth, bins)
+
+
+def ece_by_chance(probabilities: Floats, bins: int = ECE_BINS, draws: int = 200) -> float:
+    """Return the `ece` that few pictures alone cause: its mean where every confidence is exactly right.
+
+    Seen by drawing which answers would be right, with a fixed seed. An `ece` near it tells of no miscalibration.
+
+    Args:
+        probabilities: float [n, C].
+        bins: how many.
+        draws: how often.
+    """
     confidence = probabilities.max(axis=1).astype(np.float64)
-    right = probabilities.argmax(axis=1) == truth
+    random = np.random.default_rng(0)
+    return float(np.mean([_gap(confidence, random.random(len(confidence)) < confidence, bins) for _ in range(draws)]))
+
+
+def _gap(confidence: Floats, right: npt.NDArray[np.bool_], bins: int) -> float:
     place = np.searchsorted(np.sort(confidence), confidence, side="left") * bins // len(confidence)
     gap = np.bincount(place, right - confidence, minlength=bins)
     return float(np.abs(gap).sum() / len(confidence))

@@ -5,7 +5,16 @@ from typing import Any
 
 def models_table(results: dict[str, Any]) -> str:
     """Return the bundles with what was measured about them, and where."""
-    titles = ["bundle", "classes", "test pictures", "accuracy (95 % interval)", "its teacher", "balanced", "AUC", "ECE"]
+    titles = [
+        "bundle",
+        "classes",
+        "test pictures",
+        "accuracy (95 % interval)",
+        "its teacher",
+        "balanced",
+        "AUC",
+        "ECE (by chance)",
+    ]
     titles += ["parameters", "bundle size", "network p50"]
     rows = heading(titles)
     for entry in results["models"]:
@@ -14,16 +23,21 @@ def models_table(results: dict[str, Any]) -> str:
         rows.append(
             f"| [`{entry['name']}`](models/{entry['name']}.kdl) | {', '.join(entry['labels'])} | {judged['n']:,} "
             f"| **{judged['accuracy']:.1%}** ({low:.1%} to {high:.1%}) | {teacher['accuracy']:.1%} "
-            f"| {judged['balanced_accuracy']:.1%} | {judged['auc']:.3f} | {judged['ece']:.3f} "
+            f"| {judged['balanced_accuracy']:.1%} | {judged['auc']:.3f} | {calibration(judged)} "
             f"| {entry['parameters'] / 1e6:.2f} M | {entry['bytes'] / 1e6:.2f} MB | {entry['p50_ms']:.2f} ms |"
         )
     return "\n".join([*rows, "", measured(results)])
 
 
+def calibration(judged: dict[str, Any]) -> str:
+    """Return the calibration error, and in brackets the one that so few pictures alone cause."""
+    return f"{judged['ece']:.3f} ({judged['ece_by_chance']:.3f})"
+
+
 def sets_table(results: dict[str, Any]) -> str:
     """Return every bundle beside its teacher, and the class that its pictures are looked at for."""
     titles = ["bundle", "n", "student (95 % interval)", "teacher (95 % interval)", "difference", "balanced", "macro F1"]
-    titles += ["AUC", "ECE", "sensitivity by class", "accepted", "right of these"]
+    titles += ["AUC", "ECE (by chance)", "sensitivity by class", "accepted", "right of these"]
     rows = heading(titles)
     for entry in results["models"]:
         judged, teacher = entry["eval"], entry["teacher"]
@@ -31,7 +45,7 @@ def sets_table(results: dict[str, Any]) -> str:
         rows.append(
             f"| `{entry['name']}` | {judged['n']:,} | **{interval(judged)}** | {interval(teacher)} "
             f"| {100 * (judged['accuracy'] - teacher['accuracy']):+.1f} points | {judged['balanced_accuracy']:.1%} "
-            f"| {judged['macro_f1']:.3f} | {judged['auc']:.3f} | {judged['ece']:.3f} | {per_class} "
+            f"| {judged['macro_f1']:.3f} | {judged['auc']:.3f} | {calibration(judged)} | {per_class} "
             f"| {judged['coverage']:.1%} | {judged['accuracy_of_accepted']:.1%} |"
         )
         rows += [

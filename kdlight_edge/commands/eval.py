@@ -88,7 +88,7 @@ def _lines(record: dict[str, Any]) -> list[str]:
         f"  balanced accuracy  {_share(record['balanced_accuracy'])}",
         f"  macro F1           {_share(record['macro_f1'])}",
         f"  AUC                {_share(record['auc'])}",
-        f"  ECE                {_share(record['ece'])}",
+        f"  ECE                {_share(record['ece'])}   so few pictures alone cause {_share(record['ece_by_chance'])}",
         f"  accepted           {_share(record['coverage'])}   of these right {_share(record['accuracy_of_accepted'])}",
         f"  abstained {record['abstained']}, outliers {record['outliers']}, unreadable {record['unreadable']['count']}",
     ]

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pytest
 
 from kdlight_edge.errors import DataError
-from kdlight_edge.metrics import auc, brier, ece, figures, nll, wilson
+from kdlight_edge.metrics import auc, brier, ece, ece_by_chance, figures, nll, wilson
 
 TWO = np.array([[0.9, 0.1], [0.6, 0.4], [0.3, 0.7], [0.2, 0.8], [0.55, 0.45]])
 """Answers 0, 0, 1, 1, 0."""
@@ -93,6 +93,17 @@ def test_ece_of_thirty_different_confidences_is_the_mean_gap_of_fifteen_pairs() 
     probabilities = np.stack([confidence, 1 - confidence], axis=1)
     gaps = [abs(right[i : i + 2].mean() - confidence[i : i + 2].mean()) for i in range(0, 30, 2)]
     assert ece(probabilities, np.where(right, 0, 1)) == pytest.approx(np.mean(gaps))
+
+
+def test_calibrated_answers_show_the_error_that_chance_causes_and_sure_wrong_ones_far_more() -> None:
+    random = np.random.default_rng(3)
+    confidence = random.uniform(0.55, 0.95, 200)
+    probabilities = np.stack([confidence, 1 - confidence], axis=1)
+    seen = [ece(probabilities, np.where(random.random(200) < confidence, 0, 1)) for _ in range(100)]
+    expected = ece_by_chance(probabilities)
+    assert expected == pytest.approx(np.mean(seen), rel=0.1)
+    assert ece_by_chance(np.repeat(probabilities, 16, axis=0)) == pytest.approx(expected / 4, rel=0.15)
+    assert ece(probabilities, np.ones(200, int)) > 5 * expected
 
 
 def test_ece_does_not_depend_on_the_order_of_pictures_with_equal_confidence() -> None:
