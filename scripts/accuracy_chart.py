@@ -7,7 +7,7 @@ from typing import Any
 WIDE, HIGH, COLUMNS = 250, 190, 3
 LEFT, RIGHT, ABOVE, BELOW = 40, 12, 26, 34
 MARKS_MS = (0.1, 0.3, 1, 3, 10)
-MARKS = (0.6, 0.7, 0.8, 0.9, 1.0)
+MARKS = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 COLOURS = {"nano": "#b5521b", "small": "#1f5fa8", "paper": "#5b3f9e", "teacher": "#555"}
 
 
@@ -46,7 +46,8 @@ def panel(name: str, points: Sequence[Mapping[str, Any]]) -> list[str]:
         middle = height(max(MARKS[0], point["accuracy"]))
         parts.append(f'<line x1="{x}" x2="{x}" y1="{low}" y2="{high}" stroke="{colour}" stroke-width="1.5"/>')
         parts.append(f'<circle cx="{x}" cy="{middle}" r="3.5" fill="{colour}"/>')
-        parts.append(f'<text x="{x}" y="{low + 11}" text-anchor="middle" fill="{colour}">{point["who"]}</text>')
+        y = high - 5 if point["who"] == "nano" else low + 11  # it stands close to small
+        parts.append(f'<text x="{x}" y="{y}" text-anchor="middle" fill="{colour}">{point["who"]}</text>')
     return parts
 
 
