@@ -43,7 +43,10 @@ def check_board(bundle: Bundle, board: Board) -> None:
     manifest = bundle.manifest
     if manifest.budgets and board.name not in manifest.budgets:
         made = ", ".join(manifest.budgets)
-        raise BundleError(f"{manifest.name} {manifest.version} was made for {made}, and this is {board.name}; refused")
+        raise BundleError(
+            f"{manifest.name} {manifest.version} was made for {made}, and this is {board.name}; refused: "
+            f"export it with --target {board.name}"
+        )
 
 
 def check_budget(classifier: Classifier, board: Board) -> dict[str, float]:

@@ -129,7 +129,7 @@ CASES: dict[Callable[[Desk], int], tuple[int, str]] = {
     half_copied: (5, r".*copy it again"),
     expired: (5, r"the metadata of .* has expired .*; its publisher runs kdlight-edge update refresh"),
     another_publisher: (5, r".*/foreign is not signed by the keys that are trusted here \(.*\); refused"),
-    another_board: (5, r"tiny 2 was made for pi-5, and this is other; refused"),
+    another_board: (5, r"tiny 2 was made for pi-5, and this is other; refused: export it with --target other"),
     downgrade: (5, r"tiny 1 is not newer than 2, which serves; --allow-downgrade takes it"),
     clock: (5, r"the clock says 1970-01-01T00:03, .*; set the clock.*"),
     wrong_answers: (4, r"refused: onnxruntime answers the golden pictures .*"),
