@@ -169,7 +169,7 @@ def gain_table(results: dict[str, Any]) -> str:
 def training_table(results: dict[str, Any]) -> str:
     """Return how long trainings from scratch took."""
     titles = ["made", "student", "pictures", "epochs of teacher and student", "training", "export with its proofs"]
-    rows = heading([*titles, "images/s of the student at the end", "outside the two networks"])
+    rows = heading([*titles, "images/s of the student, median epoch", "outside the two networks"])
     rows += [
         f"| {one['name']} | {one['student']} | {one['pictures']:,} | {one['teacher_epochs']} + {one['epochs']} "
         f"| {one['train_s'] / 60:.1f} min | {one['export_s']:.0f} s | {one['images_per_second']:.0f} "
