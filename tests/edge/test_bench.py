@@ -55,7 +55,8 @@ def test_one_run_measures_every_scenario_and_compares_with_the_budget(
     assert 20e6 < record["peak_rss_bytes"] < 1e9
     assert record["budget"]["board"] == "pi-zero-2-w"
     assert record["budget"]["measured_on"] == detect().name
-    assert [row["met"] for row in record["budget"]["rows"]] == [True, True, True]
+    proved = record["model"]["p99"] is not None  # where a second holds enough samples of so small a network
+    assert [row["met"] for row in record["budget"]["rows"]] == [True] * (3 + proved)
     check_table(record)
 
 
