@@ -76,6 +76,7 @@ class DicomListener:
         self._room = threading.BoundedSemaphore(settings.queue)
         self._index = 0
         self._ending: threading.Thread | None = None
+        self._closing = threading.Lock()
         self._ae = _entity(settings)
         handlers: list[Any] = [(evt.EVT_C_ECHO, lambda _: SUCCESS), (evt.EVT_C_STORE, self._store)]
         try:
@@ -136,13 +137,14 @@ class DicomListener:
 
     def close(self) -> None:
         """Take no more; callers have a moment to hear what became of what they sent."""
-        if self._ending is None:
-            self._closed.set()
-            self._waiting.put(None)
-            self._ending = threading.Thread(target=self._end, name="end of listening", daemon=True)
-            self._ending.start()
-        else:
-            self._ending.join(2 * GRACE_SECONDS)
+        with self._closing:  # who stops a run and the run itself may come at the same moment
+            if self._ending is None:
+                self._closed.set()
+                self._waiting.put(None)
+                self._ending = threading.Thread(target=self._end, name="end of listening", daemon=True)
+                self._ending.start()
+                return
+        self._ending.join(2 * GRACE_SECONDS)
 
     def _end(self) -> None:
         self._server.shutdown()

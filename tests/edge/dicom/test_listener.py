@@ -118,6 +118,21 @@ def test_an_echo_is_answered(listen: Callable[..., Node]) -> None:
     assert "Received Echo Response (Success)" in done.stderr + done.stdout
 
 
+def test_a_listener_may_be_closed_by_two_at_the_same_moment() -> None:
+    told: list[str] = []
+    for _ in range(10):
+        listener = DicomListener(Listen("127.0.0.1", 0), told.append)
+        together = threading.Barrier(4)
+
+        def close(listener: DicomListener = listener, together: threading.Barrier = together) -> None:
+            together.wait(LIMIT)
+            listener.close()
+
+        with ThreadPoolExecutor(4) as pool:
+            for done in [pool.submit(close) for _ in range(4)]:
+                done.result(LIMIT)
+
+
 def test_what_is_stored_is_answered_and_only_then_acknowledged(
     listen: Callable[..., Node], tmp_path: Path, make_scan: MakeScan
 ) -> None:
