@@ -115,7 +115,7 @@ def _one_by_one(
 
     def close_on_stop() -> None:
         while not finished.is_set():
-            if stop.wait(LOOK_UP):
+            if stop.wait(LOOK_UP) and not finished.is_set():
                 source.close()
                 return
 

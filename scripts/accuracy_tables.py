@@ -5,17 +5,8 @@ from typing import Any
 
 def models_table(results: dict[str, Any]) -> str:
     """Return the bundles with what was measured about them, and where."""
-    titles = [
-        "bundle",
-        "classes",
-        "test pictures",
-        "accuracy (95 % interval)",
-        "its teacher",
-        "balanced",
-        "AUC",
-        "ECE (by chance)",
-    ]
-    titles += ["parameters", "bundle size", "network p50"]
+    titles = ["bundle", "classes", "test pictures", "accuracy (95 % interval)", "its teacher", "balanced", "AUC"]
+    titles += ["ECE (by chance)", "parameters", "bundle size", "network p50"]
     rows = heading(titles)
     for entry in results["models"]:
         judged, teacher = entry["eval"], entry["teacher"]

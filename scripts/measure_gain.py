@@ -6,6 +6,7 @@ usage: scripts/measure_gain.py --work DIR    (writes docs/results/gain.json)
 WORK/NAME-labels is what `scripts/reproduce_zoo --only NAME-labels` made: same student, start, pictures, views, epochs
 and seed, without a teacher. Both students are compared as trained (fp32) on the same test pictures; the interval is of
 the mean over the sets, from the binomial variance of each (Newcombe's plain difference), taking the two as independent.
+Of a set that is not under --work the student without a teacher stays as it was recorded before.
 """
 
 import argparse
@@ -22,6 +23,7 @@ from kdlight_devices.fingerprint import describe, fingerprint
 from kdlight_edge.bundle import open_bundle
 
 RESULTS = MODELS.with_name("gain.json")
+SPLITS = ("val", "test")
 
 
 def main() -> int:
@@ -29,11 +31,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Say what the teacher gives; see the file's own first lines.")
     parser.add_argument("--work", type=Path, required=True, metavar="DIR", help="where reproduce_zoo worked")
     args = parser.parse_args()
-    rows = [
-        row(name, args.work / f"{name}-labels" / "report.json")
-        for name in TESTS
-        if (args.work / f"{name}-labels" / "report.json").is_file()
-    ]
+    before = json.loads(RESULTS.read_text(encoding="utf-8"))["rows"] if RESULTS.is_file() else []
+    alone = {one["name"]: {split: one[f"{split}_alone"] for split in SPLITS} for one in before}
+    for name in TESTS:
+        if (file := args.work / f"{name}-labels" / "report.json").is_file():
+            student = json.loads(file.read_text(encoding="utf-8"))["student"]
+            alone[name] = {split: student[split]["accuracy"] for split in SPLITS}
+    rows = [row(name, alone[name]) for name in TESTS if name in alone]
     mean = sum(one["gain"] for one in rows) / len(rows)
     margin = 1.96 * math.sqrt(sum(variance(one) for one in rows)) / len(rows)
     record = {
@@ -49,17 +53,15 @@ def main() -> int:
     return 0
 
 
-def row(name: str, file: Path) -> dict[str, Any]:
-    """Return the two students of one set."""
-    metrics = open_bundle(MODELS.parents[2] / "models" / f"{name}.kdl").manifest.provenance.metrics
-    taught = metrics["student"]
-    alone = json.loads(file.read_text(encoding="utf-8"))["student"]
+def row(name: str, alone: dict[str, float]) -> dict[str, Any]:
+    """Return the two students of one set; of the one without a teacher the accuracy by split is given."""
+    taught = open_bundle(MODELS.parents[2] / "models" / f"{name}.kdl").manifest.provenance.metrics["student"]
     return {
         "name": name,
         "n": taught["test"]["n"],
-        **{f"{split}_taught": taught[split]["accuracy"] for split in ("val", "test")},
-        **{f"{split}_alone": alone[split]["accuracy"] for split in ("val", "test")},
-        "gain": taught["test"]["accuracy"] - alone["test"]["accuracy"],
+        **{f"{split}_taught": taught[split]["accuracy"] for split in SPLITS},
+        **{f"{split}_alone": alone[split] for split in SPLITS},
+        "gain": taught["test"]["accuracy"] - alone["test"],
     }
 
 

@@ -1,9 +1,11 @@
 """What several tests need: a real bundle with a network of a few numbers, made in a moment."""
 
 import dataclasses
+import os
 import signal
+import subprocess
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +27,25 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 GAIN = 12.0
 """Logit of a picture that is wholly of a label's colour, against 0 for black."""
+
+
+@pytest.fixture
+def disk_of(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
+    """Return ``make(kilobytes) -> Path``, which mounts a disk of that size."""
+    mounted: list[Path] = []
+
+    def make(kilobytes: int) -> Path:
+        disk = tmp_path / f"disk-{len(mounted)}"
+        disk.mkdir()
+        command = ["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs", str(disk)]
+        if os.geteuid() != 0 or subprocess.run(command, capture_output=True, check=False).returncode:
+            pytest.skip("mounting a small disk needs root")
+        mounted.append(disk)
+        return disk
+
+    yield make
+    for disk in mounted:
+        subprocess.run(["umount", "-l", disk], check=True)  # a program that is just ending may have a file open
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import json
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -191,22 +191,8 @@ def test_a_place_that_cannot_be_a_folder_is_one_line(path: Path) -> None:
         write_bundle(path.parent / "file" / "new.kdl", bundle.manifest, files_of(bundle))
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 64 kB."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", disk], capture_output=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip("only root may mount a small disk")
-    yield disk
-    subprocess.run(["umount", disk], check=True)
-
-
-def test_a_full_disk_leaves_the_older_bundle_as_it_was(path: Path, small_disk: Path) -> None:
-    bundle = open_bundle(path)
+def test_a_full_disk_leaves_the_older_bundle_as_it_was(path: Path, disk_of: Callable[[int], Path]) -> None:
+    bundle, small_disk = open_bundle(path), disk_of(64)
     older = write_bundle(small_disk / "tiny.kdl", bundle.manifest, files_of(bundle))
     (small_disk / "ballast").write_bytes(bytes(64 * 1024 - older.bytes - 20 * 1024))
     with pytest.raises(BundleError, match=r"could not be written \(No space left on device\); nothing was changed"):
@@ -215,8 +201,8 @@ def test_a_full_disk_leaves_the_older_bundle_as_it_was(path: Path, small_disk: P
     assert names(small_disk) == ["ballast", "tiny.kdl"]
 
 
-def test_a_disk_that_may_only_be_read_is_one_line(path: Path, small_disk: Path) -> None:
-    bundle = open_bundle(path)
+def test_a_disk_that_may_only_be_read_is_one_line(path: Path, disk_of: Callable[[int], Path]) -> None:
+    bundle, small_disk = open_bundle(path), disk_of(64)
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
     with pytest.raises(BundleError, match=r"could not be written \(Read-only file system\)"):
         write_bundle(small_disk / "new.kdl", bundle.manifest, files_of(bundle))

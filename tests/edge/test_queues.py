@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from kdlight_edge.chain import verify
 from kdlight_edge.decide import Prediction
@@ -39,18 +38,6 @@ def until(done: Callable[[], bool]) -> None:
     while not done():
         assert time.monotonic() < end, "it did not come to pass"
         time.sleep(0.01)
-
-
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Path]:
-    """Give a disk of 128 kB."""
-    where = tmp_path / "disk"
-    where.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", str(where)]
-    if os.geteuid() != 0 or subprocess.run(command, check=False, capture_output=True).returncode != 0:
-        pytest.skip("mounting a small disk needs root")
-    yield where
-    subprocess.run(["umount", "-l", where], check=True)
 
 
 @contextlib.contextmanager
@@ -95,8 +82,9 @@ def test_a_pipe_that_nobody_reads_costs_lines_and_not_frames(tiny_bundle: Callab
 
 
 def test_a_full_disk_is_told_once_and_the_run_goes_on_and_tells_when_there_is_room_again(
-    disk: Path, tiny_bundle: Callable[..., Path]
+    disk_of: Callable[[int], Path], tiny_bundle: Callable[..., Path]
 ) -> None:
+    disk = disk_of(128)
     lines, audit = disk / "out.jsonl", disk / "audit.jsonl"
     flags = ["--json-file", str(lines), "--audit", str(audit)]
     (disk / "ballast").write_bytes(bytes(60_000))

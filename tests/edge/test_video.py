@@ -242,22 +242,11 @@ def test_an_encoder_that_hangs_costs_frames_of_the_video_and_none_of_the_camera(
     assert int(probe(file)["nb_read_frames"]) > 10
 
 
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Path]:
-    """Give a disk of 256 kB, most of which is taken."""
-    where = tmp_path / "disk"
-    where.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(where)]
-    if os.geteuid() != 0 or subprocess.run(command, check=False, capture_output=True).returncode != 0:
-        pytest.skip("mounting a small disk needs root")
-    (where / "ballast").write_bytes(bytes(200_000))
-    yield where
-    subprocess.run(["umount", "-l", where], check=True)
-
-
 def test_a_full_disk_ends_the_video_and_not_the_answers_and_another_begins_when_there_is_room(
-    disk: Path, tmp_path: Path, tiny_bundle: Callable[..., Path]
+    disk_of: Callable[[int], Path], tmp_path: Path, tiny_bundle: Callable[..., Path]
 ) -> None:
+    disk = disk_of(256)
+    (disk / "ballast").write_bytes(bytes(200_000))
     said, first, second = tmp_path / "said", disk / "clip.mp4", disk / "clip-2.mp4"
     indices: list[int] = []
 

@@ -2,9 +2,8 @@
 
 import dataclasses
 import json
-import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import onnx
@@ -38,18 +37,6 @@ def change(bundle: Path, tmp_path: Path) -> Callable[[Change], Path]:
         return write_bundle(tmp_path / "changed.kdl", manifest, {"student.onnx": content}).path
 
     return sealed
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 128 kB."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", str(disk)]
-    if subprocess.run(command, capture_output=True, check=False).returncode:
-        pytest.skip("only root may mount a small disk")
-    yield disk
-    subprocess.run(["umount", str(disk)], check=True)
 
 
 def only_line(capsys: pytest.CaptureFixture[str]) -> str:
@@ -86,16 +73,22 @@ def test_calibration_pictures_of_one_class_refuse_forced_int8(
 
 
 def test_a_full_disk_is_one_line_and_leaves_nothing(
-    run: Path, small_disk: Path, capsys: pytest.CaptureFixture[str]
+    run: Path, disk_of: Callable[[int], Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
+    small_disk = disk_of(128)
     assert main(["export", str(run), "--int8", "off", "--out", str(small_disk / "wall.kdl")]) == 5
     assert "wall.kdl could not be written (No space left on device); nothing was changed there" in only_line(capsys)
     assert list(small_disk.iterdir()) == []
 
 
 def test_no_room_for_what_is_compared_first_is_one_line(
-    run: Path, tmp_path: Path, small_disk: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    run: Path,
+    tmp_path: Path,
+    disk_of: Callable[[int], Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    small_disk = disk_of(128)
     monkeypatch.setattr(tempfile, "tempdir", str(small_disk))
     assert main(["export", str(run), "--int8", "off", "--out", str(tmp_path / "wall.kdl")]) == 5
     assert "No space left on device" in only_line(capsys)

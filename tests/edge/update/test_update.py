@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -169,21 +169,15 @@ def test_a_bundle_is_held_to_the_p99_where_nobody_else_took_the_processor(
         update(board=board)
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    place = tmp_path / "small"
-    place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(place)]
-    if os.geteuid() != 0 or subprocess.run(mount, check=False).returncode:
-        pytest.skip("mounting a small disk needs root")
-    yield place
-    subprocess.run(["umount", str(place)], check=True)
-
-
 def test_without_room_nothing_is_begun(
-    small_disk: Path, publisher: Publisher, bundle: Bundles, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    disk_of: Callable[[int], Path],
+    publisher: Publisher,
+    bundle: Bundles,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     publisher.add(bundle("1"))
+    small_disk = disk_of(4096)
     root = tmp_path / "repository/metadata/1.root.json"
     command = ["update", "--from", str(tmp_path / "repository"), "--root", str(root), "--state", str(small_disk)]
     assert main(command) == 1
