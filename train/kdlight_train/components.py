@@ -84,7 +84,7 @@ def maps_with(network: nn.Module, place: Place) -> Maps:
     """Return a function from pictures, float [N, 3, h, w] in 0..1, to float32 feature maps."""
 
     def maps(pictures: Tensor) -> Tensor:
-        with place.autocast(large=True):
+        with place.autocast(on_cpu=True):
             y: Tensor = network(pictures)
         return y.float()
 

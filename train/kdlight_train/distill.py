@@ -53,7 +53,7 @@ def teacher_objective(pool: Pool, classes: int, recipe: Recipe, place: Place, ma
     def objective(network: nn.Module, batch: Batch) -> Tensor:
         with making.timed():
             views, target = augmented(pool, batch, classes, recipe.teacher.imgsz, recipe)
-        with place.autocast(large=True):
+        with place.autocast(on_cpu=True):
             logits = network(real(views))
         return cross_entropy(logits.float(), target, recipe.teacher.label_smoothing)
 
@@ -71,7 +71,7 @@ def student_objective(lessons: "Lessons", recipe: Recipe) -> Objective:
 
     def objective(network: nn.Module, batch: Batch) -> Tensor:
         lesson = lessons(batch)
-        with lessons.place.autocast(large=False):
+        with lessons.place.autocast(on_cpu=recipe.student.bf16):
             given = network(real(lesson.views))
         logits, components = given if isinstance(given, tuple) else (given, None)
         labels = cross_entropy(logits.float(), lesson.target, smoothing)
@@ -153,7 +153,7 @@ class Lessons:
         if batch.seed not in self._answers:
             with self.making.timed():
                 views, _ = augmented(self._pool, batch, self.classes, self._recipe.teacher.imgsz, self._recipe)
-            with self.place.autocast(large=True):
+            with self.place.autocast(on_cpu=True):
                 answers = self._teacher(real(views))
             logits, maps = answers if isinstance(answers, tuple) else (answers, None)
             self._answers[batch.seed] = logits.float(), None if maps is None else self._reduce(maps.float())
@@ -165,7 +165,7 @@ class Lessons:
             assert self._teacher is not None  # noqa: S101 - there are maps, so there is a teacher
             rows = []
             for part in real_batches(self._pool.pictures[:: max(1, len(self._pool.pictures) // SEEN)], self.place):
-                with self.place.autocast(large=True):
+                with self.place.autocast(on_cpu=True):
                     rows.append(self._teacher(part)[1].float().mean(dim=(2, 3)))
             self._components = fit_components(torch.cat(rows))
         cells = self._recipe.input.imgsz // 32
@@ -191,7 +191,7 @@ def answer(network: nn.Module, pictures: Tensor, place: Place, *, large: bool) -
     network = move(network, place).eval()
     rows = []
     for views in real_batches(pictures, place):
-        with place.autocast(large=large):
+        with place.autocast(on_cpu=large):
             rows.append(network(views).float().cpu())
     return torch.cat(rows)
 

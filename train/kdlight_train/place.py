@@ -2,6 +2,8 @@
 
 import ctypes
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import torch
 from torch import distributed, nn
 
 from kdlight_edge.errors import UsageError
+from kdlight_train.strided import SpreadGradients
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +29,14 @@ class Place:
         """Whether this process writes files and talks to people."""
         return self.rank == 0
 
-    def autocast(self, *, large: bool) -> torch.autocast:
-        """Return the context for a forward pass.
-
-        A student is too small to gain by bfloat16 on a CPU; a teacher does gain.
-        """
-        wanted = self.bf16 and (large or self.device.type == "cuda")
-        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=wanted)
+    @contextmanager
+    def autocast(self, *, on_cpu: bool) -> Iterator[None]:
+        """Be the context of a forward pass, in bfloat16 where that is faster: on a GPU, and on a CPU if ``on_cpu``."""
+        cpu = self.device.type == "cpu"
+        wanted = self.bf16 and (on_cpu or not cpu)
+        short = SpreadGradients() if wanted and cpu else nullcontext()
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=wanted), short:
+            yield
 
 
 def choose_place(device: str) -> Place:

@@ -170,7 +170,7 @@ def _objective(pool: Pool, target: Target, recipe: Recipe, place: Place) -> Any:
 
     def objective(network: nn.Module, batch: Batch) -> Tensor:
         views, wanted = lesson(batch)
-        with place.autocast(large=False):
+        with place.autocast(on_cpu=False):
             given = network(real(views)).float()
         return unexplained(given, wanted)
 
