@@ -83,7 +83,10 @@ def ablation_table(results: dict[str, Any]) -> str:
         cells = ["" if one is None else f"{one['accuracy']:.1%} of {one['n']}" for one in found]
         both = rows[way, "both"]
         low, high = (f"{100 * end:+.1f}" for end in both.get("change_ci95", (0, 0)))
-        change = f"{100 * both['change']:+.1f} points ({low} to {high})" if "change" in both else ""
+        change = ""
+        if "change" in both:
+            base = both["accuracy"] - both["change"]  # on the very same pictures, in the same run
+            change = f"{100 * both['change']:+.1f} points ({low} to {high}) from {base:.1%}"
         seeds = "/".join(str(one["seeds"]) for one in found[:-1] if one is not None)
         lines.append(f"| {way} | {' | '.join(cells)} | {seeds} | {change} |")
     told = f"{results['epochs']} epochs, {results['views']} views, validation pictures of all seeds together."

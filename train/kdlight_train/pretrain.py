@@ -170,7 +170,7 @@ def _objective(pool: Pool, target: Target, recipe: Recipe, place: Place) -> Any:
 
     def objective(network: nn.Module, batch: Batch) -> Tensor:
         views, wanted = lesson(batch)
-        with place.autocast(on_cpu=False):
+        with place.autocast(on_cpu=recipe.student.bf16):
             given = network(real(views)).float()
         return unexplained(given, wanted)
 
