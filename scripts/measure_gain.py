@@ -6,7 +6,7 @@ usage: scripts/measure_gain.py --work DIR    (writes docs/results/gain.json)
 WORK/NAME-labels is what `scripts/reproduce_zoo --only NAME-labels` made: same student, start, pictures, views, epochs
 and seed, without a teacher. Both students are compared as trained (fp32) on the same test pictures; the interval is of
 the mean over the sets, from the binomial variance of each (Newcombe's plain difference), taking the two as independent.
-Of a set that is not under --work the student without a teacher stays as it was recorded before.
+A set that is not under --work keeps the row that was recorded before: both its students had one and the same start.
 """
 
 import argparse
@@ -32,12 +32,11 @@ def main() -> int:
     parser.add_argument("--work", type=Path, required=True, metavar="DIR", help="where reproduce_zoo worked")
     args = parser.parse_args()
     before = json.loads(RESULTS.read_text(encoding="utf-8"))["rows"] if RESULTS.is_file() else []
-    alone = {one["name"]: {split: one[f"{split}_alone"] for split in SPLITS} for one in before}
+    found = {one["name"]: one for one in before}
     for name in TESTS:
         if (file := args.work / f"{name}-labels" / "report.json").is_file():
-            student = json.loads(file.read_text(encoding="utf-8"))["student"]
-            alone[name] = {split: student[split]["accuracy"] for split in SPLITS}
-    rows = [row(name, alone[name]) for name in TESTS if name in alone]
+            found[name] = row(name, file)
+    rows = [found[name] for name in TESTS if name in found]
     mean = sum(one["gain"] for one in rows) / len(rows)
     margin = 1.96 * math.sqrt(sum(variance(one) for one in rows)) / len(rows)
     record = {
@@ -53,15 +52,16 @@ def main() -> int:
     return 0
 
 
-def row(name: str, alone: dict[str, float]) -> dict[str, Any]:
-    """Return the two students of one set; of the one without a teacher the accuracy by split is given."""
+def row(name: str, file: Path) -> dict[str, Any]:
+    """Return the two students of one set."""
     taught = open_bundle(MODELS.parents[2] / "models" / f"{name}.kdl").manifest.provenance.metrics["student"]
+    alone = json.loads(file.read_text(encoding="utf-8"))["student"]
     return {
         "name": name,
         "n": taught["test"]["n"],
         **{f"{split}_taught": taught[split]["accuracy"] for split in SPLITS},
-        **{f"{split}_alone": alone[split] for split in SPLITS},
-        "gain": taught["test"]["accuracy"] - alone["test"],
+        **{f"{split}_alone": alone[split]["accuracy"] for split in SPLITS},
+        "gain": taught["test"]["accuracy"] - alone["test"]["accuracy"],
     }
 
 
