@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from kdlight_edge.bundle import open_bundle
-from kdlight_edge.engines import open_engine
+from kdlight_edge.engines import load
 from kdlight_edge.prepare import prepare
 from kdlight_edge.testing import golden_picture
 from kdlight_export.openvino_from_onnx import openvino_from_onnx
@@ -26,7 +26,8 @@ def test_model_api_gives_our_labels(name: str, tmp_path: Path) -> None:
     theirs = models.Model.create_model(str(tmp_path / f"{name}.xml"))
     # At the network's own size, because its resize is another than ours.
     batch = np.stack([prepare(golden_picture(seed), manifest) for seed in range(20, 40)])
-    with open_engine(bundle, engine="onnxruntime", threads=1) as engine:
+    real = next(artifact for artifact in manifest.artifacts if artifact.file == "student.onnx")
+    with load(bundle, real, engine="onnxruntime", threads=1) as engine:
         ours = engine.run(batch).logits
     assert len(set(ours.argmax(axis=1))) > 1
     for picture, row in zip(batch, ours, strict=True):
