@@ -11,6 +11,9 @@ from kdlight_edge.prepare import prepare
 from kdlight_edge.testing import golden_picture
 from kdlight_export.openvino_from_onnx import openvino_from_onnx
 
+NEAR_TIE = 0.1
+"""Difference of two logits."""
+
 ZOO = Path(__file__).parents[2] / "models"
 
 
@@ -30,6 +33,10 @@ def test_model_api_gives_our_labels(name: str, tmp_path: Path) -> None:
     with load(bundle, real, engine="onnxruntime", threads=1) as engine:
         ours = engine.run(batch).logits
     assert len(set(ours.argmax(axis=1))) > 1
-    for picture, row in zip(batch, ours, strict=True):
+    # It lets OpenVINO choose the number format, bfloat16 on some processors: near ties may end otherwise.
+    second, first = np.sort(ours, axis=1)[:, -2:].T
+    clear = first - second > NEAR_TIE
+    assert clear.sum() >= len(ours) - 2
+    for picture, row in zip(batch[clear], ours[clear], strict=True):
         told = theirs(picture).top_labels[0]
         assert told.name == manifest.labels[int(row.argmax())].id
