@@ -105,7 +105,9 @@ class Patience:
 
 def tell(line: str) -> None:
     """Report a line for people where the program runs: on stderr."""
-    print(f"kdlight-edge: {line}", file=sys.stderr, flush=True)  # noqa: T201 - the default reporter of live sources
+    # In one call: print() would write the end of the line in a second one, and several threads tell at once.
+    sys.stderr.write(f"kdlight-edge: {line}\n")
+    sys.stderr.flush()
 
 
 def kind_of(uri: str) -> str:
