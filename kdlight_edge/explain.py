@@ -7,7 +7,7 @@ import numpy as np
 
 from kdlight_edge.classifier import Classifier
 from kdlight_edge.decide import Prediction
-from kdlight_edge.evidence import Picture, evidence, glow_fast, place
+from kdlight_edge.evidence import Picture, evidence, lay
 
 Explain: TypeAlias = Callable[[Prediction, Picture, Picture], Picture]
 """`explained` of one classifier."""
@@ -37,4 +37,4 @@ def explained(classifier: Classifier, prediction: Prediction, image: Picture, dr
         return drawn
     spoken = np.maximum(evidence(cam[0], decided), 0)
     share = np.clip(spoken / max(FAINT, float(np.percentile(spoken, 97))), 0, 1)
-    return glow_fast(drawn, place(share, (drawn.shape[1], drawn.shape[0]), manifest.input))
+    return lay(share, drawn, manifest.input)

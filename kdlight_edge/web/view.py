@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kdlight_edge.classifier import Classifier
-from kdlight_edge.evidence import evidence, glow_fast, place, shown_class
+from kdlight_edge.evidence import evidence, lay, shown_class
 from kdlight_edge.frame import Frame
 from kdlight_edge.web.panel import Panel
 
@@ -71,8 +71,7 @@ class View:
         np.maximum(spoken, 0, out=spoken)
         self._scale = max(self._scale * FADE, FAINT, float(np.percentile(spoken, 97)))
         share = np.clip(spoken / self._scale, 0, 1)
-        placed = place(share, (picture.shape[1], picture.shape[0]), self._classifier.bundle.manifest.input)
-        return glow_fast(picture, placed)
+        return lay(share, picture, self._classifier.bundle.manifest.input)
 
 
 def _small(image: npt.NDArray[Any]) -> npt.NDArray[Any]:

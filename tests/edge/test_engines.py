@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -147,6 +148,17 @@ def test_a_preferred_engine_that_is_there_has_nothing_to_tell(tiny_bundle: Make)
     with open_classifier(tiny_bundle(openvino=True)) as classifier:
         assert classifier.engine.name == "openvino"
         assert classifier.origin["fallback"] is None
+
+
+def test_openvino_comes_without_its_converter_and_telemetry_which_stay_there_for_who_asks() -> None:
+    code = """
+import importlib.util, sys
+import kdlight_edge.engines.openvino
+print(sorted(name for name in sys.modules if "telemetry" in name or ".ovc" in name))
+print(importlib.util.find_spec("openvino.tools.ovc") is not None)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["[]", "True"]
 
 
 def test_an_engine_that_was_asked_for_is_no_fallback(tiny_bundle: Make) -> None:

@@ -19,7 +19,7 @@ from kdlight_edge.classifier import open_classifier
 from kdlight_edge.cli import main
 from kdlight_edge.decide import Prediction
 from kdlight_edge.errors import KDLightError, UsageError
-from kdlight_edge.evidence import place
+from kdlight_edge.evidence import glow, lay, place
 from kdlight_edge.frame import Frame, Moment
 from kdlight_edge.manifest import Input
 from kdlight_edge.sinks.web import PANELS, Web
@@ -113,6 +113,24 @@ def test_a_map_is_laid_over_the_part_of_the_picture_that_the_network_saw(resize:
     columns = np.flatnonzero(placed.max(axis=0))
     assert (columns[0], columns[-1] + 1) == looked
     assert placed.shape == (100, 200)
+
+
+@pytest.mark.parametrize("size", [(480, 360), (481, 359), (50, 40), (3, 2)])
+@pytest.mark.parametrize("resize", ["squash", "crop", "fit"])
+def test_the_map_that_is_drawn_while_a_camera_runs_is_the_exact_one_to_the_eye(
+    resize: Any, size: tuple[int, int]
+) -> None:
+    rng = np.random.default_rng(7)
+    spec, shape = Input(128, 128, resize=resize), size[::-1]
+    shown = np.asarray(cv2.GaussianBlur(rng.integers(0, 256, (*shape, 3), np.uint8), (0, 0), 3), np.uint8)
+    share = np.clip(rng.random((8, 8), np.float32) * 1.5 - 0.3, 0, 1)
+    drawn, exact = lay(share, shown, spec), glow(shown, place(share, size, spec))
+    assert drawn.dtype == np.uint8
+    assert drawn.shape == shown.shape
+    off = np.abs(drawn - exact)
+    assert off.mean() < (1 if min(size) >= 100 else 25)  # at 12 places across, the map itself is coarse
+    if resize == "squash" and min(size) >= 100:
+        assert off.max() < 6
 
 
 def test_figures_tell_the_answer_its_history_and_what_was_dropped(make: Callable[..., Web]) -> None:
