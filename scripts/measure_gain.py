@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Say what the teacher gives: students of the bundles beside ones that learnt from labels alone.
+"""Say what the teacher gives: students that learnt from it beside ones that learnt from labels alone.
 
 usage: scripts/measure_gain.py --work DIR    (writes docs/results/gain.json)
 
-WORK/NAME-labels is what `scripts/reproduce_zoo --only NAME-labels` made: same student, start, pictures, views, epochs
-and seed, without a teacher. Both students are compared as trained (fp32) on the same test pictures; the interval is of
-the mean over the sets, from the binomial variance of each (Newcombe's plain difference), taking the two as independent.
-A set that is not under --work keeps the row that was recorded before: both its students had one and the same start.
+WORK/NAME and WORK/NAME-labels are what `scripts/reproduce_zoo --only NAME` and `--only NAME-labels` made: same student,
+start, pictures, views, epochs and seed, the second without a teacher. Both students are compared as trained (fp32) on
+the same test pictures; the interval is of the mean over the sets, from the binomial variance of each (Newcombe's plain
+difference), taking the two as independent. A set that is not under --work keeps the row that was recorded before.
 """
 
 import argparse
@@ -20,7 +20,6 @@ from measure_models import RESULTS as MODELS  # type: ignore[import-not-found] #
 from measure_models import TESTS
 
 from kdlight_devices.fingerprint import describe, fingerprint
-from kdlight_edge.bundle import open_bundle
 
 RESULTS = MODELS.with_name("gain.json")
 SPLITS = ("val", "test")
@@ -34,8 +33,9 @@ def main() -> int:
     before = json.loads(RESULTS.read_text(encoding="utf-8"))["rows"] if RESULTS.is_file() else []
     found = {one["name"]: one for one in before}
     for name in TESTS:
-        if (file := args.work / f"{name}-labels" / "report.json").is_file():
-            found[name] = row(name, file)
+        taught, alone = (args.work / run / "report.json" for run in (name, f"{name}-labels"))
+        if taught.is_file() and alone.is_file():
+            found[name] = row(name, taught, alone)
     rows = [found[name] for name in TESTS if name in found]
     mean = sum(one["gain"] for one in rows) / len(rows)
     margin = 1.96 * math.sqrt(sum(variance(one) for one in rows)) / len(rows)
@@ -52,10 +52,9 @@ def main() -> int:
     return 0
 
 
-def row(name: str, file: Path) -> dict[str, Any]:
-    """Return the two students of one set."""
-    taught = open_bundle(MODELS.parents[2] / "models" / f"{name}.kdl").manifest.provenance.metrics["student"]
-    alone = json.loads(file.read_text(encoding="utf-8"))["student"]
+def row(name: str, *files: Path) -> dict[str, Any]:
+    """Return the two students of one set, by their reports."""
+    taught, alone = (json.loads(file.read_text(encoding="utf-8"))["student"] for file in files)
     return {
         "name": name,
         "n": taught["test"]["n"],
