@@ -27,32 +27,32 @@ def _lost(bench: Bench, mode: str, reason: str, *, away: float = 0.0) -> Found:
     """Inject what makes a camera count as lost, and judge that the run tells why, answers nothing and recovers."""
     with Camera() as camera, infer(camera.uri, bench.model, patience=HASTY) as run:
         run.more(SETTLED)
-        injected = time.monotonic()
-        camera.switch(mode)
-        told, back = recovered(run, camera, reason, away=away)
+        told, back = _survived(run, camera, mode, reason, away=away)
         figures = finish(run, camera)
     return Found(
-        f"told after {told - injected:.1f} s ({reason}), back {back:.1f} s after its end; {_numbers(figures)}",
-        {**figures, "told_seconds": round(told - injected, 2), "recovery_seconds": round(back, 2)},
+        f"told after {told:.1f} s ({reason}), back {back:.1f} s after its end; {_numbers(figures)}",
+        {**figures, "told_seconds": round(told, 2), "recovery_seconds": round(back, 2)},
     )
 
 
-def recovered(run: Run, camera: Camera, reason: str, *, away: float = 0.0) -> tuple[float, float]:
-    """Wait until a loss is told with its reason, end the fault, and wait until results flow again.
+def _survived(run: Run, camera: Camera, mode: str, reason: str, *, away: float = 0.0) -> tuple[float, float]:
+    """Inject a fault, wait until a loss is told with its reason, end it, and wait until results flow again.
 
     Args:
         run: under way.
-        camera: already switched to the fault.
+        camera: that it reads.
+        mode: of the camera that is the fault.
         reason: what must be told.
         away: seconds more for which the fault lasts.
 
     Returns:
-        When it was told (``time.monotonic``), and the seconds from the end of the fault to the next result.
+        Seconds from the fault until it was told, and from its end to the next result.
 
     Raises:
         Wrong: one of them did not come.
     """
-    since = len(run.told)
+    since, injected = len(run.told), time.monotonic()  # before the switch: the word may come before it returns
+    camera.switch(mode)
     run.wait(lambda: run.said("lost", reason, since=since) is not None, f"word of a lost camera ({reason})")
     time.sleep(away)
     seen = len(run.records)
@@ -60,8 +60,8 @@ def recovered(run: Run, camera: Camera, reason: str, *, away: float = 0.0) -> tu
     camera.switch("well")
     run.wait(lambda: run.said("is back", since=since) is not None, "word of the camera being back")
     run.wait(lambda: len(run.records) >= seen + SETTLED, "results after the fault")
-    told = run.said("lost", reason, since=since)
-    return told or mended, max(run.arrived[seen] - mended, 0.0)
+    told = run.said("lost", reason, since=since) or mended
+    return told - injected, max(run.arrived[seen] - mended, 0.0)
 
 
 def corrupt(bench: Bench) -> Found:
@@ -70,8 +70,7 @@ def corrupt(bench: Bench) -> Found:
         run.more(SETTLED)
         camera.switch("truncated")
         run.wait(lambda: _errors(run) >= SETTLED, "errors for damaged pictures")
-        camera.switch("garbage")
-        _, back = recovered(run, camera, "not an MJPEG stream")
+        _, back = _survived(run, camera, "garbage", "not an MJPEG stream")
         figures = finish(run, camera)
     errors = _errors(run)
     if errors > camera.damaged:
