@@ -6,7 +6,7 @@ from typing import Any
 def models_table(results: dict[str, Any]) -> str:
     """Return the bundles with what was measured about them, and where."""
     titles = ["bundle", "classes", "test pictures", "accuracy (95 % interval)", "its teacher", "balanced", "AUC"]
-    titles += ["ECE (by chance)", "parameters", "bundle size", "network p50"]
+    titles += ["ECE (by chance)", "pixels", "parameters", "bundle size", "network p50"]
     rows = heading(titles)
     for entry in results["models"]:
         judged, teacher = entry["eval"], entry["teacher"]
@@ -15,7 +15,8 @@ def models_table(results: dict[str, Any]) -> str:
             f"| [`{entry['name']}`](models/{entry['name']}.kdl) | {', '.join(entry['labels'])} | {judged['n']:,} "
             f"| **{judged['accuracy']:.1%}** ({low:.1%} to {high:.1%}) | {teacher['accuracy']:.1%} "
             f"| {judged['balanced_accuracy']:.1%} | {judged['auc']:.3f} | {calibration(judged)} "
-            f"| {entry['parameters'] / 1e6:.2f} M | {entry['bytes'] / 1e6:.2f} MB | {entry['p50_ms']:.2f} ms |"
+            f"| {entry['px']} | {entry['parameters'] / 1e6:.2f} M | {entry['bytes'] / 1e6:.2f} MB "
+            f"| {entry['p50_ms']:.2f} ms |"
         )
     return "\n".join([*rows, "", measured(results)])
 
@@ -198,6 +199,7 @@ def sizes_table(results: dict[str, Any]) -> str:
     titles = [
         "bundle",
         "size",
+        "pixels",
         "parameters",
         "MACs",
         "bundle size",
@@ -208,7 +210,7 @@ def sizes_table(results: dict[str, Any]) -> str:
     ]
     rows = heading(titles)
     rows += [
-        f"| {one['name']} | {one['size']} | {one['parameters'] / 1e6:.2f} M | {one['macs'] / 1e6:.1f} M "
+        f"| {one['name']} | {one['size']} | {one['px']} | {one['parameters'] / 1e6:.2f} M | {one['macs'] / 1e6:.1f} M "
         f"| {one['bytes'] / 1e6:.2f} MB | {one['p50_ms']:.2f} ms | {one['val']:.1%} of {one['val_n']} "
         f"| **{interval(one)}** | {one['teacher']:.1%} |"
         for one in results["rows"]

@@ -4,7 +4,7 @@
 usage: scripts/measure_medmnist.py --data DIR --work DIR [--teacher-weights FILE]
 
 The official splits are used as they are; the recipe was fixed before test pictures were judged. What is finished under
---work is not done again. The student has no start here: those in models/starts were made at 128 px.
+--work is not done again. The student has no start here: what comes with kdlight-edge was made at 128 px.
 """
 
 import argparse
@@ -54,7 +54,7 @@ def judged(name: str, args: argparse.Namespace) -> dict[str, Any]:
         recipe = args.work / f"{name}.toml"
         recipe.write_text(RECIPE, encoding="utf-8")
         flags: list[object] = ["--data", args.data / f"{name}.npz", "--recipe", recipe, "--out", run]
-        flags += ["--teacher-epochs", teacher_epochs, "--epochs", epochs, "--views", views]
+        flags += ["--teacher-epochs", teacher_epochs, "--epochs", epochs, "--views", views, "--start", "none"]
         flags += ["--teacher-weights", args.teacher_weights] if args.teacher_weights else []
         flags += ["--resume"] if (run / "run.json").is_file() else []
         code = kdlight(["train", *map(str, flags)])

@@ -87,6 +87,7 @@ def measure(name: str, data: Path) -> dict[str, Any]:
             for folder, part in parts.items()
         },
         "teacher": {"name": manifest.provenance.teacher, **teacher},
+        "px": manifest.input.width,
         "parameters": manifest.parameters,
         "macs": manifest.macs,
         "bytes": speed["bundle"]["bytes"],

@@ -5,8 +5,8 @@ usage: scripts/measure_sizes.py --data DIR --work DIR
 
 WORK/NAME-nano.kdl and WORK/NAME-paper.kdl are measured as the bundles of models/ are. A nano bundle earns its place
 there when it is no more than half a point worse than the small one on validation and on test pictures. The teacher's
-time is that of its network at 160 px in float, in the faster of both engines, in the same run: random weights, which
-do not change it. docs/accuracy_latency.svg shows all of it.
+time is that of its network at its side of the picture in float, in the faster of both engines, in the same run: random
+weights, which do not change it. docs/accuracy_latency.svg shows all of it.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from kdlight_edge.meter import collect, warm_up
 
 RESULTS = MODELS.with_name("sizes.json")
 CHART = MODELS.parents[1] / "accuracy_latency.svg"
-TEACHER, TEACHER_SIDE, RUNS = "mobilenet_v2", 160, 100
+TEACHER, RUNS = "mobilenet_v2", 100
 SIZES = ("nano", "paper")
 
 
@@ -38,7 +38,6 @@ def main() -> int:
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder with the data sets")
     parser.add_argument("--work", type=Path, required=True, metavar="DIR", help="where reproduce_zoo worked")
     args = parser.parse_args()
-    teacher_ms = teacher_time()
     small = {entry["name"]: entry for entry in json.loads(MODELS.read_text(encoding="utf-8"))["models"]}
     rows = []
     for name, folders in TESTS.items():
@@ -49,6 +48,7 @@ def main() -> int:
             for size, bundle in zip(SIZES, made, strict=True)
             if bundle.is_dir()
         ]
+    teacher_ms = {side: teacher_time(side) for side in sorted({one["teacher_px"] for one in rows})}
     record = {
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "command": "scripts/measure_sizes.py --data DIR --work DIR",
@@ -63,25 +63,26 @@ def main() -> int:
     return 0
 
 
-def teacher_time() -> float:
-    """Return the median time of the teacher's network for one picture on one thread, ms."""
+def teacher_time(side: int) -> float:
+    """Return the median time of the teacher's network for one picture of ``side`` pixels on one thread, ms."""
     with tempfile.TemporaryDirectory() as folder:
-        file, picture = Path(folder) / "teacher.onnx", pixels(TEACHER_SIDE)
-        make(TEACHER, TEACHER_SIDE, file, None)
+        file, picture = Path(folder) / "teacher.onnx", pixels(side)
+        make(TEACHER, side, file, None)
         runs = [run_onnxruntime(file, picture, 1), run_openvino(file, picture, 1)]
         for one in runs:
             warm_up(one, limit=0.3)
         return min(statistics.median(collect(one, seconds=0, samples=RUNS)) for one in runs)
 
 
-def panels(rows: list[dict[str, Any]], teacher_ms: float) -> dict[str, list[dict[str, Any]]]:
-    """Return the points of the chart, the teacher's once for each set."""
+def panels(rows: list[dict[str, Any]], teacher_ms: dict[int, float]) -> dict[str, list[dict[str, Any]]]:
+    """Return the points of the chart, the teacher's once for each set, its time by the side of its picture."""
     found: dict[str, list[dict[str, Any]]] = {}
     for one in rows:
         point = {"who": one["size"], "ms": one["p50_ms"], "accuracy": one["accuracy"], "ci95": one["ci95"]}
         found.setdefault(one["name"], []).append(point)
         if one["size"] == "small":
-            teacher = {"who": "teacher", "ms": teacher_ms, "accuracy": one["teacher"], "ci95": one["teacher_ci95"]}
+            ms = teacher_ms[one["teacher_px"]]
+            teacher = {"who": "teacher", "ms": ms, "accuracy": one["teacher"], "ci95": one["teacher_ci95"]}
             found[one["name"]].append(teacher)
     return found
 
@@ -94,6 +95,8 @@ def row(name: str, size: str, path: Path, judged: dict[str, Any]) -> dict[str, A
     return {
         "name": name,
         "size": size,
+        "px": bundle.manifest.input.width,
+        "teacher_px": bundle.manifest.provenance.recipe["teacher"]["imgsz"],
         "parameters": bundle.manifest.parameters,
         "macs": bundle.manifest.macs,
         "bytes": bundle.bytes,

@@ -1,5 +1,6 @@
 """`kdlight-edge pretrain`: a start without labels, and what `train --start` makes of it."""
 
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import torchvision
 from kdlight_edge.cli import main
 from kdlight_edge.errors import DataError
 from kdlight_train import checkpoint
-from kdlight_train.start import HEAD, load_start
+from kdlight_train.start import HEAD, SHIPPED, load_start, start_of
 from kdlight_train.student import make_student
 
 RECIPE = """
@@ -121,6 +122,30 @@ def test_a_training_says_in_its_provenance_which_start_it_had_and_refuses_anothe
     capsys.readouterr()
     assert main([*command, "--start", str(other), "--resume"]) == 2
     assert "was started with start =" in capsys.readouterr().err
+
+
+def test_a_small_student_starts_at_the_weights_that_come_with_kdlight_edge_unless_told_otherwise() -> None:
+    shipped = start_of(None, "small")
+    assert shipped is not None
+    network = make_student("small", 2)
+    missing, unknown = network.load_state_dict(load_start(shipped, "small"), strict=False)
+    assert (set(missing), unknown) == ({"head.weight", "head.bias"}, [])
+    assert start_of("none", "small") is None
+    assert start_of(None, "nano") is None
+    assert start_of("own.pt", "small") == Path("own.pt")
+
+
+@pytest.mark.parametrize("flags", [[], ["--start", "none"]])
+def test_a_training_of_a_small_student_says_whether_it_had_the_shipped_start(
+    tmp_path: Path, make: object, recipe: Path, weights: Path, flags: list[str]
+) -> None:
+    data = make(tmp_path / "data", {"train/a": 20, "train/b": 20})  # type: ignore[operator]
+    run = tmp_path / "run"
+    words = ["--data", data, "--out", run, "--recipe", recipe, "--student", "small", "--teacher-weights", weights]
+    assert main(["train", *map(str, words), "--cache", str(tmp_path / "kept"), "--device", "cpu", *flags]) == 0
+    made = (checkpoint.load(run / "student.pt") or {})["provenance"]["recipe"]
+    shipped = hashlib.sha256((SHIPPED / "small.pt").read_bytes()).hexdigest()
+    assert made.get("start") == (None if flags else shipped)
 
 
 def test_a_start_of_another_student_or_one_that_is_not_there_is_named(tmp_path: Path) -> None:

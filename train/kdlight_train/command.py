@@ -21,8 +21,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--teacher", metavar="NAME", help="torchvision classifier (mobilenet_v2)")
     parser.add_argument("--teacher-weights", type=Path, metavar="FILE", help="ImageNet weights; else downloaded")
     parser.add_argument("--student", choices=["nano", "small", "base", "paper"], help="member of the family (small)")
-    parser.add_argument("--start", type=Path, metavar="FILE",
-                        help="the student's first weights: of kdlight-edge pretrain, or RUN/student.pt")  # fmt: skip
+    parser.add_argument(
+        "--start", metavar="FILE",
+        help="the student's first weights: of kdlight-edge pretrain, RUN/student.pt, or none (what comes with "
+        "kdlight-edge, for small)",
+    )  # fmt: skip
     parser.add_argument("--imgsz", type=int, metavar="N", help="side of the input in pixels, a multiple of 32 (128)")
     parser.add_argument("--epochs", type=int, metavar="N", help="epochs of the student")
     parser.add_argument(
@@ -61,6 +64,7 @@ def run(args: argparse.Namespace) -> int:
     """Train, and return the exit code."""
     from kdlight_train.place import choose_place, leave
     from kdlight_train.recipe import read_recipe
+    from kdlight_train.start import start_of
     from kdlight_train.training import train
 
     _check(args)
@@ -72,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
             train(
                 args.data, args.out, recipe, place, say,
                 teacher_weights=args.teacher_weights, cache=args.cache or default_cache(), groups=args.groups,
-                group_regex=args.group_regex, start=args.start, foreign=args.foreign,
+                group_regex=args.group_regex, start=start_of(args.start, recipe.student.name), foreign=args.foreign,
                 resume=args.resume,
             )  # fmt: skip
         if args.qat:

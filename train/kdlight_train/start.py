@@ -7,8 +7,24 @@ from torch import Tensor
 from kdlight_edge.errors import DataError
 from kdlight_train import checkpoint
 
+SHIPPED = Path(__file__).with_name("starts")
+"""Starts that come with kdlight-edge, MEMBER.pt: of features distilled without labels (docs/train.md)."""
+
 HEAD = ("head.weight", "head.bias")
 """What a start does not hold: the classes belong to each training."""
+
+
+def start_of(wanted: str | None, name: str) -> Path | None:
+    """Return the file that a student starts from, None for random weights.
+
+    Args:
+        wanted: what ``--start`` says: a file, or ``none``; None where it says nothing: then the shipped one, if any.
+        name: of the member of the family that is to start.
+    """
+    if wanted is None:
+        shipped = SHIPPED / f"{name}.pt"
+        return shipped if shipped.is_file() else None
+    return None if wanted == "none" else Path(wanted)
 
 
 def load_start(file: Path, name: str) -> dict[str, Tensor]:
