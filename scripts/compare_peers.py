@@ -15,6 +15,7 @@ and not among this project's. Needs kdlight-edge[train,openvino].
 """
 
 import argparse
+import itertools
 import json
 import os
 import shlex
@@ -106,6 +107,12 @@ def main() -> int:
     return 0
 
 
+def command(words: list[str]) -> str:
+    """Return what was typed, without the place that an environment has on this machine."""
+    hidden = [word if before != "--ultralytics" else "PYTHON" for before, word in itertools.pairwise(["", *words])]
+    return shlex.join(["scripts/compare_peers.py", *hidden])
+
+
 def compare(bundle: Bundle, files: Mapping[str, Files], rounds: int) -> dict[str, Any]:
     """Measure everything on one thread, the closest on two, and judge the goals."""
     manifest = bundle.manifest
@@ -119,7 +126,7 @@ def compare(bundle: Bundle, files: Mapping[str, Files], rounds: int) -> dict[str
     reached = manifest.macs / min(one[ours][key]["p50"] for key in one[ours] if key.endswith("fp32")) / 1e6
     return {
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "command": shlex.join(["scripts/compare_peers.py", *sys.argv[1:]]),
+        "command": command(sys.argv[1:]),
         "machine": describe(fingerprint()),
         "fingerprint": fingerprint(),
         "versions": {**versions(), **versions(("torch", "torchvision", "onnx"))},
