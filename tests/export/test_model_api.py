@@ -27,8 +27,11 @@ def test_model_api_gives_our_labels(name: str, tmp_path: Path) -> None:
     for file, content in files.items():
         (tmp_path / file).write_bytes(content)
     theirs = models.Model.create_model(str(tmp_path / f"{name}.xml"))
-    # At the network's own size, because its resize is another than ours.
-    batch = np.stack([prepare(golden_picture(seed), manifest) for seed in range(20, 40)])
+    # At the network's own size, because its resize is another than ours; and once more in other colours and darker, so
+    # that no student takes all for one class.
+    plain = [golden_picture(seed) for seed in range(20, 40)]
+    turned = [np.roll(picture, seed, axis=2) // (1 + seed % 4) for seed, picture in enumerate(plain)]
+    batch = np.stack([prepare(picture, manifest) for picture in (*plain, *turned)])
     real = next(artifact for artifact in manifest.artifacts if artifact.file == "student.onnx")
     with load(bundle, real, engine="onnxruntime", threads=1) as engine:
         ours = engine.run(batch).logits
@@ -36,7 +39,7 @@ def test_model_api_gives_our_labels(name: str, tmp_path: Path) -> None:
     # It lets OpenVINO choose the number format, bfloat16 on some processors: near ties may end otherwise.
     second, first = np.sort(ours, axis=1)[:, -2:].T
     clear = first - second > NEAR_TIE
-    assert clear.sum() >= len(ours) - 2
+    assert clear.mean() >= 0.9
     for picture, row in zip(batch[clear], ours[clear], strict=True):
         told = theirs(picture).top_labels[0]
         assert told.name == manifest.labels[int(row.argmax())].id
