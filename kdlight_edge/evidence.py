@@ -101,7 +101,7 @@ def glow_fast(picture: Picture, heat: Map) -> Picture:
 def lay(share: npt.NDArray[Any], picture: Picture, spec: Input) -> Picture:
     """Lay a map over the network's input, float32 [h, w] of 0 to 1, over the picture, as `glow` and `place` would.
 
-    Both work on a picture of a quarter of its sides, a fifth of the time: a map of a few places is smooth.
+    Both work on a quarter of the picture's sides, as a map of a few places is smooth.
     """
     height, width = picture.shape[:2]
     return glow_fast(picture, place(share, (max(1, width // _GRAIN), max(1, height // _GRAIN)), spec))

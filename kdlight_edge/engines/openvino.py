@@ -15,7 +15,7 @@ from kdlight_edge.late import without
 from kdlight_edge.manifest import Artifact
 
 # Its package brings the model converter along where that can be imported, and with it telemetry, an HTTP client and
-# parsers: 15 MB and a third of a second that no board needs, and OpenVINO does without them.
+# parsers: memory and time of the start that no board needs, and OpenVINO does without them.
 with without("openvino.tools.ovc"):
     import openvino
 

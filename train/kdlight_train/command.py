@@ -23,8 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--student", choices=["nano", "small", "base", "paper"], help="member of the family (small)")
     parser.add_argument(
         "--start", metavar="FILE",
-        help="the student's first weights: of kdlight-edge pretrain, RUN/student.pt, or none (what comes with "
-        "kdlight-edge, for small)",
+        help="the student's first weights: of kdlight-edge pretrain, RUN/student.pt, or none "
+        "(for small those that come with kdlight-edge)",
     )  # fmt: skip
     parser.add_argument("--imgsz", type=int, metavar="N", help="side of the input in pixels, a multiple of 32 (128)")
     parser.add_argument("--epochs", type=int, metavar="N", help="epochs of the student")
