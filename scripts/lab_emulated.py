@@ -30,6 +30,10 @@ KERNEL = "root=/dev/vda rw console=ttyS0 quiet mitigations=off no_timer_check"
 class Emulated(Board):
     """A `Board` that is no container."""
 
+    # The last services of its boot share one emulated processor with sshd; and since OpenSSH 9.8 sshd refuses for a
+    # while who has given up too often.
+    patience = 30
+
     def _prepare(self, system: Path) -> None:
         self._system = system
         with socket.create_server(("127.0.0.1", 0)) as one:

@@ -32,6 +32,9 @@ UserKnownHostsFile {folder}/known_hosts
 class Board:
     """A systemd machine in a container: powered on, cut off, reached over ssh."""
 
+    patience = 2
+    """Seconds that a connection may take until sshd has said its name."""
+
     def __init__(self, system: Path, folder: Path) -> None:
         number = os.getpid() % 200 + 20
         self.name = f"kdl{os.getpid() % 100_000}"
@@ -113,7 +116,7 @@ class Board:
         return self.folder / "config"
 
     def _ssh(self, program: str) -> list[str]:
-        return [program, "-F", str(self.config), "-oBatchMode=yes", "-oConnectTimeout=2"]
+        return [program, "-F", str(self.config), "-oBatchMode=yes", f"-oConnectTimeout={self.patience}"]
 
     def show(self, unit: str = "kdlight-edge.service") -> dict[str, Any]:
         """Return what systemd tells of a service."""
