@@ -1,11 +1,16 @@
-"""The means of whole boxes of pixels: OpenCV's area resize for whole factors, bit for bit, in about half its time.
+"""The means of boxes of pixels: OpenCV's area resize, bit for bit, in about half its time.
 
 OpenCV adds the pixels of such boxes one by one (but for 2x2). Here whole rows are added, and then a row to itself moved
-by some pixels, which processors do for many numbers at once.
+by some pixels, which processors do for many numbers at once. Where boxes share pixels, as in a JPEG that was decoded
+at a part of its size, the rows are added here, each as often as it counts in a box, and OpenCV goes along them; a mean
+halfway between two levels may there become the other one.
 """
 
+import functools
+import math
 import threading
-from typing import Any
+from fractions import Fraction
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -34,29 +39,55 @@ def box_means(image: npt.NDArray[np.uint8], across: int, down: int, scale: int =
         uint8 [h * scale / down, w * scale / across, 3], rounded as by OpenCV.
     """
     size = image.shape[1] * scale // across, image.shape[0] * scale // down
-    narrow, rest = divmod(across, scale)
-    if down % scale == 0:
-        down, scale = down // scale, 1
+    boxes = _boxes(across, down, scale)
     # Four pixels OpenCV adds as fast, and rounds in a way of its own.
-    if rest or narrow * down > MOST or (narrow, down) in {(1, 1), (2, 2)} or size[1] % scale or down < 2 * scale - 1:
+    left = boxes.most > MOST or (across, down) in {(scale, scale), (2 * scale, 2 * scale)}
+    if left or boxes.down < 2 * boxes.scale - 1:
         return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
     lines, means = image.reshape(image.shape[0], -1), np.empty((size[1], size[0], 3), np.uint8)
-    step = max(1, STRIPE // (lines.shape[1] * scale)) * scale
+    step = max(1, STRIPE // (lines.shape[1] * boxes.scale)) * boxes.scale
     for top in range(0, size[1], step):
-        part = means[top : top + step]
-        begin = top * down // scale
-        _fill(part, lines[begin : begin + len(part) * down // scale], narrow, down, scale)
+        stripe = means[top : top + step]
+        begin = top * boxes.down // boxes.scale
+        _fill(stripe, lines[begin : begin + len(stripe) * boxes.down // boxes.scale], boxes)
     return means
 
 
-def _fill(means: npt.NDArray[np.uint8], lines: npt.NDArray[np.uint8], across: int, down: int, scale: int) -> None:
+class _Boxes(NamedTuple):
+    """Boxes in pixels of the picture as it is, which may be a part of its size."""
+
+    across: Fraction
+    """Width of one; where it is no whole number, neighbours share pixels."""
+    down: int
+    """Height of ``scale`` of them that lie below each other."""
+    scale: int
+    """In lowest terms with ``down``: so often a row counts, that shares of it are whole numbers."""
+    finer: int
+    """What sums of rows are multiplied by where OpenCV makes means along them, which it rounds to whole numbers: so
+    much that rounding the mean of the box again gives what rounding it once would."""
+    most: int
+    """How many pixels a sum is of, those that count more than once as often."""
+
+
+@functools.lru_cache(maxsize=64)
+def _boxes(across: int, down: int, scale: int) -> _Boxes:
+    part, wide = math.gcd(down, scale), Fraction(across, scale)
+    finer = wide.numerator if wide.denominator > 1 else 1
+    return _Boxes(wide, down // part, scale // part, finer, wide.numerator * (down // part))
+
+
+def _fill(means: npt.NDArray[np.uint8], lines: npt.NDArray[np.uint8], boxes: _Boxes) -> None:
     """Fill some rows of the result, uint8 [rows, columns, 3], from theirs of the picture, uint8 [h, w * 3]."""
-    sums = _sums(len(means) * lines.shape[1])
-    _add_rows(lines, sums[0].reshape(len(means), -1), down, scale)
-    added: Any = _add_neighbours(sums, across).reshape(len(means), -1, 3)
-    if across > 1:
-        added = cv2.resize(added, means.shape[1::-1], interpolation=cv2.INTER_NEAREST)
-    cv2.convertScaleAbs(added, means, alpha=1 / (across * down))
+    sums, across, size = _sums(len(means) * lines.shape[1]), boxes.across, means.shape[1::-1]
+    _add_rows(lines, sums[0].reshape(len(means), -1), boxes)
+    shape = len(means), -1, 3
+    if across.denominator > 1:
+        added: Any = cv2.resize(sums[0].reshape(shape), size, interpolation=cv2.INTER_AREA)
+    else:
+        added = _add_neighbours(sums, across.numerator).reshape(shape)
+        if across > 1:
+            added = cv2.resize(added, size, interpolation=cv2.INTER_NEAREST)
+    cv2.convertScaleAbs(added, means, alpha=1 / boxes.most)
 
 
 def _sums(length: int) -> npt.NDArray[np.uint16]:
@@ -67,12 +98,13 @@ def _sums(length: int) -> npt.NDArray[np.uint16]:
     return kept[:, :length]
 
 
-def _add_rows(lines: npt.NDArray[np.uint8], sums: npt.NDArray[np.uint16], down: int, scale: int) -> None:
-    """Fill ``sums``, uint16 [rows, w * 3]: each is of ``down`` rows of the whole picture.
+def _add_rows(lines: npt.NDArray[np.uint8], sums: npt.NDArray[np.uint16], boxes: _Boxes) -> None:
+    """Fill ``sums``, uint16 [rows, w * 3]: each is of the rows of one box.
 
-    Of a picture at a part of its size a row stands for ``scale`` rows of the whole, and one that two boxes share counts
-    in each as far as it lies there; which rows these are repeats after ``scale`` boxes.
+    Of a picture at a part of its size a row that two boxes share counts in each as far as it lies there; which rows
+    these are repeats after ``scale`` boxes.
     """
+    down, scale = boxes.down, boxes.scale
     for phase in range(scale):
         target, begin = sums[phase::scale], down * phase
         first, last = -(-begin // scale), (begin + down) // scale  # of the rows that lie in the box whole
@@ -88,6 +120,8 @@ def _add_rows(lines: npt.NDArray[np.uint8], sums: npt.NDArray[np.uint16], down: 
         for shared, times in ((first - 1, first * scale - begin), (last, begin + down - last * scale)):
             for _ in range(times):
                 np.add(target, lines[shared::down], out=target, dtype=np.uint16)
+        if boxes.finer > 1:
+            np.multiply(target, boxes.finer, out=target)
 
 
 def _add_neighbours(sums: npt.NDArray[np.uint16], count: int) -> npt.NDArray[np.uint16]:
