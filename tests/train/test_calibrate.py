@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from kdlight_edge.decide import softmax
-from kdlight_train.calibrate import fit_acceptance, fit_outlier, fit_temperature, upper_bound
+from kdlight_train.calibrate import CONFIDENCE, RISK, fit_acceptance, fit_outlier, fit_temperature, upper_bound
 
 
 def draw(count: int, sharpness: float) -> tuple[np.ndarray, np.ndarray]:
@@ -20,6 +20,18 @@ def draw(count: int, sharpness: float) -> tuple[np.ndarray, np.ndarray]:
 def test_the_temperature_undoes_over_and_under_confidence(sharpness: float) -> None:
     logits, truth = draw(20000, sharpness)
     assert fit_temperature(logits, truth) == pytest.approx(sharpness, rel=0.08)
+
+
+def test_no_mistake_in_validation_makes_nobody_surer_than_they_are() -> None:
+    random, found = np.random.default_rng(0), []
+    for _ in range(60):
+        margin = random.normal(0, 1, 110)
+        margin = np.sign(margin) * (3 + 3 * np.abs(margin))  # calibrated: its sigmoid is the chance of the second class
+        truth = (random.random(110) < 1 / (1 + np.exp(-margin))).astype(np.int64)
+        if np.array_equal(truth, margin > 0):
+            found.append(fit_temperature(np.stack([np.zeros(110), margin], axis=1).astype(np.float32), truth))
+    assert len(found) > 5
+    assert 0.8 < min(found) <= max(found) < 1.25
 
 
 def test_the_upper_bound_is_clopper_pearsons() -> None:
@@ -40,6 +52,21 @@ def test_unsure_answers_are_turned_away_until_the_promise_holds() -> None:
     sure, unsure = np.tile([0.95, 0.05], (300, 1)), np.tile([0.6, 0.4], (100, 1))
     truth = np.concatenate([np.zeros(300, np.int64), np.arange(100) % 2])
     assert fit_acceptance(np.concatenate([sure, unsure]), truth) == pytest.approx(0.95)
+
+
+def test_a_false_promise_is_as_rare_as_the_promise_says() -> None:
+    random, promised = np.random.default_rng(1), 0
+    for _ in range(300):
+        sure = np.sort(random.uniform(0.5, 1, 400))
+        wrong = random.random(400) < 1.001 * RISK  # as often everywhere: no threshold makes mistakes rarer than RISK
+        promised += fit_acceptance(np.stack([sure, 1 - sure], axis=1), wrong.astype(np.int64)) > 0
+    assert promised / 300 <= 1 - CONFIDENCE
+
+
+def test_few_pictures_promise_nothing_by_a_handful_of_them() -> None:
+    sure = np.linspace(0.99, 0.51, 110)
+    truth = (np.arange(110) >= 62).astype(np.int64)  # the surest 62 without a mistake, all others wrong
+    assert fit_acceptance(np.stack([sure, 1 - sure], axis=1), truth) == 0.0
 
 
 def test_a_promise_that_cannot_be_kept_accepts_everything() -> None:
