@@ -8,6 +8,7 @@ import statistics
 import sys
 from typing import TYPE_CHECKING, Any
 
+from kdlight_edge.commands.threads import check_threads
 from kdlight_edge.errors import BudgetExceeded, UsageError
 
 if TYPE_CHECKING:
@@ -53,8 +54,7 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         BudgetExceeded: slower or larger than the board of ``--board`` allows.
     """
-    if args.threads < 0:
-        raise UsageError(f"--threads {args.threads} is below 0; 0 takes every core")
+    check_threads(args.threads)
     if not 0 < args.seconds <= 86_400:  # noqa: PLR2004 - a day
         raise UsageError(f"--seconds {args.seconds:g} is not between 0 and 86400")
     if args.scenario is not None:

@@ -5,7 +5,7 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
-from kdlight_edge.errors import UsageError
+from kdlight_edge.commands.threads import check_threads
 
 if TYPE_CHECKING:
     from kdlight_edge.labelled import Labelled
@@ -37,8 +37,7 @@ def run(args: argparse.Namespace) -> int:
     from kdlight_edge.bundle import open_bundle
     from kdlight_edge.labelled import LEFT_OUT, Labelled, labels_of, read_map
 
-    if args.threads < 0:
-        raise UsageError(f"--threads {args.threads} is below 0; 0 takes every core")
+    check_threads(args.threads)
     ids = [label.id for label in open_bundle(args.model).manifest.labels]
     mapping = read_map(args.map)
     album = Labelled(labels_of(args.data, ids, mapping))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from kdlight_edge import config
 from kdlight_edge.commands import cluster, outlets, tiles
+from kdlight_edge.commands.threads import check_threads
 from kdlight_edge.errors import KDLightError, UsageError
 
 if TYPE_CHECKING:
@@ -178,7 +179,8 @@ def _check(args: argparse.Namespace) -> None:
         raise UsageError("the source is empty; give a camera, a folder or a file")
     if args.conf is not None and not 0 <= args.conf <= 1:
         raise UsageError(f"--conf {args.conf:g} is not a probability; give 0 to 1")
-    for flag, value, least in (("--topk", args.topk, 1), ("--frames", args.frames, 0), ("--threads", args.threads, 0)):
+    check_threads(args.threads)
+    for flag, value, least in (("--topk", args.topk, 1), ("--frames", args.frames, 0)):
         if value < least:
             raise UsageError(f"{flag} {value} is too small; give {least} or more")
     if args.retries is not None and args.retries < 0:

@@ -5,6 +5,7 @@ import dataclasses
 import json
 from typing import TYPE_CHECKING, Any
 
+from kdlight_edge.commands.threads import check_threads
 from kdlight_edge.errors import BundleError, EngineNotReady, MissingPackage, UsageError
 
 if TYPE_CHECKING:
@@ -37,8 +38,7 @@ def run(args: argparse.Namespace) -> int:
 
     if args.engine is not None and args.engine not in INSPECTORS:
         raise UsageError(f"--engine {args.engine} is unknown; choose {', '.join(INSPECTORS)}")
-    if args.threads < 1:
-        raise UsageError(f"--threads {args.threads} is below 1")
+    check_threads(args.threads, least=1)
     bundle = open_bundle(args.model)
     files = [
         _inspect(bundle, artifact, name, args.threads)

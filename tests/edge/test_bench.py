@@ -101,6 +101,7 @@ def test_a_missed_budget_is_exit_code_3_after_the_figures(
         (["--board", "jetson"], "--board jetson is a family; choose one of jetson-nano, orin-nano"),
         (["--board", "other"], "so there is no budget; name a board"),
         (["--threads", "-2"], "--threads -2 is below 0"),
+        (["--threads", "257"], "--threads 257 is above 256"),
         (["--seconds", "0"], "--seconds 0 is not between"),
         (["--seconds", "nan"], "--seconds nan is not between"),
         (["--engine", "abacus"], "--engine abacus is unknown"),

@@ -166,6 +166,7 @@ def test_a_label_without_pictures_is_said(tiny_bundle: Make, data: Path, capsys:
             "--map gives crack both crack and",
         ),
         (["crack"], ["--threads", "-1"], 2, "--threads -1 is below 0"),
+        (["crack"], ["--threads", "1000000"], 2, "--threads 1000000 is above 256"),
         (["crack", "no_crack/empty"], [], 6, "{data}/no_crack holds no pictures"),
     ],
 )

@@ -78,7 +78,11 @@ def test_a_bundle_without_anything_for_this_machine_is_exit_code_5(
 
 @pytest.mark.parametrize(
     ("flags", "message"),
-    [(["--engine", "abacus"], "--engine abacus is unknown"), (["--threads", "0"], "--threads 0 is below 1")],
+    [
+        (["--engine", "abacus"], "--engine abacus is unknown"),
+        (["--threads", "0"], "--threads 0 is below 1"),
+        (["--threads", "1000000"], "--threads 1000000 is above 256"),
+    ],
 )
 def test_what_cannot_be_asked_is_exit_code_2(
     tiny_bundle: Make, capsys: pytest.CaptureFixture[str], flags: list[str], message: str
