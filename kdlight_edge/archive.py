@@ -138,7 +138,10 @@ def unpack(file: Path, envelope: Envelope, folder: Path) -> Bundle:
         for entry in envelope.seal.files:
             member = _next(tar, file)
             if member.name != entry.file or member.size != entry.bytes:
-                raise BundleError(f"{file} holds {member.name!r} where its seal has {entry.file!r}; refuse its sender")
+                raise BundleError(
+                    f"{file} holds {member.name!r} of {member.size:,} bytes where its seal has {entry.file!r} of "
+                    f"{entry.bytes:,}; refuse its sender"
+                )
             content = _content(tar, member, file)
             if hashlib.sha256(content).hexdigest() != entry.sha256:
                 raise BundleError(f"{entry.file} in {file} is not what was sealed (its SHA-256 differs); copy it again")

@@ -104,10 +104,10 @@ def ask(state: State) -> None:
 def _bring(state: State, wanted: Order, tell: Tell) -> str | None:
     running = state.running() or {}
     name = wanted.name or running.get("name") or _name_of_current(state)
-    packed = _fetch(state, wanted, name, tell)
-    if packed is None:
+    fetched = _fetch(state, wanted, name, tell)
+    if fetched is None:
         return None
-    envelope = archive.read_envelope(packed)
+    packed, envelope = fetched
     if name is not None and envelope.seal.name != name:
         raise BundleError(
             f"the file holds {envelope.seal.name}, and this device runs {name}; --bundle {envelope.seal.name} takes it"
@@ -125,16 +125,21 @@ def _bring(state: State, wanted: Order, tell: Tell) -> str | None:
     return version
 
 
-def _fetch(state: State, wanted: Order, name: str | None, tell: Tell) -> Path | None:
-    """Return the packed file, whose sender is trusted; None where the repository's newest serves already."""
+def _fetch(state: State, wanted: Order, name: str | None, tell: Tell) -> tuple[Path, archive.Envelope] | None:
+    """Return the packed file and its envelope, whose sender is trusted; None where the newest serves already.
+
+    The file may change at any moment, on a stick or in a folder of others: so its envelope is read once, and what is
+    unpacked later is held to the very one that was judged.
+    """
     given = Path(wanted.location)
     if "://" not in wanted.location and not given.exists():
         raise SourceError(f"there is nothing at {given}; give a file, a folder or https://...")
     if given.is_file():
         from kdlight_edge.signature import read_trusted, signed_by
 
-        tell(f"signed by {signed_by(archive.read_envelope(given), read_trusted(wanted.keys))}")
-        return given
+        envelope = archive.read_envelope(given)
+        tell(f"signed by {signed_by(envelope, read_trusted(wanted.keys))}")
+        return given, envelope
     repository = Repository(wanted.location, state, wanted.root)
     offer = repository.newest(name)
     serving = (state.running() or {}).get("digest")
@@ -145,7 +150,7 @@ def _fetch(state: State, wanted: Order, name: str | None, tell: Tell) -> Path | 
     place = state.incoming / "bundle.kdl.tar"
     repository.fetch(offer, place)
     tell(f"fetched {offer.name} {offer.version}")
-    return place
+    return place, archive.read_envelope(place)
 
 
 def _check_at_rest(state: State) -> None:

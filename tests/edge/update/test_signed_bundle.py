@@ -11,11 +11,14 @@ from typing import Any
 
 import pytest
 
+from kdlight_devices.workstation import OTHER
 from kdlight_edge import archive
 from kdlight_edge.bundle import open_bundle
 from kdlight_edge.cli import main
 from kdlight_edge.errors import BundleError
-from kdlight_edge.signature import PASSWORD, make_key
+from kdlight_edge.signature import PASSWORD, make_key, sign
+from kdlight_edge.update.apply import Order, apply
+from kdlight_edge.update.state import State
 
 Bundles = Callable[..., Path]
 
@@ -165,6 +168,22 @@ def test_a_link_or_a_device_in_the_place_of_a_file_is_refused(packed: Path, tmp_
     rewrite(packed, content, link)
     with pytest.raises(BundleError, match="no plain file"):
         archive.unpack(packed, archive.read_envelope(packed), tmp_path / "out.kdl")
+
+
+def test_a_file_that_is_exchanged_once_its_signature_was_judged_is_refused(
+    packed: Path, bundle: Bundles, keys: Path, state: State, tmp_path: Path
+) -> None:
+    unsigned = open_bundle(bundle("2"))
+    archive.pack(unsigned, sign(archive.seal_of(unsigned), []), tmp_path / "unsigned.tar")
+
+    def tell(line: str) -> None:
+        if line == "signed by field":
+            (tmp_path / "unsigned.tar").replace(packed)
+
+    with pytest.raises(BundleError, match=f"{packed}.*; refuse its sender|in {packed} is not what was sealed"):
+        apply(state, Order(str(packed), keys, board=OTHER), tell)
+    assert not (tmp_path / "unsigned.tar").exists()
+    assert state.whole() == set()
 
 
 def test_more_than_the_seal_names_is_refused(packed: Path, tmp_path: Path) -> None:
