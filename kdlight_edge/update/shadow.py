@@ -36,10 +36,12 @@ class Shadow:
 
     def offer(self, prediction: Prediction, frame: Frame | None) -> None:
         """Take a result of the version that serves; it is let go where the candidate is busy or there is none."""
-        if self._thread is None or frame is None or not of_the_network(prediction):
+        if self._thread is None or frame is None or self._pairs.full() or not of_the_network(prediction):
             return
+        # A camera decodes its next frame over this one once the sinks have seen it.
+        kept = dataclasses.replace(frame, image=frame.image.copy())
         with contextlib.suppress(queue.Full):
-            self._pairs.put_nowait((prediction, frame))
+            self._pairs.put_nowait((prediction, kept))
 
     def look(self) -> None:
         """Begin what is newly asked for; end what is not asked for any more."""
