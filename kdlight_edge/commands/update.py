@@ -210,7 +210,13 @@ def _publishing(args: argparse.Namespace) -> None:
     elif args.action == "withdraw":
         publisher.withdraw(args.version)
     elif args.action == "refresh":
-        _tell(f"devices believe the offer until {publisher.refresh()}")
+        until, ending = publisher.refresh(), publisher.ending()
+        _tell(f"devices believe the offer until {min([until, *ending.values()])}")
+        for role, end in ending.items():
+            _tell(
+                f"the word of {role} ends on {end} and was not renewed: {args.repo_keys} has no {role}.key; "
+                "refresh where it is, or every device refuses the offer from then on"
+            )
     else:
         root = publisher.rotate(args.role)
         _tell(f"{root} names the new key; devices follow by themselves; destroy {args.role}.key.old")

@@ -116,15 +116,26 @@ class Publisher:
     def refresh(self) -> str:
         """Say anew that the offer is fresh; return until when.
 
-        Root and targets are renewed too where they end soon and their keys are here.
+        Root and targets are renewed too where they end soon and their keys are here; `ending` tells which still end.
+
+        Raises:
+            UsageError: a key that is here does not open; the offer is fresh all the same, where the other two open.
         """
-        for role in ("root", "targets"):
-            told = self._read(role)
-            if told.signed.expires.timestamp() < days_from_now(RENEWED).timestamp():
-                with self._told():
-                    self._write(role, told)
-        with self._told():
-            return self._freshen()
+        try:
+            with self._told():
+                for role in self.ending():
+                    if (self._keys / f"{role}.key").exists():
+                        self._write(role, self._read(role))
+        finally:
+            with self._told():
+                until = self._freshen()
+        return until
+
+    def ending(self) -> dict[str, str]:
+        """Return the ISO date on which the word of root and targets ends, by role, where that is within `RENEWED`."""
+        soon = days_from_now(RENEWED).timestamp()
+        ends = {role: self._read(role).signed.expires for role in ("root", "targets")}
+        return {role: f"{end:%Y-%m-%d}" for role, end in ends.items() if end.timestamp() < soon}
 
     def rotate(self, role: str) -> Path:
         """Give a role a new key, told by the root; the old one moves to ``ROLE.key.old``, and is to be destroyed.
