@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from kdlight_edge import durable
 from kdlight_edge.errors import BundleError
 from kdlight_edge.manifest import Artifact, Manifest, Part, from_json, to_json
 
@@ -64,6 +65,8 @@ def open_bundle(path: str | os.PathLike[str]) -> Bundle:
 def write_bundle(path: str | os.PathLike[str], manifest: Manifest, files: Mapping[str, bytes]) -> Bundle:
     """Write a bundle beside its place and move it there whole, replacing an older bundle of that name.
 
+    It is on the disk before it is moved, and the move before the older one is removed: no cut of power loses both.
+
     Args:
         path: where NAME.kdl shall stand.
         manifest: its manifest; the digest is filled in here.
@@ -86,7 +89,7 @@ def write_bundle(path: str | os.PathLike[str], manifest: Manifest, files: Mappin
 
 
 def _fill(folder: Path, manifest: Manifest, files: Mapping[str, bytes]) -> None:
-    """Write a new bundle and check that it opens."""
+    """Write a new bundle, check that it opens, and have it on the disk."""
     folder.mkdir()
     for name, content in files.items():
         file = _inside(folder, name)
@@ -95,6 +98,7 @@ def _fill(folder: Path, manifest: Manifest, files: Mapping[str, bytes]) -> None:
     text = json.dumps(to_json(manifest), indent=1, ensure_ascii=False)
     (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
     open_bundle(folder)
+    durable.sync_tree(folder)
 
 
 def _swap(new: Path, target: Path, old: Path) -> None:
@@ -103,6 +107,7 @@ def _swap(new: Path, target: Path, old: Path) -> None:
         target.replace(old)
     try:
         new.replace(target)
+        durable.sync(target.parent)
     finally:
         if old.exists() and not target.exists():
             old.replace(target)

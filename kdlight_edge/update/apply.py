@@ -9,11 +9,11 @@ from pathlib import Path
 
 from kdlight_devices.board import Board
 from kdlight_devices.detect import detect
-from kdlight_edge import archive
+from kdlight_edge import archive, durable
 from kdlight_edge.bundle import Bundle, open_bundle
 from kdlight_edge.classifier import open_classifier
 from kdlight_edge.errors import BundleError, KDLightError, ParityError, SourceError, UsageError
-from kdlight_edge.update import durable, ledger, trial
+from kdlight_edge.update import ledger, trial
 from kdlight_edge.update.fetch import Repository, free_bytes, order
 from kdlight_edge.update.state import State, version_of
 

@@ -14,11 +14,10 @@ from securesystemslib.signer import CryptoSigner
 from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, TargetFile, Targets, Timestamp
 
-from kdlight_edge import archive
+from kdlight_edge import archive, durable
 from kdlight_edge.bundle import open_bundle
 from kdlight_edge.errors import BundleError, KDLightError, UsageError
 from kdlight_edge.signature import make_key, read_signer, sign
-from kdlight_edge.update import durable
 from kdlight_edge.update.fetch import days_from_now, order
 from kdlight_edge.update.state import version_of
 

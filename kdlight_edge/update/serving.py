@@ -8,11 +8,12 @@ from pathlib import Path
 from types import TracebackType
 
 from kdlight_devices.kernel import boot
+from kdlight_edge import durable
 from kdlight_edge.classifier import Classifier
 from kdlight_edge.decide import Prediction
 from kdlight_edge.errors import BundleError, EngineMismatch, KDLightError, ParityError, UsageError
 from kdlight_edge.frame import Frame
-from kdlight_edge.update import durable, ledger
+from kdlight_edge.update import ledger
 from kdlight_edge.update.shadow import Shadow
 from kdlight_edge.update.state import State
 

@@ -10,10 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kdlight_edge import durable
 from kdlight_edge.decide import Prediction
 from kdlight_edge.errors import KDLightError
 from kdlight_edge.frame import Frame
-from kdlight_edge.update import durable
 
 if TYPE_CHECKING:
     from kdlight_edge.classifier import Classifier

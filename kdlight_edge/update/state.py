@@ -11,9 +11,10 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from kdlight_edge import durable
 from kdlight_edge.errors import BundleError, KDLightError
 from kdlight_edge.manifest import Manifest
-from kdlight_edge.update import durable, ledger
+from kdlight_edge.update import ledger
 from kdlight_edge.update.ledger import Last, Ledger
 
 SCHEMA_STATUS = "kdlight-edge/update-status/1"

@@ -10,11 +10,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from kdlight_devices.board import Board
-from kdlight_edge import fresh, scenarios
+from kdlight_edge import durable, fresh, scenarios
 from kdlight_edge.bundle import Bundle
 from kdlight_edge.classifier import Classifier
 from kdlight_edge.errors import BudgetExceeded, BundleError, KDLightError
-from kdlight_edge.update import durable
 from kdlight_edge.update.state import State
 
 SERIES = 5

@@ -1,6 +1,7 @@
 """A bundle opens whole or not at all, and is written whole or not at all."""
 
 import json
+import os
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from kdlight_edge import durable
 from kdlight_edge.bundle import Bundle, open_bundle, sha256_of, write_bundle
 from kdlight_edge.errors import BundleError
 from kdlight_edge.manifest import digest_of
@@ -189,6 +191,36 @@ def test_a_place_that_cannot_be_a_folder_is_one_line(path: Path) -> None:
     (path.parent / "file").write_text("")
     with pytest.raises(BundleError, match=r"could not be written \(File exists\)"):
         write_bundle(path.parent / "file" / "new.kdl", bundle.manifest, files_of(bundle))
+
+
+def test_a_bundle_is_on_the_disk_before_the_older_one_is_removed(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle, older = open_bundle(path), path.stat().st_ino
+    synced: set[int] = set()
+    at_the_swap: list[set[int]] = []
+    older_is_there: list[bool] = []
+    fsync, replace = os.fsync, Path.replace
+
+    def seen_fsync(handle: int) -> None:
+        synced.add(os.fstat(handle).st_ino)
+        if os.fstat(handle).st_ino == path.parent.stat().st_ino:
+            assert path.stat().st_ino != older
+            older_is_there.append(older in {entry.stat().st_ino for entry in path.parent.rglob("*")})
+        fsync(handle)
+
+    def seen_replace(source: Path, target: Path) -> Path:
+        if target == path:
+            at_the_swap.append(set(synced))
+        return replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", seen_fsync)
+    monkeypatch.setattr(Path, "replace", seen_replace)
+    write_bundle(path, bundle.manifest, files_of(bundle))
+    assert {entry.stat().st_ino for entry in (path, *path.rglob("*"))} <= at_the_swap[0]
+    assert older_is_there == [True]
+
+
+def test_a_file_system_that_cannot_sync_a_folder_is_written_to_all_the_same() -> None:
+    durable.sync(Path("/proc"))  # has no such call, as some network shares
 
 
 def test_a_full_disk_leaves_the_older_bundle_as_it_was(path: Path, disk_of: Callable[[int], Path]) -> None:

@@ -13,12 +13,13 @@ import pytest
 
 from kdlight_devices.board import Budget as BoardBudget
 from kdlight_devices.workstation import OTHER
+from kdlight_edge import durable
 from kdlight_edge.bundle import open_bundle
 from kdlight_edge.classifier import open_classifier
 from kdlight_edge.cli import main
 from kdlight_edge.errors import BudgetExceeded, BundleError, KDLightError, ParityError, UsageError
 from kdlight_edge.manifest import Budget
-from kdlight_edge.update import durable, ledger
+from kdlight_edge.update import ledger
 from kdlight_edge.update.apply import ask, roll_back
 from kdlight_edge.update.publish import Publisher
 from kdlight_edge.update.serving import open_serving

@@ -1,6 +1,7 @@
 """Changes of files that a cut of power leaves done or not begun: written beside, synced, renamed, the folder synced."""
 
 import contextlib
+import errno
 import fcntl
 import os
 import shutil
@@ -49,10 +50,14 @@ def move(folder: Path, place: Path) -> None:
 
 
 def sync(path: Path) -> None:
-    """Have a file's content, or a folder's names, on the disk."""
+    """Have a file's content, or a folder's names, on the disk, as far as its file system can be asked for that."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
+    except OSError as error:
+        # Some network shares know no such call for a folder, and take a bundle all the same.
+        if error.errno != errno.EINVAL:
+            raise
     finally:
         os.close(handle)
 
