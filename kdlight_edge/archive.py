@@ -25,6 +25,9 @@ LARGEST_FILE = 512_000_000
 """Bytes of all files of a bundle together, at most; the largest board's budget is a hundredth of it."""
 MOST_FILES = 64
 
+DAMAGED = (tarfile.TarError, ValueError, OverflowError, RecursionError)
+"""What the standard library raises for headers of an archive; all but the first only where somebody prepared them."""
+
 READER = Reader("seal", BundleError, "pack the bundle again")
 
 
@@ -146,7 +149,7 @@ def unpack(file: Path, envelope: Envelope, folder: Path) -> Bundle:
             if hashlib.sha256(content).hexdigest() != entry.sha256:
                 raise BundleError(f"{entry.file} in {file} is not what was sealed (its SHA-256 differs); copy it again")
             _write(folder / entry.file, content)
-        if tar.next() is not None:
+        if _read_next(tar, file) is not None:
             raise BundleError(f"{file} holds more than its seal names; refuse its sender")
     bundle = open_bundle(folder)
     if bundle.manifest.digest != envelope.seal.digest:
@@ -198,17 +201,23 @@ def _opened(file: Path) -> tarfile.TarFile:
         return tarfile.open(file, mode="r:")
     except FileNotFoundError as error:
         raise UsageError(f"there is no {file}; give a file that kdlight-edge bundle sign wrote") from error
-    except tarfile.TarError as error:
+    except DAMAGED as error:
         raise BundleError(f"{file} is not a packed bundle, or only a part of one ({error}); copy it again") from error
     except OSError as error:
         raise KDLightError(f"{file} cannot be read: {error.strerror}") from error
 
 
-def _next(tar: tarfile.TarFile, file: Path) -> tarfile.TarInfo:
+def _read_next(tar: tarfile.TarFile, file: Path) -> tarfile.TarInfo | None:
     try:
-        member = tar.next()
-    except tarfile.TarError as error:
+        return tar.next()
+    except DAMAGED as error:
         raise BundleError(f"{file} is only a part of a packed bundle ({error}); copy it again") from error
+    except OSError as error:
+        raise KDLightError(f"{file} cannot be read: {error.strerror or error}") from error
+
+
+def _next(tar: tarfile.TarFile, file: Path) -> tarfile.TarInfo:
+    member = _read_next(tar, file)
     if member is None:
         raise BundleError(f"{file} is only a part of a packed bundle: files are missing; copy it again")
     if not member.isreg() or member.issparse():

@@ -141,9 +141,9 @@ def _dsse(envelope: Envelope) -> Dsse:
     try:
         signatures = [Signature.from_dict(_hex(entry)) for entry in record["signatures"]]
         plain = Dsse.from_dict({**record, "signatures": []})
+        plain.signatures = {signature.keyid: signature for signature in signatures}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BundleError(f"the bundle's signatures cannot be read ({error}); copy the file again") from error
-    plain.signatures = {signature.keyid: signature for signature in signatures}
     return plain
 
 

@@ -125,7 +125,9 @@ def test_an_unsigned_file_is_refused(packed: Path, keys: Path, capfd: pytest.Cap
     assert "the bundle is not signed" in capfd.readouterr().err
 
 
-@pytest.mark.parametrize("signature", [{"sig": "!!", "keyid": "1"}, {"keyid": "1"}, {"sig": 3, "keyid": []}, "x", None])
+@pytest.mark.parametrize(
+    "signature", [{"sig": "!!", "keyid": "1"}, {"keyid": "1"}, {"sig": 3}, {"sig": "AAAA", "keyid": []}, "x", None]
+)
 def test_a_signature_that_is_none_is_refused_in_one_line(packed: Path, keys: Path, signature: object) -> None:
     content = members(packed)
     envelope = {**json.loads(content[archive.SEAL]), "signatures": [signature]}
@@ -140,6 +142,33 @@ def test_a_file_that_was_changed_after_signing_is_refused(
     rewrite(packed, {**content, "model.onnx": content["model.onnx"][:-1] + b"\0"})
     assert verify(packed, keys) == BundleError.exit_code
     assert "is not what was sealed" in capfd.readouterr().err
+
+
+PREPARED = [
+    {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.name": "x", "GNU.sparse.realsize": "x"},
+    {"GNU.sparse.map": "1,2,x"},
+    {"GNU.sparse.size": "x"},
+    {"GNU.sparse.size": "5", "GNU.sparse.map": "a"},
+    {"size": "9" * 30},
+]
+"""Extended headers whose numbers are none, of which the standard library's reader trips over each in its own way."""
+
+
+@pytest.mark.parametrize("place", ["first", "second", "last"])
+@pytest.mark.parametrize("headers", PREPARED, ids=lambda headers: next(reversed(headers)))
+def test_headers_that_somebody_prepared_are_refused_in_one_line(
+    packed: Path, keys: Path, headers: dict[str, str], place: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    content = members(packed)
+    before = {"first": 0, "second": 1, "last": len(content)}[place]
+    with tarfile.open(packed, "w", format=tarfile.PAX_FORMAT) as tar:
+        for number, (name, text) in enumerate([*content.items(), ("more", b"abc")]):
+            member = tarfile.TarInfo(name)
+            member.size = len(text)
+            member.pax_headers = headers if number == before else {}
+            tar.addfile(member, io.BytesIO(text))
+    assert verify(packed, keys) == BundleError.exit_code
+    assert len(capfd.readouterr().err.splitlines()) == 1
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9])
