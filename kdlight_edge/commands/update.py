@@ -23,7 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the flags."""
     parser.epilog = (
         "Exit code: 0 done or nothing newer, 1 failed, 2 usage, 3 budget missed, 4 parity failed, 5 refused, "
-        "6 source unavailable; after any but 0 nothing has changed."
+        "6 source unavailable; after any but 0 nothing has changed, but for --wait: 1 may say that the version is in "
+        "its place and not proved yet, 5 that it was rolled back."
     )
     parser.add_argument(
         "--from", dest="location", metavar="URL", help="a repository (https://..., DIR) or a signed FILE"
@@ -150,7 +151,9 @@ def _wait(state: "State", version: str, probation: float) -> None:
         if version in book.good:
             return
         time.sleep(0.2)
-    raise KDLightError(f"{version} has not proved itself; does the service run? kdlight-edge service status tells")
+    raise KDLightError(
+        f"{version} is in its place and has not proved itself; does the service run? kdlight-edge service status tells"
+    )
 
 
 def _status(state: "State", *, as_json: bool) -> int:

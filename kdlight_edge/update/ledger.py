@@ -20,7 +20,8 @@ STARTS_IN_A_BOOT = 1
 """Starts of a version on probation without an orderly end between them; one more, and it has failed: it fell over or
 hung."""
 BOOTS = 3
-"""Starts of the board during a probation: power cuts are no fault of the version, for ever they are."""
+"""Boots that a version on probation is started in; in one more, and it has failed: two power cuts are no fault of the
+version, for ever they are."""
 
 
 @dataclass(frozen=True, slots=True)

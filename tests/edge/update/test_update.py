@@ -299,7 +299,7 @@ def test_an_orderly_end_is_no_fault(publisher: Publisher, bundle: Bundles, updat
         state.change(lambda old: ledger.ended(old, version))
 
 
-def test_a_power_cut_on_probation_is_forgiven_three_times(
+def test_a_power_cut_on_probation_is_forgiven_twice(
     publisher: Publisher, bundle: Bundles, update: Update, state: State, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     factory = bundle("0")
