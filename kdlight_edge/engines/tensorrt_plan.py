@@ -1,9 +1,12 @@
 """What a bundle holds for TensorRT: a build plan, a JSON file that says which engine is to be built from which ONNX."""
 
+import contextlib
 import dataclasses
 import json
 import os
+import shutil
 import tempfile
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -19,6 +22,9 @@ SCHEMA = 1
 READER = Reader("build plan", BundleError, "export the bundle again")
 
 MEBI = 1 << 20
+
+CACHE, ENGINES = "cache", "engines"
+"""Folders: of what can be made again inside a service's state, and of engines inside that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +104,26 @@ def engine_name(plan: BuildPlan, kind: str, version: str, compute_capability: st
 def cached_engine(plan: BuildPlan, here: Here) -> Path:
     """Return where the engine that this machine builds is kept: never inside the sealed bundle."""
     name = engine_name(plan, here.kind, here.version, here.compute_capability)
-    return cache_folder() / "engines" / plan.onnx_sha256[:16] / name
+    return cache_folder() / ENGINES / _of_onnx(plan.onnx_sha256) / name
+
+
+def prune_engines(state: Path, kept: AbstractSet[str]) -> None:
+    """Remove engines that a service built of ONNX files which are gone; one that cannot be removed stays.
+
+    Args:
+        state: the service's state folder. Its cache alone is looked at: any other may serve bundles that are not there.
+        kept: SHA-256 of the ONNX files whose engines stay, in hex.
+    """
+    names = {_of_onnx(sha256) for sha256 in kept}
+    with contextlib.suppress(OSError):
+        for folder in (state / CACHE / ENGINES).iterdir():
+            if folder.name not in names:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _of_onnx(sha256: str) -> str:
+    """Return the name of the folder that holds the engines of an ONNX file."""
+    return sha256[:16]
 
 
 def timing_cache(here: Here) -> Path:
@@ -112,7 +137,7 @@ def cache_folder() -> Path:
     if cache := os.environ.get("CACHE_DIRECTORY"):
         return Path(cache.split(":")[0])
     if state := os.environ.get("STATE_DIRECTORY"):
-        return Path(state.split(":")[0]) / "cache"
+        return Path(state.split(":")[0]) / CACHE
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(home) / "kdlight-edge"
 

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from kdlight_edge import durable
+from kdlight_edge.bundle import open_bundle
+from kdlight_edge.engines.tensorrt_plan import prune_engines
 from kdlight_edge.errors import BundleError, KDLightError
 from kdlight_edge.manifest import Manifest
 from kdlight_edge.update import ledger
@@ -116,11 +118,26 @@ class State:
         return good
 
     def prune(self) -> None:
-        """Remove versions that nothing needs any more."""
+        """Remove versions that nothing needs any more, and the engines that were built of them alone."""
         book = self.ledger()
         kept = {self.current(), *book.good, book.probation.version if book.probation else None}
         for version in self.whole() - kept:
             shutil.rmtree(self.path(version), ignore_errors=True)
+        prune_engines(self.folder, self._files())
+
+    def _files(self) -> set[str]:
+        """Return the SHA-256 of the files of every bundle that serves, may serve again or is being tried.
+
+        One that cannot be opened can serve no more, and counts for nothing.
+        """
+        factory = (self.running() or {}).get("factory")
+        places = [*map(self.path, self.whole()), self.incoming / "bundle.kdl", *([Path(factory)] if factory else [])]
+        found: set[str] = set()
+        for place in places:
+            with contextlib.suppress(KDLightError, OSError):
+                for artifact in open_bundle(place).manifest.artifacts:
+                    found |= {artifact.sha256, *(part.sha256 for part in artifact.parts)}
+        return found
 
     def tell_running(self, record: dict[str, Any]) -> None:
         """Leave word of what serves, for an update beside it."""
