@@ -30,7 +30,14 @@ def pool() -> Pool:
     return Pool(light.to(torch.uint8), truth)
 
 
-def run(pool: Pool, file: Path, *, cut_after: int | None = None, schedule: Schedule = SCHEDULE) -> dict[str, Tensor]:
+def run(
+    pool: Pool,
+    file: Path,
+    *,
+    cut_after: int | None = None,
+    schedule: Schedule = SCHEDULE,
+    network: nn.Module | None = None,
+) -> dict[str, Tensor]:
     def objective(network: nn.Module, batch: Batch) -> Tensor:
         noise = torch.rand(len(batch.index), 1, 1, 1, generator=torch.Generator().manual_seed(batch.seed))
         return F.cross_entropy(network(pool.pictures[batch.index].float() / 255 + noise * 0.1), pool.truth[batch.index])
@@ -42,7 +49,7 @@ def run(pool: Pool, file: Path, *, cut_after: int | None = None, schedule: Sched
 
     torch.manual_seed(0)
     network, history = fit(
-        make_student("nano", 2), pool, objective, schedule, choose_place("cpu"), file=file, watch=watch
+        network or make_student("nano", 2), pool, objective, schedule, choose_place("cpu"), file=file, watch=watch
     )
     assert [entry["epoch"] for entry in history] == [1, 2, 3, 4]
     return network.state_dict()
@@ -63,6 +70,21 @@ def test_a_training_that_was_cut_goes_on_to_the_same_weights(pool: Pool, tmp_pat
     resumed = run(pool, tmp_path / "cut.ckpt")
     for key, value in whole.items():
         assert torch.equal(value, resumed[key]), key
+
+
+def test_a_network_with_dropout_goes_on_to_the_same_weights_and_leaves_the_global_generator_alone(
+    pool: Pool, tmp_path: Path
+) -> None:
+    def network() -> nn.Module:
+        torch.manual_seed(3)
+        return nn.Sequential(make_student("nano", 8), nn.Dropout(0.5), nn.Linear(8, 2))
+
+    whole = run(pool, tmp_path / "whole.ckpt", network=network())
+    assert torch.equal(torch.rand(4), torch.rand(4, generator=torch.Generator().manual_seed(0)))
+    with pytest.raises(Cut):
+        run(pool, tmp_path / "cut.ckpt", cut_after=1, network=network())
+    resumed = run(pool, tmp_path / "cut.ckpt", network=network())
+    assert all(torch.equal(value, resumed[key]) for key, value in whole.items())
 
 
 def test_a_loss_that_is_not_finite_ends_with_a_line_that_says_so(pool: Pool, tmp_path: Path) -> None:

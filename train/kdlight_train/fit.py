@@ -1,7 +1,8 @@
 """The training loop, read from top to bottom: it fits the teacher to labels and the student to the teacher.
 
 An epoch is determined by the seed and its number alone (order, augmentation and mixing come from generators made for
-it), so a training that was killed goes on from its last checkpoint to the very same weights.
+it, and what layers draw, such as dropout, from the global one seeded for the batch), so a training that was killed goes
+on from its last checkpoint to the very same weights.
 """
 
 import copy
@@ -146,7 +147,9 @@ def _epoch(
         for group in optimizer.param_groups:
             group["lr"] = schedule.lr * pace(step, schedule.epochs * len(batches), schedule.warmup * len(batches))
         own = index[place.rank :: place.world]
-        loss = objective(learner, Batch(own, view, _seed(schedule.seed, view, number, place.rank)))
+        batch = Batch(own, view, _seed(schedule.seed, view, number, place.rank))
+        with place.drawing(batch.seed):
+            loss = objective(learner, batch)
         value = float(loss.detach())
         if not math.isfinite(value):
             raise DataError(

@@ -38,6 +38,13 @@ class Place:
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=wanted), short:
             yield
 
+    @contextmanager
+    def drawing(self, seed: int) -> Iterator[None]:
+        """Be a block whose draws from the global generators, as dropout makes them, depend on the seed alone."""
+        with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
+            torch.manual_seed(seed)
+            yield
+
 
 def choose_place(device: str) -> Place:
     """Choose the device and join the other processes when torchrun started several.
