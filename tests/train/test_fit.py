@@ -104,14 +104,6 @@ def test_a_damaged_checkpoint_is_named(pool: Pool, tmp_path: Path) -> None:
         run(pool, tmp_path / "a.ckpt")
 
 
-def test_a_full_disk_keeps_the_older_checkpoint(pool: Pool, tmp_path: Path) -> None:
-    file = tmp_path / "a.ckpt"
-    (tmp_path / "a.part").symlink_to("/dev/full")
-    with pytest.raises(DataError, match="could not be written"):
-        run(pool, file)
-    assert not file.exists()
-
-
 def test_rare_classes_are_lifted_half_way_and_every_pass_has_the_same_length() -> None:
     truth = torch.tensor([0] * 90 + [1] * 10)
     drawn = torch.stack([truth[order(truth, SCHEDULE, view)].float().mean() for view in range(50)])

@@ -1,7 +1,11 @@
 """A training that can be killed at any moment: its whole state in one file, replaced in one step."""
 
+import contextlib
+import glob
 import os
 import pickle
+import secrets
+import time
 from pathlib import Path
 from typing import Any
 
@@ -9,16 +13,22 @@ import torch
 
 from kdlight_edge.errors import DataError
 
+LEFT = 3600.0
+"""Seconds after which what stands half-written beside a checkpoint is called left over: a save takes a few."""
+
 
 def save(file: Path, state: dict[str, Any]) -> None:
     """Write the state beside its place, force it to disk, and put it there in one step.
 
+    What is written has a name of its own, so that two that save the same file leave the one or the other, whole.
+
     Raises:
         DataError: the disk is full or cannot be written; the older checkpoint is still whole.
     """
-    beside = file.with_suffix(".part")
+    beside = file.with_name(f"{file.name}.{secrets.token_hex(4)}.part")
     try:
-        with beside.open("wb") as stream:
+        _clear(file)
+        with beside.open("xb") as stream:
             torch.save(state, stream)
             stream.flush()
             os.fsync(stream.fileno())
@@ -28,6 +38,14 @@ def save(file: Path, state: dict[str, Any]) -> None:
         beside.unlink(missing_ok=True)
         reason = str(error).splitlines()[0]
         raise DataError(f"{file} could not be written ({reason}); free some room and go on with --resume") from error
+
+
+def _clear(file: Path) -> None:
+    """Remove what trainings that were killed in the middle of a save left beside the file."""
+    for part in file.parent.glob(f"{glob.escape(file.name)}.*.part"):
+        with contextlib.suppress(FileNotFoundError):  # another training clears too
+            if time.time() - part.stat().st_mtime > LEFT:
+                part.unlink()
 
 
 def load(file: Path) -> dict[str, Any] | None:

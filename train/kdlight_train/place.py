@@ -38,6 +38,14 @@ class Place:
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=wanted), short:
             yield
 
+    def agree(self, answer: bool) -> bool:  # noqa: FBT001 - the answer is what it takes
+        """Return the first process's answer in every process; all of them must ask."""
+        if self.world == 1:
+            return answer
+        said = torch.tensor([answer], dtype=torch.uint8, device=self.device)
+        distributed.broadcast(said, 0)
+        return bool(said.item())
+
     @contextmanager
     def drawing(self, seed: int) -> Iterator[None]:
         """Be a block whose draws from the global generators, as dropout makes them, depend on the seed alone."""

@@ -26,6 +26,7 @@ from kdlight_train.place import Place
 from kdlight_train.recipe import Recipe
 from kdlight_train.student import make_student
 from kdlight_train.teacher import freeze, make_teacher
+from kdlight_train.turn import turn
 
 Say = Callable[[str], None]
 
@@ -79,7 +80,7 @@ def input_of(recipe: Recipe, side: int | None = None) -> Input:
 
 
 def teach_teacher(shelf: Shelf, weights: Path | None, cache: Path, say: Say) -> Taught:
-    """Fine-tune the teacher, or take it from the cache when this very one was made before."""
+    """Fine-tune the teacher, or take it from the cache when this very one was made before, or is being made now."""
     recipe, data = shelf.recipe, shelf.data
     settings = recipe.teacher
     folder = cache / "teachers" / _teacher_key(data, recipe, weights)
@@ -91,11 +92,12 @@ def teach_teacher(shelf: Shelf, weights: Path | None, cache: Path, say: Say) -> 
     )
     making = Making()
     objective = teacher_objective(shelf.pool, len(data.labels), recipe, shelf.place, making)
-    if (folder / "teacher.ckpt").exists():
-        say(f"teacher {settings.name}: going on from {folder}")
-    started = time.perf_counter()
-    work = Work(f"teacher {settings.name}", settings.imgsz, folder / "teacher.ckpt", large=True)
-    network, history = _fit(teacher, objective, schedule, shelf, work)
+    with turn(folder, shelf.place, say, f"teacher {settings.name}: another training makes it in {folder}; waiting"):
+        if (folder / "teacher.ckpt").exists():
+            say(f"teacher {settings.name}: going on from {folder}")
+        started = time.perf_counter()
+        work = Work(f"teacher {settings.name}", settings.imgsz, folder / "teacher.ckpt", large=True)
+        network, history = _fit(teacher, objective, schedule, shelf, work)
     return _taught(network, history, shelf, work, started, making)
 
 
