@@ -25,7 +25,7 @@ from kdlight_export.parity import LEAST_PICTURES, Proof, compare, gather, requir
 from kdlight_export.plan import Plan
 from kdlight_export.refit import refit
 from kdlight_export.run_pictures import HELD_OUT, run_pictures
-from kdlight_export.sensitivity import fit_answers
+from kdlight_export.sensitivity import fit_answers, shortfalls
 from kdlight_export.tensorrt_from_onnx import tensorrt_from_onnx, told_here, trial_of
 from kdlight_export.usual import with_usual
 
@@ -60,7 +60,7 @@ def export(run: Path, out: Path, plan: Plan, *, card: CardFile) -> Iterator[str]
         measured, golden = _measure(trial, built, proof)
     require(measured[0].parity, "fp32", measured[0].file)
     trials = [*judge(measured, labels, plan), *failed]
-    kept = _settle(measured, trials, student, proof, plan, manifest)
+    kept, short = _settle(measured, trials, student, proof, plan, manifest)
     engines = tensorrt_from_onnx([one for one in kept if one.source], student.input, plan.compute_capabilities)
     kept, trials = [*engines, *kept], [*trials, *(trial_of(one, plan.compute_capabilities) for one in engines)]
     manifest = dataclasses.replace(
@@ -73,6 +73,7 @@ def export(run: Path, out: Path, plan: Plan, *, card: CardFile) -> Iterator[str]
         _weigh(write_bundle(Path(folder) / out.name, manifest, _files(kept)), plan)
     bundle = write_bundle(out, manifest, _files(kept))
     yield from _told(bundle, trials, proof, plan)
+    yield from short
 
 
 def _measure(bundle: Bundle, built: Sequence[Candidate], proof: Proof) -> tuple[list[Measured], dict[str, Rows]]:
@@ -97,10 +98,13 @@ def _settle(
     proof: Proof,
     plan: Plan,
     manifest: Manifest,
-) -> list[Candidate]:
-    """Return what goes into the bundle, in order of preference, with its figures and its own thresholds."""
+) -> tuple[list[Candidate], list[str]]:
+    """Return what goes into the bundle, in order of preference, with its figures and its own thresholds.
+
+    With it a line for each class that a file finds less often than the card promises.
+    """
     exact, by_file = measured[0].parity, {one.file: one for one in measured}
-    settled = []
+    settled, short = [], []
     for file in preference(trials, plan.int8, {one.file for one in measured if one.candidate.source}):
         one = by_file[file]
         artifact, parity = one.candidate.artifact, one.parity
@@ -108,14 +112,15 @@ def _settle(
         if one is not measured[0]:
             temperature, thresholds = refit(exact, parity, proof.truth, student.temperature, thresholds)
         if len(proof.truth) >= LEAST_PICTURES:
-            answers = fit_answers(softmax(parity.logits, temperature), proof.truth, manifest.labels)
-            thresholds = dataclasses.replace(thresholds, answer=answers)
+            seen = softmax(parity.logits, temperature), proof.truth, manifest.labels
+            thresholds = dataclasses.replace(thresholds, answer=fit_answers(*seen))
+            short += [f"{file} {line}" for line in shortfalls(*seen, thresholds.answer)]
         artifact = dataclasses.replace(
             artifact, temperature=temperature, thresholds=thresholds, accuracy=parity.accuracy,
             agreement=parity.agreement, max_logit_difference=parity.max_difference,
         )  # fmt: skip
         settled.append(dataclasses.replace(one.candidate, artifact=with_usual(artifact, manifest, parity)))
-    return settled
+    return settled, short
 
 
 def _golden(known: Golden, kept: Sequence[Candidate], seen: dict[str, Rows]) -> Golden:
