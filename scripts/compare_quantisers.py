@@ -27,8 +27,6 @@ from kdlight_devices.fingerprint import describe, fingerprint, versions
 from kdlight_edge.bundle import open_bundle
 from kdlight_edge.manifest import Manifest
 from kdlight_edge.meter import collect
-from kdlight_edge.picture import decode
-from kdlight_edge.prepare import prepare_input
 from kdlight_export.calibration import calibration_batch
 from kdlight_export.onnx_from_student import rounded_onnx, rounded_to_8_bits
 from kdlight_export.openvino_from_onnx import openvino_from_onnx
@@ -74,9 +72,9 @@ def judged(name: str, folders: list[Path], run: Path) -> list[dict[str, Any]]:
     run_from_bundle(bundle, folders, run)
     spec, labels = bundle.manifest.input, tuple(label.id for label in bundle.manifest.labels)
     content = next(bundle.file_of(one) for one in bundle.manifest.artifacts if one.file == "student.onnx").read_bytes()
-    calibration = calibration_batch(run, labels, spec)
-    held_out = run_pictures(run, HELD_OUT, labels)
-    pictures = np.stack([prepare_input(decode(encoded), spec) for encoded, _ in held_out])
+    calibration = calibration_batch(run, labels, spec, print)
+    held_out = run_pictures(run, HELD_OUT, labels, spec, print)
+    pictures = np.stack([picture for picture, _ in held_out])
     truth = np.array([label for _, label in held_out])
     exact = fixed(content, spec)
     ways = {

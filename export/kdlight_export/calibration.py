@@ -7,22 +7,22 @@ import numpy.typing as npt
 
 from kdlight_edge.errors import DataError
 from kdlight_edge.manifest import Input
-from kdlight_edge.picture import decode
-from kdlight_edge.prepare import prepare_input
-from kdlight_export.run_pictures import CALIBRATION, run_pictures
+from kdlight_export.run_pictures import CALIBRATION, Say, run_pictures
 
 
-def calibration_batch(run: Path, labels: tuple[str, ...], spec: Input) -> npt.NDArray[np.uint8]:
+def calibration_batch(run: Path, labels: tuple[str, ...], spec: Input, say: Say) -> npt.NDArray[np.uint8]:
     """Return the training's calibration pictures as the network sees them, uint8 [n, H, W, 3].
+
+    What of them can no longer be read is said and left out.
 
     Raises:
         DataError: there are none, or they are all of one class: ranges seen on them would clip the others.
     """
-    pictures = run_pictures(run, CALIBRATION, labels)
+    pictures = run_pictures(run, CALIBRATION, labels, spec, say)
     if not pictures:
         raise DataError(f"the run's {CALIBRATION} names no picture that is still there; INT8 is calibrated on them")
     if len({label for _, label in pictures}) == 1:
         raise DataError(
             f"the run's {CALIBRATION} holds pictures of {labels[pictures[0][1]]} only; INT8 needs every class"
         )
-    return np.stack([prepare_input(decode(content), spec) for content, _ in pictures])
+    return np.stack([picture for picture, _ in pictures])

@@ -12,6 +12,7 @@ from kdlight_export.onnx_fp16_from_onnx import onnx_fp16_from_onnx
 from kdlight_export.onnx_from_student import Finished, rounded_onnx, rounded_to_8_bits
 from kdlight_export.plan import ENGINE_OF, Plan
 from kdlight_export.quantize import quantize
+from kdlight_export.run_pictures import Say
 from kdlight_export.tensorrt_graph import tensorrt_graph
 from kdlight_train import qat
 
@@ -37,7 +38,7 @@ class Candidate:
 
 
 def candidates(
-    student: Finished, content: bytes, labels: Sequence[Label], plan: Plan, run: Path, graph_name: str
+    student: Finished, content: bytes, labels: Sequence[Label], plan: Plan, run: Path, graph_name: str, say: Say
 ) -> tuple[list[Candidate], list[Trial]]:
     """Build what the plan names; the float ONNX file comes first.
 
@@ -48,6 +49,7 @@ def candidates(
         plan: what to build.
         run: holds the calibration pictures, or the 8-bit numbers that were learnt.
         graph_name: of the networks.
+        say: is told which calibration pictures can no longer be read.
 
     Returns:
         What was built, and for each that could not be why.
@@ -63,7 +65,7 @@ def candidates(
         name = _name(kind, precision)
         try:
             if precision == "int8" and not eight:
-                told, eight = _quantized(student, run, graph_name)
+                told, eight = _quantized(student, run, graph_name, say)
             source = eight[kind] if precision == "int8" else content
             if kind == "tensorrt":
                 files = {
@@ -102,7 +104,7 @@ def candidate(
     return Candidate(artifact, files, source)
 
 
-def _quantized(student: Finished, run: Path, name: str) -> tuple[str, dict[str, bytes]]:
+def _quantized(student: Finished, run: Path, name: str, say: Say) -> tuple[str, dict[str, bytes]]:
     """Return how the 8-bit numbers were found, and the Q/DQ file for each format.
 
     They are those that RUN learnt (`train --qat`), else found here. OpenVINO's file has an 8-bit first convolution,
@@ -110,7 +112,7 @@ def _quantized(student: Finished, run: Path, name: str) -> tuple[str, dict[str, 
     """
     learnt = qat.load(run, student)
     if learnt is None:
-        learnt = rounded_to_8_bits(student, calibration_batch(run, student.labels, student.input))
+        learnt = rounded_to_8_bits(student, calibration_batch(run, student.labels, student.input, say))
     rounded, scales = rounded_onnx(student, learnt, name)
     return learnt.told, {
         "onnx": quantize(rounded, learnt.ranges, scales, stem=False),

@@ -52,9 +52,12 @@ def export(run: Path, out: Path, plan: Plan, *, card: CardFile) -> Iterator[str]
     student = open_run(run)
     labels = labels_of(student.labels, card)
     content = onnx_from_student(student, card.name or out.stem)
-    built, failed = candidates(student, content, labels, plan, run, card.name or out.stem)
+    left_out: list[str] = []
+    built, failed = candidates(student, content, labels, plan, run, card.name or out.stem, left_out.append)
     manifest = _manifest(student, card, out.stem, plan, [one.artifact for one in built])
-    proof = gather(run_pictures(run, HELD_OUT, student.labels), GOLDEN_SEEDS, student.input, reference(student))
+    pictures = run_pictures(run, HELD_OUT, student.labels, student.input, left_out.append)
+    yield from left_out
+    proof = gather(pictures, GOLDEN_SEEDS, student.input, reference(student))
     with tempfile.TemporaryDirectory(prefix="kdlight-export-") as folder:
         trial = write_bundle(Path(folder) / out.name, manifest, _files(built))
         measured, golden = _measure(trial, built, proof)

@@ -11,7 +11,6 @@ import numpy.typing as npt
 from kdlight_edge.engines import Engine
 from kdlight_edge.errors import ParityError
 from kdlight_edge.manifest import Input
-from kdlight_edge.picture import decode
 from kdlight_edge.prepare import prepare_input
 from kdlight_export.encoded import encoded_golden
 
@@ -63,13 +62,15 @@ class Parity:
     """Of the held-out pictures, float32 [m]."""
 
 
-def gather(pictures: Sequence[tuple[bytes, int]], seeds: Sequence[int], spec: Input, reference: Logits) -> Proof:
-    """Read held-out pictures (encoded, with their class) and procedural ones as the runtime does, and ask the student.
+def gather(
+    pictures: Sequence[tuple[npt.NDArray[np.uint8], int]], seeds: Sequence[int], spec: Input, reference: Logits
+) -> Proof:
+    """Read procedural pictures as the runtime does, beside held-out ones (`run_pictures`), and ask the student.
 
     Of a procedural file without loss the student sees the pixels that were written, the engines what was read: a
     decoder that changes them differs. DICOM objects are among them where pydicom is installed.
     """
-    held_out = [prepare_input(decode(content), spec) for content, _ in pictures]
+    held_out = [picture for picture, _ in pictures]
     files = encoded_golden(seeds, dicom=importlib.util.find_spec("pydicom") is not None)
     batch = np.stack([*held_out, *(prepare_input(file.seen(), spec) for file in files)])
     known = np.stack([*held_out, *(prepare_input(file.known(), spec) for file in files)])

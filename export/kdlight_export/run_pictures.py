@@ -1,20 +1,49 @@
-"""The pictures that a training named for the export, as encoded bytes with their class."""
+"""The pictures that a training named for the export, as the network sees them, with their class."""
 
 import csv
+from collections.abc import Callable
 from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from kdlight_edge.errors import DataError
+from kdlight_edge.manifest import Input
+from kdlight_edge.picture import read_picture
+from kdlight_edge.prepare import prepare_input
 
 HELD_OUT, CALIBRATION = "held_out.csv", "calibration.csv"
 """Validation pictures to prove on, training pictures to calibrate on; never the one for the other."""
 
 
-def run_pictures(run: Path, name: str, labels: tuple[str, ...]) -> list[tuple[bytes, int]]:
-    """Return the bytes and the class index of every picture in RUN/``name`` that is still where it was.
+Say = Callable[[str], None]
+
+
+def run_pictures(
+    run: Path, name: str, labels: tuple[str, ...], spec: Input, say: Say
+) -> list[tuple[npt.NDArray[np.uint8], int]]:
+    """Return every picture in RUN/``name`` that is still where it was, uint8 [H, W, 3], and the index of its class.
 
     The table has the columns ``file,label``. A run that was copied to a machine without the data has none.
+
+    Args:
+        run: folder of the training.
+        name: of the table.
+        labels: names of the classes.
+        spec: the network's input.
+        say: is told, a line each, what can no longer be read and is left out.
     """
     table = run / name
     if not table.is_file():
         return []
+    pictures = []
     with table.open(encoding="utf-8", newline="") as stream:
         rows = [(Path(row["file"]), row["label"]) for row in csv.DictReader(stream)]
-    return [(file.read_bytes(), labels.index(label)) for file, label in rows if file.is_file()]
+    for file, label in rows:
+        if not file.is_file():
+            continue
+        try:
+            pictures.append((prepare_input(read_picture(file), spec), labels.index(label)))
+        except DataError as error:
+            say(f"left out of {name}, unreadable: {file}: {error}")
+    return pictures

@@ -74,6 +74,21 @@ def test_without_held_out_pictures_the_procedural_ones_are_the_proof(run: Path, 
     assert open_bundle(tmp_path / "wall.kdl").manifest.artifacts[0].accuracy is None
 
 
+def test_pictures_that_no_longer_decode_are_left_out_and_told(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for seed in (20, 40):
+        file = tmp_path / f"{seed}.jpg"
+        file.write_bytes(file.read_bytes()[:200])
+    assert main(["export", str(run), "--int8", "on", "--out", str(tmp_path / "wall.kdl")]) == 0
+    told = capsys.readouterr().err
+    assert f"left out of held_out.csv, unreadable: {tmp_path / '20.jpg'}: " in told
+    assert f"left out of calibration.csv, unreadable: {tmp_path / '40.jpg'}: " in told
+    trials = open_bundle(tmp_path / "wall.kdl").manifest.trials
+    assert trials is not None
+    assert trials.pictures == 11
+
+
 def test_an_older_bundle_is_replaced_whole(run: Path, tmp_path: Path) -> None:
     out = tmp_path / "wall.kdl"
     assert main(["export", str(run), "--target", "other", "--out", str(out)]) == 0

@@ -119,7 +119,7 @@ def test_every_map_that_becomes_8_bit_has_a_range(
 def test_a_run_without_calibration_pictures_is_told_so(run_folder: Path) -> None:
     (run_folder / "calibration.csv").unlink()
     with pytest.raises(DataError, match=r"calibration.csv names no picture that is still there"):
-        calibration_batch(run_folder, LABELS, Input(64, 64))
+        calibration_batch(run_folder, LABELS, Input(64, 64), print)
 
 
 def test_calibration_pictures_of_one_class_are_refused(run_folder: Path) -> None:
@@ -127,12 +127,12 @@ def test_calibration_pictures_of_one_class_are_refused(run_folder: Path) -> None
     rows = table.read_text().splitlines()
     table.write_text("\n".join(row for row in rows if not row.endswith("no_crack")) + "\n")
     with pytest.raises(DataError, match=r"calibration.csv holds pictures of crack only; INT8 needs every class"):
-        calibration_batch(run_folder, LABELS, Input(64, 64))
+        calibration_batch(run_folder, LABELS, Input(64, 64), print)
 
 
 def test_calibration_never_sees_the_held_out_pictures(run_folder: Path) -> None:
     (run_folder / "held_out.csv").unlink()
-    assert calibration_batch(run_folder, LABELS, Input(64, 64)).shape == (12, 64, 64, 3)
+    assert calibration_batch(run_folder, LABELS, Input(64, 64), print).shape == (12, 64, 64, 3)
 
 
 @pytest.fixture

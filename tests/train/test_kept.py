@@ -1,8 +1,14 @@
 """The pictures that a training names for the export: evenly over a split, with their class."""
 
 import csv
+import json
+from collections.abc import Callable
 from pathlib import Path
 
+import torch
+import torchvision
+
+from kdlight_edge.cli import main
 from kdlight_train.kept import KEPT, _keep
 from kdlight_train.pictures import Picture, Split
 
@@ -30,3 +36,31 @@ def test_a_small_split_is_listed_whole(tmp_path: Path) -> None:
     file = tmp_path / "held_out.csv"
     _keep(file, split_of(12, tmp_path), LABELS)
     assert len(file.read_text().splitlines()) == 13
+
+
+def test_a_picture_that_does_not_decode_is_in_no_list_and_moves_no_name(
+    tmp_path: Path, make: Callable[..., Path], spoil: Callable[[Path], None]
+) -> None:
+    data, run = tmp_path / "data", tmp_path / "run"
+    for place, part in enumerate(("train", "val", "test")):
+        make(data, {f"{part}/crack": 12, f"{part}/none": 12}, seed=10_000 * place)
+        for file in (data / part).rglob("*.png"):  # whose names then tell their class
+            file.rename(file.with_name(f"{file.parent.name}{file.name}"))
+        for number in range(6):
+            spoil(data / part / "crack" / f"crack{number:03}.png")
+    with torch.random.fork_rng():
+        torch.save(torchvision.models.mobilenet_v3_small().state_dict(), tmp_path / "teacher.pth")
+    words = [
+        "train", "--data", data, "--out", run, "--cache", tmp_path, "--teacher", "mobilenet_v3_small", "--method",
+        "none", "--student", "nano", "--imgsz", 32, "--teacher-imgsz", 32, "--epochs", 1, "--teacher-epochs", 1,
+        "--teacher-weights", tmp_path / "teacher.pth", "--device", "cpu",
+    ]  # fmt: skip
+    assert main([str(word) for word in words]) == 0
+    for name in ("held_out.csv", "calibration.csv"):
+        listed = [Path(line.split(",")[0]).name for line in (run / name).read_text().splitlines()[1:]]
+        assert sorted(listed) == [f"crack{number:03}.png" for number in range(6, 12)] + [
+            f"none{number:03}.png" for number in range(12)
+        ]
+    mistakes = json.loads((run / "report.json").read_text())["mistakes"]
+    assert mistakes
+    assert all(one["name"].startswith(one["truth"]) for one in mistakes)

@@ -4,16 +4,16 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
-from kdlight_train.data import Data, Split
+from kdlight_train.data import Split
 
 KEPT = 256
 """About how many pictures are listed of each kind."""
 
 
-def keep_pictures(run: Path, data: Data) -> None:
+def keep_pictures(run: Path, val: Split, train: Split, labels: Sequence[str]) -> None:
     """Write RUN/held_out.csv (validation) and RUN/calibration.csv (training), columns ``file,label``."""
-    _keep(run / "held_out.csv", data.val, data.labels)
-    _keep(run / "calibration.csv", data.train, data.labels)
+    _keep(run / "held_out.csv", val, labels)
+    _keep(run / "calibration.csv", train, labels)
 
 
 def _keep(file: Path, split: Split, labels: Sequence[str]) -> None:

@@ -47,7 +47,7 @@ def run_from_bundle(bundle: Bundle, paths: Sequence[Path], run: Path, foreign: S
     )  # fmt: skip
     run.mkdir(parents=True, exist_ok=True)
     finished.save(run, _shown(student, data, foreign) if foreign else student)
-    keep_pictures(run, data)
+    keep_pictures(run, data.val, data.train, data.labels)
 
 
 def _shown(student: Finished, data: Data, paths: Sequence[Path]) -> Finished:

@@ -107,7 +107,7 @@ def train(
         "versions": {name: metadata.version(name) for name in ("kdlight-edge", "torch", "torchvision", "numpy")},
     }
     _finish(run, student, shelf, results["student"].temperature, provenance, others)
-    keep_pictures(run, data)
+    keep_pictures(run, shelf.readable("val"), shelf.readable("train"), data.labels)
     report = _report(run, shelf, (teacher, student), results, made, found.to_json())
     write_report(run, report)
     for name, result in results.items():
@@ -204,7 +204,7 @@ def _report(
     pool = shelf.split(split, side)
     probabilities = softmax(student.logits[split], results["student"].temperature)
     images = pool.pictures.permute(0, 2, 3, 1).numpy()
-    names = [Path(picture.name).name for picture in data.splits[split].pictures]
+    names = [Path(picture.name).name for picture in shelf.readable(split).pictures]
     cams = maps_of(student.network, pool.pictures, shelf.place)
     return Report(
         name=run.resolve().name,

@@ -19,7 +19,7 @@ from kdlight_edge.errors import DataError
 from kdlight_edge.manifest import Input
 from kdlight_edge.progress import Progress
 from kdlight_train import checkpoint
-from kdlight_train.data import Data, load
+from kdlight_train.data import Data, Split, load
 from kdlight_train.distill import Hinted, Lessons, Making, answer, real_batches, student_objective, teacher_objective
 from kdlight_train.fit import Objective, Pool, Schedule, fit
 from kdlight_train.place import Place
@@ -57,6 +57,7 @@ class Shelf:
         self.data, self.recipe, self.place = data, recipe, place
         self._say = say
         self._decoded: dict[tuple[str, int], Pool] = {}
+        self._readable: dict[str, Split] = {}
         train = self.split("train", recipe.teacher.imgsz)
         self.pool = Pool(train.pictures.to(place.device), train.truth.to(place.device))
 
@@ -70,7 +71,13 @@ class Shelf:
                 self._say(f"left out, unreadable: {bad.name}: {bad.reason}")
             pictures = torch.from_numpy(loaded.images).permute(0, 3, 1, 2)  # channels last in memory already
             self._decoded[key] = Pool(pictures, torch.from_numpy(split.truth[loaded.kept]))
+            self._readable[name] = Split(tuple(split.pictures[place] for place in loaded.kept))
         return self._decoded[key]
+
+    def readable(self, name: str) -> Split:
+        """Return the pictures of a split that could be decoded: those of `split`, in its order."""
+        self.split(name, self.recipe.input.imgsz)
+        return self._readable[name]
 
 
 def input_of(recipe: Recipe, side: int | None = None) -> Input:
