@@ -18,6 +18,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--data", type=Path, nargs="+", default=[], metavar="DIR", help="of a bundle: the folders it was trained on"
     )
     parser.add_argument(
+        "--groups", type=Path, nargs="+", action="extend", default=[], metavar="CSV",
+        help="of a bundle: the --groups of its training",
+    )  # fmt: skip
+    parser.add_argument("--group-regex", metavar="RE", help="of a bundle: the --group-regex of its training")
+    parser.add_argument(
         "--foreign", type=Path, nargs="+", default=[], metavar="DIR",
         help="of a bundle: folders of pictures of other things, for its outlier output to learn",
     )  # fmt: skip
@@ -39,6 +44,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--plan", action="store_true", help="tell what would be built for which boards and why, and stop"
     )
+
+
+def _check_run(args: argparse.Namespace) -> None:
+    """Refuse what only a bundle must be told."""
+    from kdlight_edge.errors import UsageError
+
+    told = {
+        "--data": args.data, "--foreign": args.foreign, "--groups": args.groups, "--group-regex": args.group_regex,
+    }  # fmt: skip
+    for flag, value in told.items():
+        if value:
+            raise UsageError(f"{flag} is for a bundle; {args.run} is a run, which was told with train {flag}")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -68,11 +85,12 @@ def run(args: argparse.Namespace) -> int:
         bundle = open_exported(args.run)
         if bundle is not None:
             run = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kdlight-run-")))
-            run_from_bundle(bundle, args.data, run, args.foreign)
+            run_from_bundle(
+                bundle, args.data, run, args.foreign, groups=args.groups, group_regex=args.group_regex
+            )  # fmt: skip
             card = card_from_bundle(bundle) if args.card is None else card
-        elif args.data or args.foreign:
-            flag = "--data" if args.data else "--foreign"
-            raise UsageError(f"{flag} is for a bundle; {args.run} is a run, which was told with train {flag}")
+        else:
+            _check_run(args)
         if args.name:
             card = dataclasses.replace(card, name=args.name)
         for line in export(run, args.out, plan, card=card):

@@ -93,6 +93,33 @@ def test_pictures_that_the_bundle_did_not_learn_from_are_refused(
     assert not (tmp_path / "new.kdl").exists()
 
 
+@pytest.mark.parametrize("flag", ["--groups", "--group-regex"])
+def test_a_bundle_of_grouped_pictures_is_built_anew_with_the_same_groups(
+    flag: str, data: Path, tmp_path: Path, make_finished: Callable[..., Finished], capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = sorted((data / "train").glob("*/*.png"))
+    walls = [f"{file.parent.name}/{file.name},wall{int(file.stem) // 8}" for file in files]
+    table = tmp_path / "walls.csv"
+    table.write_text("\n".join(["file,group", *walls]) + "\n")
+    grouped = open_data([data], groups=[table]) if flag == "--groups" else open_data([data], group_regex=r"(\d)\.")
+    assert grouped.fingerprint != open_data([data]).fingerprint
+    student, run, old = make_finished(), tmp_path / "grouped", tmp_path / "old.kdl"
+    sizes = {"seed": 0, "input": {"imgsz": 64}, "teacher": {"imgsz": 64}}
+    facts = {"recipe": sizes, "data": {"fingerprint": grouped.fingerprint, "counts": {}}}
+    run.mkdir()
+    finished.save(run, dataclasses.replace(student, provenance={**student.provenance, **facts}))
+    assert main(["export", str(run), "--int8", "off", "--out", str(old)]) == 0
+    words = ["--data", str(data), flag, str(table) if flag == "--groups" else r"(\d)\."]
+    assert main(["export", str(old), *words, "--int8", "off", "--out", str(tmp_path / "new.kdl")]) == 0
+    qat = ["train", "--qat", "--qat-epochs", "1", "--from", str(old), "--out", str(tmp_path / "qat"), "--device", "cpu"]
+    assert main([*qat, *words]) == 0
+    capsys.readouterr()
+    assert main(["export", str(old), *words[:2], "--out", str(tmp_path / "no.kdl")]) == 1
+    assert "in the same order, and its --groups or --group-regex" in capsys.readouterr().err
+    assert main(["export", str(run), *words[2:], "--out", str(tmp_path / "no.kdl")]) == 2
+    assert f"{flag} is for a bundle" in capsys.readouterr().err
+
+
 def test_a_bundle_needs_its_pictures_and_a_run_names_its_own(
     bundle: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

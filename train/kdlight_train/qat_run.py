@@ -54,7 +54,7 @@ def qat(
     if chosen.epochs < 1 or chosen.lr <= 0:
         raise UsageError(f"--qat-epochs {chosen.epochs}, --qat-lr {chosen.lr:g}: both must be above 0")
     if bundle is not None and place.first:
-        _unpack(bundle, paths, run)
+        _unpack(bundle, paths, run, groups, group_regex)
     student = finished.load(run)
     known = recipe_of(student)
     if recipe is not None and recipe != known:
@@ -87,10 +87,10 @@ def recipe_of(student: Finished) -> Recipe:
         raise DataError(f"the student was made by another version ({error}); train it again") from error
 
 
-def _unpack(bundle: Path, paths: Sequence[Path], run: Path) -> None:
+def _unpack(bundle: Path, paths: Sequence[Path], run: Path, groups: Sequence[Path], group_regex: str | None) -> None:
     """Make RUN of a bundle, or see that RUN was made of it."""
     if not (run / "student.pt").is_file():
-        run_from_bundle(open_bundle(bundle), paths, run)
+        run_from_bundle(open_bundle(bundle), paths, run, groups=groups, group_regex=group_regex)
         return
     held, wanted = finished.load(run).provenance, open_bundle(bundle).manifest.provenance
     if (held["made"], held["data"]["fingerprint"]) != (wanted.made, wanted.data["fingerprint"]):
@@ -102,7 +102,7 @@ def _same(data: Data, student: Finished, run: Path) -> None:
     if data.fingerprint != wanted:
         raise DataError(
             f"--data: not the pictures that {run} was trained on (fingerprint {data.fingerprint[:12]}, wanted "
-            f"{wanted[:12]}); give the same folders in the same order, and the same --groups"
+            f"{wanted[:12]}); give the same folders in the same order, and its --groups or --group-regex"
         )
 
 

@@ -21,11 +21,20 @@ from kdlight_train.weights_from_onnx import weights_from_onnx
 from kdlight_train.workshop import features_of_images
 
 
-def run_from_bundle(bundle: Bundle, paths: Sequence[Path], run: Path, foreign: Sequence[Path] = ()) -> None:
+def run_from_bundle(
+    bundle: Bundle,
+    paths: Sequence[Path],
+    run: Path,
+    foreign: Sequence[Path] = (),
+    *,
+    groups: Sequence[Path] = (),
+    group_regex: str | None = None,
+) -> None:
     """Write RUN/student.pt and the lists of pictures to compare and to calibrate on.
 
-    The float ONNX file holds every weight; the pictures must be the very ones that the training split. With foreign
-    folders the outlier output learns their pictures, and its limit is set again on the validation pictures.
+    The float ONNX file holds every weight; the pictures must be the very ones that the training split, by the same
+    groups (see `open_data`). With foreign folders the outlier output learns their pictures, and its limit is set again
+    on the validation pictures.
 
     Raises:
         DataError: the bundle has no float ONNX file, or the pictures are others.
@@ -36,7 +45,7 @@ def run_from_bundle(bundle: Bundle, paths: Sequence[Path], run: Path, foreign: S
     manifest, artifact = bundle.manifest, _float_file(bundle)
     content = bundle.file_of(artifact).read_bytes()
     weights, model = weights_from_onnx(content, manifest.student, len(manifest.labels))
-    data = _same_data(bundle, paths)
+    data = _same_data(bundle, paths, groups, group_regex)
     accept, outlier = artifact.thresholds.accept, artifact.thresholds.outlier
     if outlier is None:
         raise DataError(f"{bundle.path} states no outlier limit for {artifact.file}; export it from its run")
@@ -73,14 +82,14 @@ def _float_file(bundle: Bundle) -> Artifact:
     raise DataError(f"{bundle.path} has no fp32 ONNX file to build others from; export it from its run")
 
 
-def _same_data(bundle: Bundle, paths: Sequence[Path]) -> Data:
+def _same_data(bundle: Bundle, paths: Sequence[Path], groups: Sequence[Path], group_regex: str | None) -> Data:
     recipe, wanted = bundle.manifest.provenance.recipe, bundle.manifest.provenance.data["fingerprint"]
     shares = {key: recipe[key] for key in ("val_share", "test_share", "seed") if key in recipe}
-    data = open_data(paths, **shares)
+    data = open_data(paths, groups=groups, group_regex=group_regex, **shares)
     if data.fingerprint != wanted:
         names = ", ".join(map(str, paths))
         raise DataError(
             f"{names}: not the pictures that {bundle.path} was trained on (fingerprint {data.fingerprint[:12]}, "
-            f"wanted {wanted[:12]}); give the same folders in the same order"
+            f"wanted {wanted[:12]}); give the same folders in the same order, and its --groups or --group-regex"
         )
     return data
