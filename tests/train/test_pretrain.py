@@ -10,7 +10,8 @@ import torchvision
 from kdlight_edge.cli import main
 from kdlight_edge.errors import DataError
 from kdlight_train import checkpoint
-from kdlight_train.start import HEAD, SHIPPED, load_start, start_of
+from kdlight_train.data import open_data
+from kdlight_train.start import HEAD, SHIPPED, load_start, seen_by, start_of
 from kdlight_train.student import make_student
 
 RECIPE = """
@@ -50,8 +51,8 @@ def recipe(tmp_path: Path) -> Path:
     return file
 
 
-def _pretrain(data: Path, out: Path, recipe: Path, weights: Path) -> int:
-    flags = ["--recipe", recipe, "--teacher-weights", weights, "--device", "cpu"]
+def _pretrain(data: Path, out: Path, recipe: Path, weights: Path, *more: str) -> int:
+    flags = ["--recipe", recipe, "--teacher-weights", weights, "--device", "cpu", *more]
     return main(["pretrain", "--data", str(data), "--out", str(out), *map(str, flags)])
 
 
@@ -94,6 +95,46 @@ def test_the_state_of_another_start_is_not_gone_on_with(
     assert _pretrain(other, out, recipe, weights) == 2
     assert "choose another --out" in capsys.readouterr().err
     assert out.read_bytes() == written
+
+
+def test_a_start_sees_no_test_picture_of_a_training_with_the_same_groups_and_says_what_of_another_one(
+    tmp_path: Path, make: object, recipe: Path, weights: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, start = make(tmp_path / "data", {"a": 40, "b": 40}), tmp_path / "start.pt"  # type: ignore[operator]
+    rows = [f"{label}/{number:03}.png,wall{number // 4}" for label in "ab" for number in range(40)]
+    table = tmp_path / "walls.csv"
+    table.write_text("\n".join(["file,group", *rows]) + "\n")
+    same = ["--groups", str(table), "--seed", "3"]
+    assert _pretrain(data, start, recipe, weights, *same, "--epochs", "1") == 0
+    words = ["--data", data, "--start", start, "--recipe", recipe, "--teacher-weights", weights, "--cache", tmp_path]
+    command = ["train", *map(str, words), "--device", "cpu", "--epochs", "1", "--out"]
+    capsys.readouterr()
+    assert main([*command, str(tmp_path / "one"), *same]) == 0
+    held = {name: len(split) for name, split in open_data([data], groups=[table], seed=3).splits.items()}
+    assert (
+        f"--start {start} was made from {held['val']} of the {held['val']} val pictures "
+        f"and 0 of the {held['test']} test pictures\n"
+    ) in capsys.readouterr().err
+    others = open_data([data]).splits
+    told = seen_by(start, others)
+    seen = {
+        one.digest
+        for name in ("train", "val")
+        for one in open_data([data], groups=[table], seed=3).splits[name].pictures
+    }
+    count = sum(one.digest in seen for one in others["test"].pictures)
+    assert count > 0
+    assert told is not None
+    assert told.endswith(f"and {count} of the {len(others['test'])} test pictures")
+    assert seen_by(SHIPPED / "small.pt", others) is None
+
+
+def test_tables_of_groups_are_one_for_each_folder(
+    tmp_path: Path, make: object, recipe: Path, weights: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = make(tmp_path / "data", {"a": 4, "b": 4})  # type: ignore[operator]
+    assert _pretrain(data, tmp_path / "start.pt", recipe, weights, "--groups", "a.csv", "b.csv") == 2
+    assert "2 tables with --groups for 1 data folders" in capsys.readouterr().err
 
 
 def test_a_training_says_in_its_provenance_which_start_it_had_and_refuses_another_one(

@@ -1,7 +1,8 @@
 """A start for students from pictures without labels: the features that an ImageNet teacher sees in them, distilled.
 
 The student learns the principal components of the teacher's last feature map, place by place, of augmented pictures.
-No label is read, so any pictures of the field will do; pictures to test with must not be among them.
+No label is read, so any pictures of the field will do; pictures to test with must not be among them. So folders are
+split as a training splits them, and the file says by short hashes which pictures it has seen.
 """
 
 import json
@@ -32,7 +33,7 @@ from kdlight_train.fit import Batch, Pool, Schedule, fit
 from kdlight_train.pictures import Split, load
 from kdlight_train.place import Place, move
 from kdlight_train.recipe import Recipe, to_json
-from kdlight_train.start import HEAD
+from kdlight_train.start import HEAD, short_hashes
 from kdlight_train.student import Student, make_student
 from kdlight_train.teacher import make_teacher
 from kdlight_train.workshop import Say, input_of
@@ -65,24 +66,36 @@ class Target:
 
 
 def pretrain(
-    paths: Sequence[Path], out: Path, recipe: Recipe, place: Place, say: Say, *, teacher_weights: Path | None
+    paths: Sequence[Path],
+    out: Path,
+    recipe: Recipe,
+    place: Place,
+    say: Say,
+    *,
+    teacher_weights: Path | None,
+    groups: Sequence[Path] = (),
+    group_regex: str | None = None,
 ) -> None:
     """Teach a student's convolutions the teacher's features and write them to a file.
 
     Args:
-        paths: folders of pictures; of those with ``train/`` and ``test/`` only ``train/`` is used.
+        paths: folders of pictures; of those with ``train/`` and ``test/`` only ``train/`` is used, of a plain folder
+            what a training would not test with.
         out: the file to write; its checkpoint stands beside it, and is gone on with when it is there.
         recipe: sizes, student, epochs, views and augmentation.
         place: device and rank.
         say: tells people, a line at a time.
         teacher_weights: ImageNet weights, None to let torchvision download them.
+        groups: one table a folder (see `open_data`), or none.
+        group_regex: see `open_data`.
 
     Raises:
         DataError: no pictures, or a disk that is full.
-        UsageError: the teacher has no feature map, or what stands beside ``out`` belongs to another start.
+        UsageError: the teacher has no feature map, what stands beside ``out`` belongs to another start, or groups that
+            do not fit the folders.
     """
     torch.manual_seed(recipe.seed)
-    datas = [open_data([path], seed=recipe.seed) for path in paths]
+    datas = _open(paths, recipe, groups, group_regex)
     if place.first:
         _claim(out, recipe, datas)
     pool = _pool(datas, recipe, place, say)
@@ -112,6 +125,19 @@ def pretrain(
         _write(out, averaged, recipe, datas, history)
 
 
+def _open(paths: Sequence[Path], recipe: Recipe, groups: Sequence[Path], group_regex: str | None) -> list[Data]:
+    """Split each folder by itself: their classes, which are not looked at, may differ."""
+    if groups and len(groups) != len(paths):
+        raise UsageError(f"{len(groups)} tables with --groups for {len(paths)} data folders; give one for each")
+    return [
+        open_data(
+            [path], groups=groups[place : place + 1], group_regex=group_regex,
+            val_share=recipe.val_share, test_share=recipe.test_share, seed=recipe.seed,
+        )
+        for place, path in enumerate(paths)
+    ]  # fmt: skip
+
+
 def _claim(out: Path, recipe: Recipe, datas: Sequence[Data]) -> None:
     """Say beside ``out`` which start its checkpoint belongs to, or see that it belongs to this one."""
     file = out.with_suffix(".json")
@@ -128,10 +154,14 @@ def _claim(out: Path, recipe: Recipe, datas: Sequence[Data]) -> None:
         raise DataError(f"--out {out} cannot be written: {error.strerror}") from error
 
 
+def _seen(datas: Sequence[Data]) -> Split:
+    """Return every training and validation picture."""
+    return Split(tuple(one for data in datas for split in (data.train, data.val) for one in split.pictures))
+
+
 def _pool(datas: Sequence[Data], recipe: Recipe, place: Place, say: Say) -> Pool:
-    """Decode every training and validation picture; classes are not looked at."""
-    pictures = tuple(one for data in datas for split in (data.train, data.val) for one in split.pictures)
-    loaded = load(Split(pictures), input_of(recipe, recipe.teacher.imgsz))
+    """Decode every picture to learn from; classes are not looked at."""
+    loaded = load(_seen(datas), input_of(recipe, recipe.teacher.imgsz))
     for bad in loaded.unreadable:
         say(f"left out, unreadable: {bad.name}: {bad.reason}")
     images = torch.from_numpy(loaded.images).permute(0, 3, 1, 2).to(place.device)
@@ -192,4 +222,5 @@ def _write(
         "data": [{"fingerprint": data.fingerprint, "pictures": len(data.train) + len(data.val)} for data in datas],
         "unexplained": history[-1]["loss"],
     }
-    checkpoint.save(out, {"student": recipe.student.name, "weights": weights, "provenance": provenance})
+    seen = short_hashes(_seen(datas))
+    checkpoint.save(out, {"student": recipe.student.name, "weights": weights, "provenance": provenance, "seen": seen})

@@ -19,7 +19,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--student", choices=["nano", "small", "base", "paper"], help="member of the family (small)")
     parser.add_argument("--imgsz", type=int, metavar="N", help="side of the student's picture in pixels (128)")
     parser.add_argument("--epochs", type=int, metavar="N", help="passes over the pictures")
-    parser.add_argument("--seed", type=int, metavar="N", help="of everything that is random (0)")
+    parser.add_argument("--seed", type=int, metavar="N", help="of everything that is random, as for the training (0)")
+    parser.add_argument(
+        "--groups", type=Path, nargs="+", action="extend", default=[], metavar="CSV",
+        help="as for the training that will start there: its test pictures are then the same and not seen",
+    )  # fmt: skip
+    parser.add_argument("--group-regex", metavar="RE", help="as --groups")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
 
 
@@ -37,7 +42,10 @@ def run(args: argparse.Namespace) -> int:
     recipe = read_recipe(args.recipe, changes)
     place = choose_place(args.device)
     try:
-        pretrain(args.data, args.out, recipe, place, say_to_people, teacher_weights=args.teacher_weights)
+        pretrain(
+            args.data, args.out, recipe, place, say_to_people, teacher_weights=args.teacher_weights,
+            groups=args.groups, group_regex=args.group_regex,
+        )  # fmt: skip
     finally:
         leave()
     if place.first:

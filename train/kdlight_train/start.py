@@ -1,11 +1,14 @@
 """Weights that a student starts from, without its classes."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from kdlight_edge.errors import DataError
 from kdlight_train import checkpoint
+from kdlight_train.pictures import Split
 
 SHIPPED = Path(__file__).with_name("starts")
 """Starts that come with kdlight-edge, MEMBER.pt: of features distilled without labels (docs/train.md)."""
@@ -25,6 +28,32 @@ def start_of(wanted: str | None, name: str) -> Path | None:
         shipped = SHIPPED / f"{name}.pt"
         return shipped if shipped.is_file() else None
     return None if wanted == "none" else Path(wanted)
+
+
+def short_hashes(split: Split) -> Tensor:
+    """Return the first eight bytes of each picture's digest, int64 [n], rising: a start has room for them."""
+    firsts = [int.from_bytes(bytes.fromhex(picture.digest[:16]), "big", signed=True) for picture in split.pictures]
+    return torch.tensor(sorted(firsts), dtype=torch.int64)
+
+
+def seen_by(file: Path, splits: Mapping[str, Split]) -> str | None:
+    """Tell how many validation and test pictures a start was made from, None where it does not say.
+
+    Only the very same files are known again.
+
+    Args:
+        file: the start.
+        splits: of the training, by name.
+    """
+    seen = (checkpoint.load(file) or {}).get("seen")
+    if seen is None:
+        return None
+    counts = [
+        f"{int(torch.isin(short_hashes(splits[name]), seen).sum())} of the {len(splits[name])} {name} pictures"
+        for name in ("val", "test")
+        if name in splits
+    ]
+    return f"--start {file} was made from {' and '.join(counts)}"
 
 
 def load_start(file: Path, name: str) -> dict[str, Tensor]:

@@ -24,7 +24,7 @@ from kdlight_train.kept import keep_pictures
 from kdlight_train.place import Place
 from kdlight_train.recipe import Recipe, to_json
 from kdlight_train.report import ModelResult, Report, worst_mistakes, write_report
-from kdlight_train.start import load_start
+from kdlight_train.start import load_start, seen_by
 from kdlight_train.student import multiply_adds, parameters
 from kdlight_train.workshop import (
     Say,
@@ -85,7 +85,8 @@ def train(
     if place.first:  # one process speaks for all: the others would find its claim and take it for another training
         _claim(run, recipe, data, origin, resume=resume)
     found = audit(data)
-    for line in found.lines():
+    seen = None if start is None else seen_by(start, data.splits)
+    for line in (*found.lines(), *([seen] if seen else [])):
         say(line)
     shelf = Shelf(data, recipe, place, say)
     others = read_foreign(foreign, input_of(recipe)) if foreign else None  # a folder that will not do is told at once
