@@ -1,6 +1,7 @@
 """An outlier output that was shown pictures of other things."""
 
 import dataclasses
+from collections import Counter
 from pathlib import Path
 
 import cv2
@@ -12,7 +13,7 @@ from kdlight_edge.errors import DataError
 from kdlight_edge.manifest import Input
 from kdlight_train import finished
 from kdlight_train.calibrate import fit_outlier
-from kdlight_train.foreign import COUNT, part_from, read_foreign
+from kdlight_train.foreign import COUNT, _files, part_from, read_foreign
 
 SPEC = Input(32, 32, "rgb", "squash", "reduce")
 
@@ -50,6 +51,16 @@ def test_large_folders_are_seen_evenly(tmp_path: Path) -> None:
     seen = read_foreign([folder(tmp_path / "many", 2 * COUNT)], SPEC)
     assert seen.images.shape == (COUNT, 32, 32, 3)
     assert seen.images[-1, 0, 0, 0] == (2 * COUNT - 2) % 250
+
+
+def test_of_a_folder_a_little_too_large_the_end_is_seen_like_the_beginning(tmp_path: Path) -> None:
+    for name, count in (("a_wall", 300), ("b_floor", 150), ("c_road", 149)):
+        (tmp_path / name).mkdir()
+        for number in range(count):
+            (tmp_path / name / f"{number:04d}.png").touch()
+    seen = Counter(file.parent.name for file in _files(tmp_path))
+    assert sum(seen.values()) == COUNT
+    assert all(abs(seen[name] - count) <= 1 for name, count in (("a_wall", 150), ("b_floor", 75), ("c_road", 75)))
 
 
 @pytest.mark.parametrize("content", [None, b"no picture"])

@@ -89,7 +89,8 @@ def _files(path: Path) -> list[Path]:
         raise DataError(f"--foreign {path} cannot be read: {error.strerror}") from error
     if not files:
         raise DataError(f"--foreign {path} holds no picture; give a folder of pictures of other things")
-    return files[:: max(1, len(files) // COUNT)][:COUNT]
+    count = min(COUNT, len(files))
+    return [files[place * len(files) // count] for place in range(count)]
 
 
 def _picture(file: Path) -> Picture:
