@@ -30,6 +30,9 @@ SPAN = 1000
 ASKED = 8
 """Questions that wait at most; one that finds no room is dropped, so that nobody can fill the memory."""
 
+LONGEST = 4096
+"""Bytes of a question at most; a real one has about a hundred, and a broker passes on up to 256 MB."""
+
 USUAL_OUTLIERS = 0.01
 """Share of validation pictures above the outlier threshold by the way it is fitted, for a bundle that does not say."""
 
@@ -95,7 +98,7 @@ class Desk:
     def ask(self, payload: bytes | bytearray) -> None:
         """Note a question; never waits."""
         if len(self._asked) < ASKED:
-            self._asked.append(payload)
+            self._asked.append(payload[: LONGEST + 1])  # more of it would only be refused
 
     def due(self, delivery: Delivery) -> list[Message]:
         """Return what is to be sent now: answers, and the figures when their time has come."""
@@ -147,11 +150,14 @@ class Desk:
         }
 
     def _answered(self, payload: bytes | bytearray) -> dict[str, Any]:
+        if len(payload) > LONGEST:
+            return self._answer("", None, "refused", f"a {COMMAND} message has {LONGEST:,} bytes at most")
         try:
             asked = json.loads(payload)
             verb, name = asked["verb"], str(asked["id"])[:64]
             known = isinstance(verb, str) and asked.get("schema") == COMMAND
-        except (ValueError, KeyError, TypeError):  # ValueError: neither JSON nor UTF-8
+        # ValueError: neither JSON nor UTF-8; RecursionError: JSON nested deeper than Python reads.
+        except (ValueError, KeyError, TypeError, RecursionError):
             return self._answer("", None, "refused", f"not a {COMMAND} message")
         if not known or verb not in {"ping", "identify", "update"}:
             return self._answer(name, None, "refused", "the verbs are ping, identify and update")

@@ -176,7 +176,11 @@ class Mqtt:
         return Delivery("mqtt", len(self._store), self._delivered, dropped)
 
     def _forward(self) -> None:
-        """The sending thread: deliver what is acknowledged, send what is next, and keep what waits on the disk."""
+        """The sending thread: deliver what is acknowledged, send what is next, and keep what waits on the disk.
+
+        Nobody would notice its end, as results go on to be stored: so nothing ends it, and what went wrong is told.
+        """
+        told = ""
         while not self._ended.is_set():
             self._wake.wait(TICK)
             self._wake.clear()
@@ -187,10 +191,14 @@ class Mqtt:
                     for last, text, retain in self._desk.due(self.delivery()) if self._desk is not None else ():
                         self._client.publish(self._topic(last), text, qos=1 if last == "answer" else 0, retain=retain)
                 self._store.tidy()
-            except KDLightError as error:
-                self._tell(f"{error}; trying again")
+                told = ""
+            except Exception as error:  # noqa: BLE001 - a fault of ours, too
+                what = str(error) if isinstance(error, KDLightError) else f"{type(error).__name__}: {error}"
+                if what != told:
+                    self._report(f"mqtt: {what}; trying again")
+                told = what
                 self._ended.wait(1.0)
-        with contextlib.suppress(KDLightError):  # the next run sends them again, under the same ids
+        with contextlib.suppress(Exception):  # the next run sends them again, under the same ids
             self._settle(now=True)
 
     def _settle(self, *, now: bool = False) -> None:

@@ -244,9 +244,9 @@ class Store:
             raise KDLightError(f"{self.path} cannot be used: {error}") from error
 
     def checkpoint(self) -> None:
-        """Bring the log to the disk and into the file, beside the writer; the next commit tells of a full disk."""
+        """Bring the log to the disk and into the file, beside the writer; the next commit tells of a bad disk."""
         self._unsynced, self._synced = False, time.monotonic()
-        with contextlib.suppress(sqlite3.OperationalError):
+        with contextlib.suppress(sqlite3.Error):
             self._disk.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
     def close(self) -> None:

@@ -18,10 +18,15 @@ import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
 from kdlight_edge.cli import main
+from kdlight_edge.decide import Prediction
 from kdlight_edge.fleet import Known, drift, row, table
+from kdlight_edge.frame import Moment
 from kdlight_edge.manifest import Artifact, Thresholds
-from kdlight_edge.sinks.desk import ASKED, Desk
+from kdlight_edge.sinks.broker import broker_of
+from kdlight_edge.sinks.desk import ASKED, LONGEST, Desk, Message
+from kdlight_edge.sinks.mqtt import Mqtt
 from kdlight_edge.sinks.outbox import Delivery
+from kdlight_edge.sinks.store import Store
 
 SCHEMAS = {
     file.stem: json.loads(file.read_text()) for file in (Path(__file__).parents[2] / "docs/schemas").glob("*.json")
@@ -198,6 +203,10 @@ def answers(desk: Desk) -> list[dict[str, Any]]:
         asked("reboot"),
         asked(["ping"]),
         asked("ping", schema="x"),
+        b"[" * LONGEST,
+        b'{"a":' * (LONGEST // 5),
+        asked("ping", more="x" * LONGEST),
+        b"[" * 1_000_000,
     ],
 )
 def test_what_is_no_question_is_refused_and_never_breaks_the_board(payload: bytes) -> None:
@@ -206,6 +215,28 @@ def test_what_is_no_question_is_refused_and_never_breaks_the_board(payload: byte
     (answer,) = answers(desk)
     assert answer["state"] == "refused"
     jsonschema.validate(answer, SCHEMAS["answer"])
+
+
+@needs_broker
+def test_a_fault_of_ours_while_sending_is_told_once_and_the_results_go_on(
+    broker: int, ear: Ear, tmp_path: Path
+) -> None:
+    class Faulty(Desk):
+        def due(self, delivery: Delivery) -> list[Message]:
+            if not told:
+                raise ZeroDivisionError("nobody thought of it")
+            return super().due(delivery)
+
+    told: list[str] = []
+    address, stop = broker_of(f"mqtt://127.0.0.1:{broker}"), threading.Event()
+    store, desk = Store(tmp_path / "box"), Faulty("wall", {})
+    mqtt = Mqtt(address, "wall", store, {}, stop=stop, desk=desk, report=told.append)
+    moment = Moment.now()
+    mqtt.write(Prediction("cam", 0, moment, moment, "accepted", "", "ok", 0.9, (("ok", 0.9),), 0.1), None)
+    wait_until(lambda: "kdlight/wall/stats" in ear.heard and mqtt.delivery().waiting == 0)
+    assert len(ear.heard["kdlight/wall/result"]) == 1
+    assert told == ["mqtt: ZeroDivisionError: nobody thought of it; trying again"]
+    mqtt.close()
 
 
 def test_questions_without_end_fill_no_memory() -> None:

@@ -1,5 +1,6 @@
 """The queue on the disk: in order, bounded, whole after kill -9, and one process at a time."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -146,6 +147,22 @@ def test_a_full_disk_is_an_error_and_the_store_lives_on(tmp_path: Path, monkeypa
     store.tidy()
     assert bodies(store) == ["a", "x" * 100_000, "b"]
     assert store._tail.texts == {}
+    store.close()
+
+
+def test_a_file_that_is_spoiled_while_it_is_in_use_never_ends_the_thread_that_tidies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kdlight_edge.sinks.store.WAITED", 0.0)
+    store = Store(tmp_path / "q.sqlite")
+    for _ in range(2000):
+        store.put("x" * 200)
+    store.tidy()
+    os.truncate(tmp_path / "q.sqlite", 0)
+    for _ in range(3):
+        store.put("y")
+        with contextlib.suppress(KDLightError):
+            store.tidy()
     store.close()
 
 
