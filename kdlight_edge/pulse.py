@@ -13,7 +13,7 @@ from kdlight_edge.decide import Prediction
 from kdlight_edge.errors import KDLightError
 from kdlight_edge.frame import Frame
 from kdlight_edge.pace import Pace
-from kdlight_edge.sources import Patience, Source, tell
+from kdlight_edge.sources import Idle, Patience, Source, tell
 from kdlight_edge.sources.latest import Latest
 from kdlight_edge.sources.several import Several
 
@@ -32,8 +32,8 @@ class Pulse:
     """Watches a run from a thread of its own, one look a second; costs a frame nothing.
 
     As the last sink it learns that a frame became a result which every other sink has taken: that feeds the watchdog,
-    and so does a golden picture answered rightly while the camera is known to be away and its frame is waited for. A
-    hung camera, engine or sink stops both.
+    and so does a golden picture answered rightly while the camera is known to be away and its frame is waited for, or
+    while an `Idle` source has nothing to give. A hung camera, engine or sink stops both.
     """
 
     wants_frames = False
@@ -53,9 +53,9 @@ class Pulse:
 
         Args:
             classifier: its ``origin["throttled"]`` is kept true.
-            source: asked whether its camera is away.
+            source: asked whether its camera is away, or nothing comes.
             notifier: None where no service manager listens.
-            patience: of the source; an attempt to open a lost camera that takes longer has hung.
+            patience: of the source; an attempt to open a lost camera or a look for pictures that takes longer has hung.
             governor: sets the pace of the run by the board's heat; the limit is kept in ``origin["fps_limit"]``.
             root: where ``sys`` is, for `kdlight_devices.heat`.
             every: seconds between two looks.
@@ -141,23 +141,31 @@ class Pulse:
         return told.now
 
     def _replay(self) -> str:
-        """While no camera is there, let the engine answer the golden pictures; return what to say, empty otherwise."""
-        away = self._source.away if isinstance(self._source, Latest | Several) else None
-        if away is None:
+        """While nothing can come, let the engine answer the golden pictures; return what to say, empty otherwise."""
+        seen, why, hung = self._waits()
+        if seen is None:
             return ""
-        if time.monotonic() - away > self._attempt:
-            return "the attempt to open the camera hangs"
+        if time.monotonic() - seen > self._attempt:
+            return hung
         if not self._sound:
-            return "no camera, and the engine answers the golden pictures wrongly"
+            return f"{why}, and the engine answers the golden pictures wrongly"
         if time.monotonic() >= self._due:
             try:
                 self._classifier.verify()
             except KDLightError as error:
                 self._sound = False
                 tell(str(error))
-                return "no camera, and the engine answers the golden pictures wrongly"
+                return f"{why}, and the engine answers the golden pictures wrongly"
             self._feed()
-        return "no camera; the engine answers the golden pictures"
+        return f"{why}; the engine answers the golden pictures"
+
+    def _waits(self) -> tuple[float | None, str, str]:
+        """Return when a source that is waited for was last seen to work, why it gives nothing, and what if it hangs."""
+        if isinstance(self._source, Latest | Several):
+            return self._source.away, "no camera", "the attempt to open the camera hangs"
+        if isinstance(self._source, Idle):
+            return self._source.idle, "nothing comes", "the source hangs"
+        return None, "", ""
 
     def _frames(self, rate: float) -> str:
         return f"{rate:.1f} frames/s, age {self._age * 1000:.0f} ms" if self._results else "waiting for the first frame"

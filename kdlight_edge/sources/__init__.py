@@ -52,6 +52,19 @@ class Shrinking(Protocol):
         ...
 
 
+@runtime_checkable
+class Idle(Protocol):
+    """A source that may have nothing to give for days, and shows that it is in order (a watched folder, a listener)."""
+
+    @property
+    def idle(self) -> float | None:
+        """When it was last seen to work, in seconds of ``time.monotonic``; None while nobody waits for it.
+
+        It may lie ahead, where it is known when it looks next.
+        """
+        ...
+
+
 class Kind(NamedTuple):
     """One row of `SOURCES`."""
 

@@ -86,6 +86,8 @@ class DicomListener:
         if server is None:
             raise SourceError(f"{settings.host}:{settings.port} cannot be listened on")
         self._server = server
+        self._beat, self._asked = time.monotonic(), False
+        self._count_beats()
         self.port: int = server.server_address[1]
         """Where it listens."""
         self.uri = f"dicom://{settings.host}:{self.port}"
@@ -93,6 +95,21 @@ class DicomListener:
             f"from {', '.join(settings.allow)} only" if settings.allow else "from anyone (?allow=TITLE,... limits)"
         )
         report(f"listening on {self.uri} as {settings.aet or 'any title'}, {callers}")
+
+    def _count_beats(self) -> None:
+        """Have the loop that takes calls note twice a second that it runs."""
+        tidy = self._server.service_actions
+
+        def note() -> None:
+            self._beat = time.monotonic()
+            tidy()
+
+        self._server.service_actions = note  # type: ignore[method-assign]
+
+    @property
+    def idle(self) -> float | None:
+        """See `Idle`: when the loop that takes calls ran last, while an object is waited for."""
+        return self._beat if self._asked else None
 
     def _store(self, event: evt.Event) -> int:
         """Answer a C-STORE; runs in the thread of its association."""
@@ -112,10 +129,16 @@ class DicomListener:
         return job.status
 
     def __iter__(self) -> Iterator[Frame | Unreadable]:
-        while not self._closed.is_set() and (job := self._waiting.get()) is not None:
+        while not self._closed.is_set() and (job := self._next()) is not None:
             self._room.release()
             if job.claim():
                 yield from self._answer(job)
+
+    def _next(self) -> _Job | None:
+        self._asked = True
+        job = self._waiting.get()
+        self._asked = False
+        return job
 
     def _answer(self, job: _Job) -> Iterator[Frame | Unreadable]:
         """Yield the frames of an object; when the one after the last is asked for, all of them were delivered."""

@@ -55,6 +55,8 @@ class Watch:
         self._poll, self._settle, self._giveup = poll, settle, giveup
         self._closed = threading.Event()
         self._iterated = False
+        self.idle: float | None = None
+        """See `Idle`: when the look into the folder began, or begins next."""
         found = self._list()
         self._seen: dict[str, State] = dict(found) if new else {}
         self._pending: dict[str, tuple[State, float]] = {}
@@ -107,7 +109,10 @@ class Watch:
     def _watch(self) -> Iterator[Frame | Unreadable]:
         index = 0
         while not self._closed.is_set():
-            for name, state in self._settled():
+            self.idle = time.monotonic()
+            ready = self._settled()
+            self.idle = None
+            for name, state in ready:
                 item = self._read(name, state, index)
                 if item is None:
                     continue
@@ -117,6 +122,7 @@ class Watch:
                 self._remember(name, state)
                 if self._closed.is_set():
                     return
+            self.idle = time.monotonic() + self._poll
             self._closed.wait(self._poll)
 
     def _settled(self) -> list[tuple[str, State]]:

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,9 +25,10 @@ from kdlight_edge.errors import SourceError, UsageError
 from kdlight_edge.frame import Moment, Unreadable
 from kdlight_edge.notify import Notifier, open_notifier
 from kdlight_edge.pulse import Pulse
-from kdlight_edge.sources import Patience
+from kdlight_edge.sources import Patience, Source, open_source
 from kdlight_edge.sources.latest import Latest, Slot
 from kdlight_edge.sources.reconnect import keep_reading
+from kdlight_edge.sources.watch import Watch
 from kdlight_edge.stream import run
 from kdlight_edge.testing import FakeEngine, FakeSource
 
@@ -192,7 +194,7 @@ def test_a_camera_that_is_not_there_at_the_start_can_be_waited_for(
 # The pulse
 
 
-def serve(pulse: Pulse, source: Latest, classifier: Classifier) -> tuple[threading.Thread, threading.Event]:
+def serve(pulse: Pulse, source: Source, classifier: Classifier) -> tuple[threading.Thread, threading.Event]:
     stop = threading.Event()
     thread = threading.Thread(target=lambda: run(source, classifier, pulse.sinks, stop=stop))
     thread.start()
@@ -278,6 +280,44 @@ def test_an_attempt_to_open_the_camera_that_hangs_starves_the_watchdog(
         thread, stop = serve(pulse, source, classifier)
         heard = manager.receive_until("STATUS=the attempt to open the camera hangs")
         assert "WATCHDOG=1" in heard
+        hears_no_feeding(manager)
+        let_go.set()
+        stop.set()
+        thread.join(LIMIT)
+
+
+@pytest.mark.parametrize("uri", ["watch:{}?poll=5", "dicom://127.0.0.1:0"])
+def test_a_source_that_has_nothing_to_give_feeds_the_watchdog(
+    uri: str, manager: Manager, classifier: Classifier, tmp_path: Path
+) -> None:
+    if uri.startswith("dicom"):
+        pytest.importorskip("pynetdicom", reason="the extra dicom is not installed")
+    source = open_source(uri.format(tmp_path), QUICK, lambda _: None)
+    with Pulse(classifier, source, Notifier(manager.address, 0.02), every=LOOK) as pulse:
+        thread, stop = serve(pulse, source, classifier)
+        heard = manager.receive_until("STATUS=nothing comes; the engine answers the golden pictures")
+        assert "WATCHDOG=1" in heard
+        assert "WATCHDOG=1" in manager.receive_until("WATCHDOG=1")
+        stop.set()
+        thread.join(LIMIT)
+
+
+def test_a_look_into_a_watched_folder_that_hangs_starves_the_watchdog(
+    manager: Manager, classifier: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    let_go, looks, look = threading.Event(), [], Watch._list
+
+    def hang(watch: Watch) -> Any:
+        looks.append(1)
+        if len(looks) > 20:
+            let_go.wait(LIMIT)
+        return look(watch)
+
+    monkeypatch.setattr(Watch, "_list", hang)
+    source = open_source(f"watch:{tmp_path}?poll=0.01", QUICK, lambda _: None)
+    with Pulse(classifier, source, Notifier(manager.address, 0.02), QUICK, every=LOOK) as pulse:
+        thread, stop = serve(pulse, source, classifier)
+        assert "WATCHDOG=1" in manager.receive_until("STATUS=the source hangs")
         hears_no_feeding(manager)
         let_go.set()
         stop.set()

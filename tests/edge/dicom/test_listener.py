@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
@@ -45,6 +46,13 @@ def call(program: str | None, port: int, *arguments: object) -> "subprocess.Comp
     flags = [str(word) for word in arguments if not isinstance(word, Path)]
     command = [str(program), "-v", *flags, "127.0.0.1", str(port), *files]
     return subprocess.run(command, capture_output=True, text=True, timeout=LIMIT, check=False)
+
+
+def until(true: Callable[[], bool]) -> None:
+    end = time.monotonic() + LIMIT
+    while not true():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.01)
 
 
 def save(scan: Dataset, file: Path) -> Path:
@@ -110,6 +118,38 @@ def listen(tiny_bundle: Callable[..., Path]) -> Iterator[Callable[..., Node]]:
     yield start
     for node in nodes:
         node.end()
+
+
+def test_a_listener_is_idle_while_it_waits_in_order_and_not_while_an_object_is_worked_on(
+    listen: Callable[..., Node], make_scan: MakeScan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = listen()
+    until(lambda: node.source.idle is not None)
+    node.sink.go_on.clear()
+    scan = save(make_scan(RED), tmp_path / "scan.dcm")
+    with ThreadPoolExecutor(1) as caller:
+        answer = caller.submit(call, STORESCU, node.port, scan)
+        assert node.sink.began.wait(LIMIT)
+        assert node.source.idle is None
+        node.sink.go_on.set()
+        assert answer.result().returncode == 0
+    until(lambda: node.source.idle is not None)
+    before = node.source.idle
+    until(lambda: node.source.idle != before)
+    server, called, go_on = node.source._server, threading.Event(), threading.Event()
+
+    def hang(request: Any, _: Any) -> None:
+        called.set()
+        go_on.wait(LIMIT)
+        server.shutdown_request(request)
+
+    monkeypatch.setattr(server, "process_request", hang)
+    with socket.create_connection(("127.0.0.1", node.port)):
+        assert called.wait(LIMIT)
+        before = node.source.idle
+        time.sleep(0.7)  # longer than a turn of its loop
+        assert node.source.idle == before
+        go_on.set()
 
 
 def test_an_echo_is_answered(listen: Callable[..., Node]) -> None:
