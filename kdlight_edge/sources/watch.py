@@ -1,6 +1,5 @@
 """A folder that is watched: every picture that comes into it, once it is complete, for as long as the program runs."""
 
-import json
 import os
 import threading
 import time
@@ -11,15 +10,12 @@ from urllib.parse import parse_qsl
 from kdlight_edge.errors import DataError, SourceError, UsageError
 from kdlight_edge.frame import Frame, Moment, Unreadable
 from kdlight_edge.picture import EXTENSIONS, read_picture
-from kdlight_edge.sinks.lines import Lines, append_lines
 from kdlight_edge.sources import Patience
+from kdlight_edge.sources.seen import Look, Seen, State
 
 _OPTIONS = {"poll": 1.0, "settle": 1.0, "giveup": 30.0}
 """Seconds: between two looks into the folder; how long a file's size and time must stay the same before it is read;
 how long a file that is not a whole picture may stay as it is before it is reported as unreadable."""
-
-State = tuple[int, int]
-"""Size in bytes and time of change in nanoseconds: a file with another state is another picture."""
 
 
 class Watch:
@@ -57,36 +53,38 @@ class Watch:
         self._iterated = False
         self.idle: float | None = None
         """See `Idle`: when the look into the folder began, or begins next."""
-        found = self._list()
-        self._seen: dict[str, State] = dict(found) if new else {}
+        self._look = self._list()
         self._pending: dict[str, tuple[State, float]] = {}
         """What is not delivered yet: its state, and since when (monotonic) it is in that state."""
-        self._notes: Lines | None = None
-        if seen:
-            self._seen |= {name: state for name, state in _read_list(Path(seen)).items() if found.get(name) == state}
-            self._notes = _begin_list(Path(seen), self._seen)
+        self._seen = Seen(seen, self._look, new=new)
 
-    def _list(self) -> dict[str, State]:
-        """Return the state of every picture in the folder and below, by its path below the root.
+    def _list(self) -> Look:
+        """Look into the folder and those below.
 
         Raises:
             SourceError: the folder itself cannot be listed; one below that cannot is left for the next look.
         """
         found: dict[str, State] = {}
-        folders = [""]
+        unlisted: list[str] = []
+        folders, device = [""], 0
         while folders:
             below = folders.pop()
             try:
+                if not below:
+                    device = Path(self.root).stat().st_dev
                 with os.scandir(os.path.join(self.root, below)) as entries:  # noqa: PTH118 - strings: a folder may hold a million names
                     for entry in entries:
-                        self._note(entry, below, found, folders)
+                        self._note(entry, below, found, folders, unlisted)
             except OSError as error:
                 if not below:
                     raise SourceError(f"{self.root} cannot be watched: {error.strerror}; name a folder") from error
-        return found
+                unlisted.append(below)
+        return Look(found, tuple(unlisted), device)
 
     @staticmethod
-    def _note(entry: "os.DirEntry[str]", below: str, found: dict[str, State], folders: list[str]) -> None:
+    def _note(
+        entry: "os.DirEntry[str]", below: str, found: dict[str, State], folders: list[str], unlisted: list[str]
+    ) -> None:
         if entry.name.startswith("."):
             return
         name = f"{below}{entry.name}"
@@ -97,7 +95,7 @@ class Watch:
                 status = entry.stat()
                 found[name] = (status.st_size, status.st_mtime_ns)
         except OSError:
-            return  # it went away, or cannot be looked at yet: the next look tells
+            unlisted.append(name)  # it went away, or cannot be looked at yet: the next look tells
 
     def __iter__(self) -> Iterator[Frame | Unreadable]:
         self._iterated = True
@@ -119,7 +117,8 @@ class Watch:
                 index += 1
                 yield item
                 # Asked for the next one, so this one was classified and written.
-                self._remember(name, state)
+                self._pending.pop(name, None)
+                self._seen.remember(name, state, self._look)
                 if self._closed.is_set():
                     return
             self.idle = time.monotonic() + self._poll
@@ -129,12 +128,11 @@ class Watch:
         """Look once; return what has stayed the same for long enough, oldest first."""
         now = time.monotonic()
         try:
-            found = self._list()
+            self._look = self._list()
         except SourceError:
             return []  # a share that is away: it is looked for again, and nothing is forgotten
-        self._seen = {name: state for name, state in self._seen.items() if name in found}
-        fresh = {name: state for name, state in found.items() if self._seen.get(name) != state}
-        before = self._pending
+        self._seen.forget(self._look)
+        fresh, before = self._seen.fresh(self._look), self._pending
         self._pending = {
             name: before[name] if name in before and before[name][0] == state else (state, now)
             for name, state in fresh.items()
@@ -162,12 +160,6 @@ class Watch:
         meta["decode_ms"] = (time.perf_counter() - started) * 1000
         return Frame(image, captured, path, index, 0, meta)
 
-    def _remember(self, name: str, state: State) -> None:
-        self._seen[name] = state
-        self._pending.pop(name, None)
-        if self._notes is not None:
-            self._notes.write(json.dumps([name, *state]))
-
     def close(self) -> None:
         """End the iteration, at once where it waits; safe to call twice."""
         self._closed.set()
@@ -175,44 +167,7 @@ class Watch:
             self._let_go()
 
     def _let_go(self) -> None:
-        if self._notes is not None:
-            self._notes.close()
-
-
-def _read_list(path: Path) -> dict[str, State]:
-    """Return what a list holds; a line that a kill has torn is left out, so that its picture comes again."""
-    try:
-        lines = path.read_text(encoding="ascii").splitlines()
-    except FileNotFoundError:
-        return {}
-    except (OSError, UnicodeDecodeError) as error:
-        raise SourceError(f"{path} cannot be read as a list of seen pictures: {error}; name another seen=") from error
-    found: dict[str, State] = {}
-    for count, line in enumerate(lines, 1):
-        try:
-            name, size, changed = json.loads(line)
-            found[str(name)] = (int(size), int(changed))
-        except (ValueError, TypeError) as error:  # noqa: PERF203 - once, when the program starts
-            if count < len(lines):
-                raise SourceError(
-                    f"{path} line {count} is not of a list of seen pictures; name another seen="
-                ) from error
-    return found
-
-
-def _begin_list(path: Path, seen: dict[str, State]) -> Lines:
-    """Write the list anew without what is gone, whole or not at all, and go on with it."""
-    lines, _, _ = append_lines(path, at_once=True)  # also tells whether another process has it
-    fresh = path.with_name(f".{path.name}.new")
-    try:
-        text = "".join(f"{json.dumps([name, *state])}\n" for name, state in seen.items())
-        fresh.write_text(text, encoding="ascii")
-        fresh.replace(path)
-    except OSError as error:
-        raise SourceError(f"{path} cannot be written: {error.strerror}; name another seen=") from error
-    finally:
-        lines.close()
-    return append_lines(path, at_once=True)[0]
+        self._seen.close()
 
 
 def load(uri: str, patience: Patience, report: Callable[[str], None]) -> Watch:

@@ -1,5 +1,6 @@
 """A watched folder: each picture once, whole, over restarts and kills."""
 
+import errno
 import json
 import os
 import signal
@@ -17,6 +18,7 @@ import pytest
 from kdlight_edge.errors import KDLightError, SourceError, UsageError
 from kdlight_edge.frame import Frame, Unreadable
 from kdlight_edge.sources import Album, Patience, open_source, tell
+from kdlight_edge.sources.seen import Look, Seen
 from kdlight_edge.sources.watch import Watch, load
 
 LIMIT = 20.0
@@ -29,6 +31,13 @@ def put(path: Path, content: bytes = WHOLE, *, at: float | None = None) -> None:
     path.write_bytes(content)
     if at is not None:
         os.utime(path, (at, at))
+
+
+def until(true: Callable[[], bool]) -> None:
+    end = time.monotonic() + LIMIT
+    while not true():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.005)
 
 
 class Reader:
@@ -102,7 +111,7 @@ def test_a_file_that_grows_slowly_is_given_once_and_whole(watch: Callable[..., R
         put(path, WHOLE[:end])
         since = time.monotonic()
         while time.monotonic() - since < 2 * FAST["settle"]:  # settled, and still not a whole picture
-            assert looked()
+            assert looked().found
         assert reader.got == []
     put(path)
     put(tmp_path / "in/after.jpg")
@@ -159,7 +168,8 @@ def test_a_list_of_seen_pictures_survives_a_restart(watch: Callable[..., Reader]
     second.until(1)
     second.close()
     assert second.names() == ["d.jpg"]
-    assert sorted(json.loads(line)[0] for line in Path(seen).read_text().splitlines()) == ["b.jpg", "c.jpg", "d.jpg"]
+    listed = sorted(json.loads(line)[0] for line in Path(seen).read_text().splitlines())
+    assert listed == ["a.jpg", "b.jpg", "c.jpg", "d.jpg"], "a.jpg has gone, and might come back"
 
 
 def test_a_folder_that_goes_away_for_a_while_is_watched_again(watch: Callable[..., Reader], tmp_path: Path) -> None:
@@ -171,6 +181,113 @@ def test_a_folder_that_goes_away_for_a_while_is_watched_again(watch: Callable[..
     (tmp_path / "away").rename(tmp_path / "in")
     reader.until(2)
     assert reader.names() == ["a.jpg", "b.jpg"]
+
+
+def unmount(folder: Path) -> None:
+    folder.rename(folder.with_name("server"))
+    folder.mkdir()
+
+
+def mount(folder: Path) -> None:
+    folder.rmdir()
+    folder.with_name("server").rename(folder)
+
+
+def test_a_share_that_is_unmounted_for_a_while_gives_no_picture_again(
+    watch: Callable[..., Reader], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kdlight_edge.sources.seen.FORGET", 0.0)
+    for name in ("a", "sub/b"):
+        put(tmp_path / f"in/{name}.jpg", at=1000)
+    reader = watch()
+    reader.until(2)
+    looks: list[Look] = []
+    look, scandir = reader.source._list, os.scandir
+
+    def looked() -> Look:
+        looks.append(look())
+        return looks[-1]
+
+    def failing(path: str) -> object:
+        if str(path).endswith("in/sub/"):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return scandir(path)
+
+    monkeypatch.setattr(reader.source, "_list", looked)
+    unmount(tmp_path / "in")
+    until(lambda: any(not seen.found for seen in looks))
+    mount(tmp_path / "in")
+    monkeypatch.setattr("kdlight_edge.sources.watch.os.scandir", failing)
+    until(lambda: any(seen.unlisted == ("sub/",) for seen in looks))
+    monkeypatch.undo()
+    put(tmp_path / "in/sub/c.jpg")
+    reader.until(3)
+    assert reader.names() == ["a.jpg", "sub/b.jpg", "sub/c.jpg"]
+
+
+def test_a_start_before_the_share_is_mounted_keeps_the_list(watch: Callable[..., Reader], tmp_path: Path) -> None:
+    seen = str(tmp_path / "seen")
+    put(tmp_path / "in/a.jpg", at=1000)
+    first = watch(seen=seen)
+    first.until(1)
+    first.close()
+    unmount(tmp_path / "in")
+    second = watch(seen=seen)
+    mount(tmp_path / "in")
+    put(tmp_path / "in/b.jpg")
+    second.until(1)
+    assert second.names() == ["b.jpg"]
+
+
+def test_what_has_gone_for_long_is_forgotten_but_not_on_the_word_of_another_file_system(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    state = (1, 1)
+    here, there = Look({"a.jpg": state, "b.jpg": state}, (), 1), Look({"local.jpg": state}, (), 2)
+    seen = Seen("", here, new=True)
+    monkeypatch.setattr("kdlight_edge.sources.seen.FORGET", 0.0)
+    seen.forget(there)
+    assert len(seen) == 2
+    seen.forget(Look({"b.jpg": state}, (), 3))  # the share is back under another number
+    assert seen.fresh(here) == {"a.jpg": state}
+    monkeypatch.setattr("kdlight_edge.sources.seen.FORGET", 60.0)
+    seen.forget(Look({"c.jpg": state}, (), 3))
+    assert len(seen) == 1
+
+
+def test_the_list_stays_short_when_much_comes_and_goes_and_so_does_what_is_remembered_of_earlier_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kdlight_edge.sources.seen.FORGET", 0.0)
+    monkeypatch.setattr("kdlight_edge.sources.seen.SLACK", 10)
+    path = tmp_path / "seen"
+    seen, longest = Seen(str(path), Look({}, (), 1), new=False), 0
+    for number in range(300):
+        look = Look({f"{number}.jpg": (number, number)}, (), 1)
+        seen.forget(look)
+        seen.remember(f"{number}.jpg", (number, number), look)
+        longest = max(longest, len(path.read_text().splitlines()))
+    assert longest < 20
+    with pytest.raises(KDLightError, match="is being written by another process"):
+        Seen(str(path), look, new=False)
+    monkeypatch.setattr("kdlight_edge.update.durable.write_text", full)
+    for number in range(300, 400):
+        look = Look({f"{number}.jpg": (number, number)}, (), 1)
+        seen.remember(f"{number}.jpg", (number, number), look)
+    seen.close()
+    monkeypatch.undo()
+    again = Seen(str(path), look, new=False)
+    assert again.fresh(look) == {}
+    again.close()
+    monkeypatch.setattr("kdlight_edge.sources.seen.EARLIER", 7)
+    path.write_text("".join(f'["{number}.jpg", 1, 1]\n' for number in range(100)))
+    last = Seen(str(path), Look({"3.jpg": (1, 1)}, (), 1), new=False)
+    assert len(last) == 8
+    last.close()
+
+
+def full(*_: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def test_a_watched_folder_is_a_source_that_gives_every_picture_and_never_ends() -> None:
