@@ -87,6 +87,16 @@ class Sender:
 
     def _attempt(self, made: Dataset) -> str:
         """Send one object; returns why it could not be, or an empty string."""
+        try:
+            return self._associate_and_store(made)
+        except OSError as error:  # a name that is not known now may be known later: DNS fails like any network
+            return f"{self.node.host} cannot be reached ({error.strerror or type(error).__name__})"
+        except UnicodeError:  # a ValueError of Python's IDNA
+            return f"{self.node.host} is no name of a host"
+        except (ValueError, RuntimeError) as error:
+            return f"it does not take this kind of object ({type(error).__name__})"
+
+    def _associate_and_store(self, made: Dataset) -> str:
         entity = AE(ae_title=OUR_TITLE)
         entity.connection_timeout = entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = 10
         entity.add_requested_context(made.SOPClassUID, made.file_meta.TransferSyntaxUID)
@@ -95,8 +105,6 @@ class Sender:
             return "no association (away, or it knows neither our title nor this kind of object)"
         try:
             status = association.send_c_store(made).get("Status")
-        except (ValueError, RuntimeError) as error:
-            return f"it does not take this kind of object ({type(error).__name__})"
         finally:
             association.release()
         if status is None:

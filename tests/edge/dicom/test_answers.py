@@ -340,15 +340,43 @@ def test_an_archive_that_comes_back_gets_what_waited(tmp_path: Path, answer: Dat
     assert len(list((tmp_path / "archive").iterdir())) == 1
 
 
-def test_an_archive_that_stays_away_costs_its_answers_and_a_line(answer: Dataset) -> None:
+HOSTS = {"127.0.0.1": "no association", "no.such.host.invalid": "cannot be reached", "a" * 64: "is no name of a host"}
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_an_archive_that_stays_away_costs_its_answers_and_a_line_each(host: str, answer: Dataset) -> None:
     told: list[str] = []
     port = free_port()
-    sender = Sender(Node("ARCHIVE", "127.0.0.1", port), told.append, waits=(0.05, 0.05))
-    sender.send(answer)
+    sender = Sender(Node("ARCHIVE", host, port), told.append, waits=(0.05, 0.05))
+    for _ in range(2):
+        sender.send(answer)
     sender.close()
-    assert sender.lost == 1
-    assert len(told) == 1
-    assert told[0].startswith(f"an answer was not sent to ARCHIVE@127.0.0.1:{port}: no association")
+    assert sender.lost == len(told) == 2
+    assert told[0].startswith(f"an answer was not sent to ARCHIVE@{host}:{port}: ")
+    assert all(HOSTS[host] in line for line in told)
+
+
+@needs_dcmtk
+def test_an_answer_is_sent_once_its_archives_name_is_known_again(
+    tmp_path: Path, answer: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lookup, asked, told = socket.getaddrinfo, list[int](), list[str]()
+
+    def failing_once(*arguments: Any, **more: Any) -> Any:
+        asked.append(1)
+        if len(asked) == 1:
+            raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+        return lookup(*arguments, **more)
+
+    port = free_port()
+    with archive(tmp_path / "archive", port):
+        monkeypatch.setattr(socket, "getaddrinfo", failing_once)
+        sender = Sender(Node("ARCHIVE", "localhost", port), told.append, waits=(0.2,) * 20)
+        sender.send(answer)
+        sender.close()
+    assert (told, sender.lost) == ([], 0)
+    assert len(asked) > 1
+    assert len(list((tmp_path / "archive").iterdir())) == 1
 
 
 def test_a_queue_that_is_full_loses_at_once_and_says_so(answer: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
