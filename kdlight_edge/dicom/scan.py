@@ -6,12 +6,15 @@ import os
 import re
 import time
 import warnings
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pydicom
 from pydicom.dataset import Dataset
+from pydicom.filereader import _read_file_meta_info, read_preamble
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from kdlight_edge.dicom.claims import check_claims
 from kdlight_edge.dicom.identity import RUN
@@ -28,6 +31,9 @@ MODEL_NAME = "kdlight-edge"
 LARGEST_FILE = 2 << 30
 """Bytes of an object above which it is refused unread."""
 
+LARGEST_INFLATED = 128 << 20
+"""Bytes that a deflated object may have once it is inflated: zlib makes up to a thousand of one, and nobody asks."""
+
 MOST_FRAMES = 100_000
 """Frames of one object at most: a header can claim any number."""
 
@@ -35,6 +41,9 @@ IDENTIFIERS = {
     "patient": "PatientID", "study": "StudyInstanceUID", "series": "SeriesInstanceUID", "instance": "SOPInstanceUID",
 }  # fmt: skip
 """What is told as a hash, by the name it is told under."""
+
+_STEP = 1 << 16
+"""Bytes that are inflated at a time."""
 
 _DIRECTORY = "1.2.840.10008.1.3.10"
 """SOP class of a DICOMDIR: a list of files, not a scan."""
@@ -56,13 +65,39 @@ def read(source: str | os.PathLike[str] | bytes) -> Dataset:
     try:
         if not isinstance(source, bytes):
             source = _content(Path(source))
-        return pydicom.dcmread(io.BytesIO(source))
+        return _read(io.BytesIO(source))
     except DataError:
         raise
     except OSError as error:
         raise DataError(f"cannot be opened: {error.strerror or type(error).__name__}") from error
     except Exception as error:  # a damaged file makes the reader raise anything, and what it quotes may be a name
         raise DataError(f"not a DICOM file that can be read ({type(error).__name__})") from error
+
+
+def _read(file: BinaryIO, **how: Any) -> Dataset:
+    """As ``pydicom.dcmread``, but a deflated object that would fill the memory is refused (`DataError`)."""
+    read_preamble(file, force=False)
+    meta = _read_file_meta_info(file)  # the very function that the reader asks: no header means another thing to it
+    if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
+        check_inflated(file)
+    file.seek(0)
+    return pydicom.dcmread(file, **how)
+
+
+def check_inflated(file: BinaryIO) -> None:
+    """Read deflated content to its end, and refuse it where it would inflate to more than `LARGEST_INFLATED`.
+
+    Raises:
+        DataError: it would.
+        zlib.error: it is damaged.
+    """
+    inflater, size = zlib.decompressobj(-zlib.MAX_WBITS), 0
+    while not inflater.eof and (rest := file.read(_STEP)):
+        while rest and not inflater.eof:  # behind its end stands a byte that makes the length even
+            size += len(inflater.decompress(rest, _STEP))
+            if size > LARGEST_INFLATED:
+                raise DataError(f"inflates to more than {LARGEST_INFLATED:,} bytes; send it uncompressed or as JPEG")
+            rest = inflater.unconsumed_tail
 
 
 def _content(file: Path) -> bytes:
@@ -75,7 +110,8 @@ def _content(file: Path) -> bytes:
 def frames_in(file: str) -> int:
     """Return how many frames a DICOM file says it has, 0 for a DICOMDIR, by its header alone; 1 where that is torn."""
     try:
-        dataset = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=["NumberOfFrames"])
+        with Path(file).open("rb") as opened:
+            dataset = _read(opened, stop_before_pixels=True, specific_tags=["NumberOfFrames"])
         if dataset.file_meta.get("MediaStorageSOPClassUID") == _DIRECTORY:
             return 0
         return frames_of(dataset)

@@ -5,10 +5,12 @@ are written. One that cannot wait in the queue is sent back as ``out of resource
 so is one that was not answered when the program ends. Nothing is written to a disk here.
 """
 
+import io
 import logging
 import queue
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -18,8 +20,8 @@ from pynetdicom import AE, AllStoragePresentationContexts, evt
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from kdlight_edge.dicom.listen import Listen, read_listen
-from kdlight_edge.dicom.scan import frame_of, frames_of
-from kdlight_edge.errors import SourceError
+from kdlight_edge.dicom.scan import check_inflated, frame_of, frames_of
+from kdlight_edge.errors import DataError, SourceError
 from kdlight_edge.frame import Frame, Moment, Unreadable
 from kdlight_edge.sources import Patience
 
@@ -31,6 +33,9 @@ ANSWER_SECONDS = 30.0
 
 GRACE_SECONDS = 0.7
 """How long callers have to hear their last answer when the program ends."""
+
+LARGEST_OBJECT = 1 << 30
+"""Bytes of an object above which its caller is cut off: it is held in memory, one of each caller."""
 
 DEFAULT_TITLE = "KDLIGHT"
 
@@ -46,10 +51,10 @@ logging.getLogger("pynetdicom").setLevel(logging.CRITICAL + 1)
 
 
 class _Job:
-    """An object on its way from the thread of its association to the one that iterates."""
+    """An object, as it was sent, on its way from the thread of its association to the one that iterates."""
 
-    def __init__(self, dataset: Dataset | None) -> None:
-        self.dataset = dataset
+    def __init__(self, event: evt.Event) -> None:
+        self.event = event
         self.received = Moment.now()
         self.status = OUT_OF_RESOURCES
         self.done = threading.Event()
@@ -78,7 +83,11 @@ class DicomListener:
         self._ending: threading.Thread | None = None
         self._closing = threading.Lock()
         self._ae = _entity(settings)
-        handlers: list[Any] = [(evt.EVT_C_ECHO, lambda _: SUCCESS), (evt.EVT_C_STORE, self._store)]
+        meter = _Meter()
+        handlers: list[Any] = [
+            (evt.EVT_C_ECHO, lambda _: SUCCESS), (evt.EVT_C_STORE, self._store),
+            (evt.EVT_DATA_RECV, meter.received), (evt.EVT_DIMSE_SENT, meter.answered),
+        ]  # fmt: skip
         try:
             server = self._ae.start_server((settings.host, settings.port), block=False, evt_handlers=handlers)
         except OSError as error:
@@ -113,14 +122,9 @@ class DicomListener:
 
     def _store(self, event: evt.Event) -> int:
         """Answer a C-STORE; runs in the thread of its association."""
-        try:
-            dataset = event.dataset
-            dataset.file_meta = event.file_meta
-        except Exception:  # noqa: BLE001 - a torn object raises anything; it gets its line and its status
-            dataset = None
         if not self._room.acquire(blocking=False):
             return OUT_OF_RESOURCES
-        job = _Job(dataset)
+        job = _Job(event)
         self._waiting.put_nowait(job)
         until = time.monotonic() + ANSWER_SECONDS
         while not job.done.wait(0.1):
@@ -143,9 +147,10 @@ class DicomListener:
     def _answer(self, job: _Job) -> Iterator[Frame | Unreadable]:
         """Yield the frames of an object; when the one after the last is asked for, all of them were delivered."""
         try:
-            unread, count = 0, 1 if job.dataset is None else frames_of(job.dataset)
+            dataset, why = _decoded(job.event)
+            unread, count = 0, 1 if dataset is None else frames_of(dataset)
             for number in range(count):
-                item = self._item(job, number)
+                item = self._item(job.received, dataset, number, why)
                 unread += isinstance(item, Unreadable)
                 self._index += 1
                 yield item
@@ -153,10 +158,10 @@ class DicomListener:
         finally:
             job.done.set()
 
-    def _item(self, job: _Job, number: int) -> Frame | Unreadable:
-        if job.dataset is None:
-            return Unreadable("not a DICOM object that can be read", job.received, self.uri, self._index)
-        return frame_of(job.dataset, number, captured=job.received, source=self.uri, index=self._index, more={})
+    def _item(self, received: Moment, dataset: Dataset | None, number: int, why: str) -> Frame | Unreadable:
+        if dataset is None:
+            return Unreadable(why, received, self.uri, self._index)
+        return frame_of(dataset, number, captured=received, source=self.uri, index=self._index, more={})
 
     def close(self) -> None:
         """Take no more; callers have a moment to hear what became of what they sent."""
@@ -175,6 +180,40 @@ class DicomListener:
         while self._ae.active_associations and time.monotonic() < until:
             time.sleep(0.02)
         self._ae.shutdown()
+
+
+def _decoded(event: evt.Event) -> tuple[Dataset | None, str]:
+    """Return the object that was sent; None and why not. Decoded one at a time: the others wait as they were sent."""
+    try:
+        request: Any = event.request
+        if event.context.transfer_syntax == uid.DeflatedExplicitVRLittleEndian:
+            check_inflated(io.BytesIO(request.DataSet.getvalue()))
+        dataset = event.dataset
+        dataset.file_meta = event.file_meta
+    except DataError as error:
+        return None, str(error)
+    except Exception:  # noqa: BLE001 - a torn object raises anything; it gets its line and its status
+        return None, "not a DICOM object that can be read"
+    return dataset, ""
+
+
+class _Meter:
+    """Cuts off a caller that sends more than `LARGEST_OBJECT` bytes without having been answered meanwhile."""
+
+    def __init__(self) -> None:
+        self._received = weakref.WeakKeyDictionary[Any, int]()
+
+    def received(self, event: evt.Event) -> None:
+        """Count what came; in the thread that reads for an association."""
+        count = self._received.get(event.assoc, 0) + len(event.data)
+        self._received[event.assoc] = count
+        if count > LARGEST_OBJECT:
+            connection: Any = event.assoc.dul.socket
+            connection.close()
+
+    def answered(self, event: evt.Event) -> None:
+        """Begin anew."""
+        self._received.pop(event.assoc, None)
 
 
 def _entity(settings: Listen) -> AE:

@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 from pynetdicom import AE
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
@@ -150,6 +151,37 @@ def test_a_listener_is_idle_while_it_waits_in_order_and_not_while_an_object_is_w
         time.sleep(0.7)  # longer than a turn of its loop
         assert node.source.idle == before
         go_on.set()
+
+
+def test_a_deflated_object_is_taken_and_one_that_would_fill_the_memory_is_not(
+    listen: Callable[..., Node], make_scan: MakeScan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node, scan = listen(), make_scan(np.zeros((512, 512, 3), np.uint8))
+    caller = AE()
+    caller.add_requested_context(scan.SOPClassUID, DeflatedExplicitVRLittleEndian)
+    scan.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    association = caller.associate("127.0.0.1", node.port)
+    statuses = [association.send_c_store(scan).Status]
+    monkeypatch.setattr("kdlight_edge.dicom.scan.LARGEST_INFLATED", 512 * 512)
+    statuses.append(association.send_c_store(scan).Status)
+    association.release()
+    assert statuses == [0x0000, 0xC000]
+    assert "inflates to more than 262,144 bytes" in node.sink.lines[1].reason
+
+
+def test_a_caller_that_sends_without_end_is_cut_off_and_the_next_is_answered(
+    listen: Callable[..., Node], make_scan: MakeScan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kdlight_edge.sources.dicom_listener.LARGEST_OBJECT", 500_000)
+    node, large, small = listen(), make_scan(np.zeros((512, 512, 3), np.uint8)), make_scan(RED)
+    caller = AE()
+    caller.add_requested_context(large.SOPClassUID, ExplicitVRLittleEndian)
+    for scan, status in ((large, None), (small, 0)):
+        association = caller.associate("127.0.0.1", node.port)
+        assert association.send_c_store(scan).get("Status") == status
+        for _ in range(9) if status == 0 else ():  # what was answered counts no more
+            assert association.send_c_store(make_scan(np.zeros((200, 100, 3), np.uint8))).Status == 0
+        association.release()
 
 
 def test_an_echo_is_answered(listen: Callable[..., Node]) -> None:

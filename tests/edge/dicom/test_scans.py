@@ -10,14 +10,15 @@ import numpy as np
 import pytest
 from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
-from pydicom.uid import RLELossless
+from pydicom.uid import DeflatedExplicitVRLittleEndian, RLELossless
 
 from kdlight_edge.cli import main
 from kdlight_edge.decide import Prediction
 from kdlight_edge.dicom.identity import Identity
+from kdlight_edge.dicom.scan import frames_in, read
 from kdlight_edge.dicom.study import KEPT, RollUp, describe
 from kdlight_edge.dicom.suited import noted, unsuited
-from kdlight_edge.errors import SourceError, UsageError
+from kdlight_edge.errors import DataError, SourceError, UsageError
 from kdlight_edge.frame import Frame, Moment, Unreadable
 from kdlight_edge.manifest import Scans
 from kdlight_edge.sources import Album, kind_of, open_source
@@ -90,6 +91,23 @@ def test_compressed_frames_are_given_one_by_one(tmp_path: Path, make_scan: MakeS
     assert [(item.image[..., 0] == random[i]).all() for i, item in enumerate(items) if isinstance(item, Frame)] == (
         [True] * 4
     )
+
+
+def test_a_deflated_object_is_read_and_one_that_would_fill_the_memory_is_not(
+    tmp_path: Path, make_scan: MakeScan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scan = make_scan(np.zeros((3, 256, 256), np.uint8), frames=3)
+    scan.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    scan.save_as(tmp_path / "1", enforce_file_format=True)
+    assert (tmp_path / "1").stat().st_size < 3000
+    assert frames_in(str(tmp_path / "1")) == 3
+    assert all(isinstance(item, Frame) for item in DicomFolder(tmp_path))
+    (tmp_path / "1").write_bytes((tmp_path / "1").read_bytes() + b"\0\0")
+    assert frames_in(str(tmp_path / "1")) == 3
+    monkeypatch.setattr("kdlight_edge.dicom.scan.LARGEST_INFLATED", 3 * 256 * 256)
+    assert frames_in(str(tmp_path / "1")) == 1, "it is inflated for no header either"
+    with pytest.raises(DataError, match="inflates to more than 196,608 bytes"):
+        read(tmp_path / "1")
 
 
 def test_a_folder_without_scans_is_refused(tmp_path: Path) -> None:
