@@ -114,13 +114,24 @@ class Store:
             # Cut off between the two, a text is in both.
             young = {number: text for number, text in self._tail.texts.items() if number > newest}
             self._tail.restart(self._last, young)
-            self._reserve(self._last + BLOCK)
+            self._reserve(self._last + BLOCK, synced=True)
             self._disk = self._connection(undo)
             undo.pop_all()
 
-    def _reserve(self, last: int) -> None:
-        """Have numbers up to this one taken as given after a power cut."""
-        self._data.execute("UPDATE self SET last = ?", (last,))
+    def _reserve(self, last: int, *, synced: bool = False) -> None:
+        """Have numbers up to this one taken as given after a power cut.
+
+        Args:
+            last: the number.
+            synced: wait for the disk, where the next numbers are given before a checkpoint; in no transaction.
+        """
+        if synced:
+            self._data.execute("PRAGMA synchronous = FULL")
+        try:
+            self._data.execute("UPDATE self SET last = ?", (last,))
+        finally:
+            if synced:
+                self._data.execute("PRAGMA synchronous = NORMAL")
         self._reserved = last
 
     def _connection(self, undo: contextlib.ExitStack) -> sqlite3.Connection:
@@ -146,7 +157,7 @@ class Store:
             elif self._tail.bytes > TAIL_LIMIT:
                 self._settle()
             if self._last >= self._reserved:
-                self._reserve(self._last + BLOCK)
+                self._reserve(self._last + BLOCK, synced=True)
             self._tail.put(self._last + 1, body)
             self._last += 1
 
@@ -233,6 +244,7 @@ class Store:
                 self._tail.restart(self._last, dict(self._tail.texts))
             if self._last + BLOCK // 2 > self._reserved:
                 self._reserve(self._last + BLOCK)
+                self._unsynced = True  # a checkpoint comes long before the half that is left is used up
         if waited or (self._unsynced and time.monotonic() - self._synced >= WAITED):
             self.checkpoint()
 

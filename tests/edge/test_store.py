@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -222,6 +223,27 @@ def test_what_waits_is_on_the_disk_after_some_seconds_and_outlives_a_power_cut(
     assert number > 3, "the number of what was lost may have been sent already, and is not used again"
     again.close()
     store.close()
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed: apt install strace")
+def test_numbers_are_set_aside_on_the_disk_before_the_first_is_given_and_no_other_put_waits_for_it(
+    tmp_path: Path,
+) -> None:
+    script = (
+        "import os, sys\nfrom kdlight_edge.sinks import store as module\n"
+        "module.BLOCK = 4\nstore = module.Store(sys.argv[1])\nos.getppid()\n"  # the marks between the parts
+        "for _ in range(4):\n    store.put('x')\nos.getppid()\nstore.put('x')\nos.getppid()\nstore.close()\n"
+    )
+    told = tmp_path / "trace"
+    command = ["strace", "-f", "-e", "trace=fsync,fdatasync,getppid", "-o", str(told)]
+    for _ in range(2):  # the second start finds the numbers that an orderly end has left
+        child = [sys.executable, "-c", script, str(tmp_path / "q.sqlite")]
+        done = subprocess.run([*command, *child], capture_output=True, text=True, check=False)
+        if "ptrace" in done.stderr.lower():
+            pytest.skip("strace may not trace here")
+        assert done.returncode == 0, done.stderr
+        opened, put, put_beyond, _ = told.read_text().split("getppid()")
+        assert [part.count("sync(") > 0 for part in (opened, put, put_beyond)] == [True, False, True]
 
 
 def test_a_tail_of_another_boot_or_of_another_store_is_not_believed(tmp_path: Path) -> None:
