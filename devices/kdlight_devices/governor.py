@@ -20,7 +20,7 @@ LESS, MORE = 0.8, 1.1
 """Factors of one step down and one step up: quick to save, slow to come back."""
 
 LEAST = 1.0
-"""Frames a second that are always left."""
+"""Frames a second that are always left, unless fewer were asked for."""
 
 NEVER = float("inf")
 """A brake that heat does not reach: `Limits.brake` of a governor that only keeps to the most."""
@@ -67,7 +67,10 @@ def step(
     """
     if (throttled and held.brake != NEVER) or (celsius is not None and celsius >= held.brake):
         known = [value for value in (limit, rate or None, held.most) if value is not None]
-        return max(LEAST, min(known) * LESS) if known else None
+        if not known:
+            return None
+        lowered = max(LEAST, min(known) * LESS)
+        return lowered if held.most is None else min(held.most, lowered)
     cool = celsius is None or celsius < held.release
     if limit is None or not cool or limit == held.most:
         return limit

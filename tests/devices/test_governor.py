@@ -89,6 +89,12 @@ def test_the_most_is_never_exceeded_and_comes_back_after_heat() -> None:
     assert max(value for value in seen if value is not None) == 15.0
 
 
+def test_a_most_below_what_is_always_left_is_not_exceeded_on_a_hot_board_either() -> None:
+    governor = Governor(Limits(75.0, most=0.2))
+    assert [governor.look(PERIOD * turn, 0.2, 80.0, COOL) for turn in range(3)] == [0.2, 0.2, 0.2]
+    assert step(1.2, 1.2, 80.0, False, Limits(75.0, most=1.2)) == LEAST  # noqa: FBT003 - a reading
+
+
 def test_a_step_waits_for_what_the_last_one_did() -> None:
     governor = Governor(Limits(75.0))
     first = governor.look(0.0, 30.0, 80.0, COOL)
