@@ -9,11 +9,12 @@ import pytest
 
 from kdlight_edge.cli import main
 from kdlight_edge.decide import Prediction
-from kdlight_edge.events import Event, Events
+from kdlight_edge.events import Event, Events, to_record
 from kdlight_edge.evidence import Picture
 from kdlight_edge.frame import Frame, Moment
 from kdlight_edge.picture import read_picture
 from kdlight_edge.sinks.events import AFTER, BEFORE, EventFolder
+from kdlight_edge.sinks.store import Store
 from kdlight_edge.sinks.watch import Watch
 from kdlight_edge.web.panel import Panel
 
@@ -38,6 +39,27 @@ def test_a_glimpse_another_class_or_another_camera_is_no_event() -> None:
     assert states(events, result(0), result(1), result(1.5, "no_crack"), result(2), result(3)) == []
     assert states(Events({"crack"}, 2.0), result(0), result(2.5), result(3)) == []
     assert states(Events({"crack"}, 2.0), result(0), result(1, source="b"), result(1.9), result(2.5, source="b")) == []
+
+
+def test_an_event_whose_beginning_had_to_make_room_in_a_full_store_is_told_whole_by_its_end(tmp_path: Path) -> None:
+    events, store = Events({"crack"}, 2.0), Store(tmp_path / "box", limit=20_000)
+    told = []
+    for step in range(1000):
+        for event in events.add(result(step / 10)):
+            told.append(to_record(event))
+            store.put(json.dumps(told[-1]))
+        store.put(json.dumps({"schema": "kdlight-edge/prediction/1", "index": step}))
+    for event in events.end():
+        told.append(to_record(event))
+        store.put(json.dumps(told[-1]))
+    records = [json.loads(text) for _, text in store.after(0, 10_000)]
+    left = [record for record in records if record["schema"] == told[0]["schema"]]
+    assert [record["state"] for record in told] == ["held", "ended"]
+    assert left == told[1:]
+    assert {key: left[0][key] for key in ("source", "label", "began")} == {
+        key: told[0][key] for key in ("source", "label", "began")
+    }
+    store.close()
 
 
 def test_results_that_abstain_neither_feed_nor_break_an_event() -> None:
