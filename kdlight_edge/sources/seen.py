@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from kdlight_edge import durable
 from kdlight_edge.errors import SourceError
 from kdlight_edge.sinks.lines import Lines, append_lines
-from kdlight_edge.update import durable
 
 FORGET = 6 * 3600.0
 """Seconds for which a picture must be gone before it is forgotten: a share below the folder may be away for a while."""

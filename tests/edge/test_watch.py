@@ -270,7 +270,7 @@ def test_the_list_stays_short_when_much_comes_and_goes_and_so_does_what_is_remem
     assert longest < 20
     with pytest.raises(KDLightError, match="is being written by another process"):
         Seen(str(path), look, new=False)
-    monkeypatch.setattr("kdlight_edge.update.durable.write_text", full)
+    monkeypatch.setattr("kdlight_edge.durable.write_text", full)
     for number in range(300, 400):
         look = Look({f"{number}.jpg": (number, number)}, (), 1)
         seen.remember(f"{number}.jpg", (number, number), look)
