@@ -42,7 +42,7 @@ BLOCK = 50
 def main() -> int:
     """Measure and write the figures."""
     parser = argparse.ArgumentParser(description="Compare with MobileNetV2; see the file's own first lines.")
-    parser.add_argument("--model", type=Path, default=ROOT / "models" / "surface-crack.kdl", metavar="NAME.kdl")
+    parser.add_argument("--model", type=Path, default=ROOT / "models" / "road-crack.kdl", metavar="NAME.kdl")
     parser.add_argument("--teacher", default="mobilenet_v2", metavar="NAME", help="any torchvision classifier")
     parser.add_argument("--rounds", type=int, default=20, metavar="N", help="blocks of 50 runs of each (default 20)")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "results" / "networks.json", metavar="FILE.json")

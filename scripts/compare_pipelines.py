@@ -118,7 +118,7 @@ def main() -> int:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Compare with ultralytics; see the file's own first lines.")
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"), "kdlight-edge", "peers")
-    parser.add_argument("--model", type=Path, default=ROOT / "models" / "surface-crack.kdl", metavar="NAME.kdl")
+    parser.add_argument("--model", type=Path, default=ROOT / "models" / "road-crack.kdl", metavar="NAME.kdl")
     parser.add_argument("--folder", type=Path, metavar="DIR", help="JPEG files of your own (default: generated)")
     parser.add_argument("--pictures", type=int, default=2000, metavar="N", help="how many to generate (default 2000)")
     parser.add_argument("--repeats", type=int, default=5, metavar="N", help="rounds (default 5)")

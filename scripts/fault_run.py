@@ -92,7 +92,7 @@ def main() -> int:
     """Run, judge, write; 1 where it did not recover or a result came twice."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--minutes", type=float, default=10.0, metavar="M")
-    parser.add_argument("--model", default=str(ROOT / "models" / "surface-crack.kdl"), metavar="NAME.kdl")
+    parser.add_argument("--model", default=str(ROOT / "models" / "road-crack.kdl"), metavar="NAME.kdl")
     args = parser.parse_args()
     camera = Camera()
     try:

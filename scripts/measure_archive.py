@@ -44,7 +44,7 @@ DRAWN, SIDE = 8, (1152, 896)
 def main() -> int:
     """Draw, measure and write."""
     parser = argparse.ArgumentParser(description="Measure an archive; see the file's own first lines.")
-    parser.add_argument("--model", type=Path, default=ROOT / "models" / "surface-crack.kdl", metavar="NAME.kdl")
+    parser.add_argument("--model", type=Path, default=ROOT / "models" / "road-crack.kdl", metavar="NAME.kdl")
     parser.add_argument("--files", type=int, default=2400, metavar="N")
     parser.add_argument("--times", type=int, default=3, metavar="N")
     args = parser.parse_args()

@@ -97,7 +97,7 @@ class Marks:
 def main() -> int:
     """Measure and write."""
     parser = argparse.ArgumentParser(description="Measure a camera at 30 frames/s; see the file's own first lines.")
-    parser.add_argument("--model", type=Path, default=ROOT / "models" / "surface-crack.kdl", metavar="NAME.kdl")
+    parser.add_argument("--model", type=Path, default=ROOT / "models" / "road-crack.kdl", metavar="NAME.kdl")
     parser.add_argument("--seconds", type=int, default=60, metavar="S")
     parser.add_argument("--out", type=Path, default=RESULTS, metavar="FILE.json")
     args = parser.parse_args()

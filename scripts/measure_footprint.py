@@ -30,7 +30,7 @@ STARTS = 15
 def main() -> int:
     """Measure and write."""
     parser = argparse.ArgumentParser(description="Measure the runtime's weight; see the file's own first lines.")
-    parser.add_argument("--model", type=Path, default=ROOT / "models" / "surface-crack.kdl", metavar="NAME.kdl")
+    parser.add_argument("--model", type=Path, default=ROOT / "models" / "road-crack.kdl", metavar="NAME.kdl")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="kdlight-footprint-") as folder:
         wheel = build(Path(folder))

@@ -35,7 +35,7 @@ WIDTH, HEIGHT = 4000, 3000
 def main() -> int:
     """Measure and write."""
     parser = argparse.ArgumentParser(description="Measure 12-megapixel JPEGs; see the file's own first lines.")
-    parser.add_argument("--model", type=Path, default=ROOT / "models" / "surface-crack.kdl", metavar="NAME.kdl")
+    parser.add_argument("--model", type=Path, default=ROOT / "models" / "road-crack.kdl", metavar="NAME.kdl")
     parser.add_argument("--pictures", type=int, default=24, metavar="N")
     parser.add_argument("--rounds", type=int, default=5, metavar="N")
     args = parser.parse_args()

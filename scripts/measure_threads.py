@@ -36,7 +36,7 @@ Ask = Callable[[], object]
 def main() -> int:
     """Measure in turn and write."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--model", type=Path, default=ROOT / "models" / "surface-crack.kdl", metavar="NAME.kdl")
+    parser.add_argument("--model", type=Path, default=ROOT / "models" / "road-crack.kdl", metavar="NAME.kdl")
     parser.add_argument("--rounds", type=int, default=5, metavar="N")
     args = parser.parse_args()
     bundle = open_bundle(args.model)

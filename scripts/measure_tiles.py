@@ -35,7 +35,7 @@ JPEG_MB, TIFF_MB = 500, 300
 def main() -> int:
     """Draw, measure and write."""
     parser = argparse.ArgumentParser(description="Measure surveys; see the file's own first lines.")
-    parser.add_argument("--model", type=Path, default=ROOT / "models" / "surface-crack.kdl", metavar="NAME.kdl")
+    parser.add_argument("--model", type=Path, default=ROOT / "models" / "road-crack.kdl", metavar="NAME.kdl")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="leave pictures and report there")
     parser.add_argument("--part", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()

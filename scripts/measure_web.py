@@ -31,7 +31,7 @@ CAMERA = "scene:crack?size=640x480&fps=30"
 def main() -> int:
     """Measure and write."""
     parser = argparse.ArgumentParser(description="Measure the page; see the file's own first lines.")
-    parser.add_argument("--model", type=Path, default=ROOT / "models" / "surface-crack.kdl", metavar="NAME.kdl")
+    parser.add_argument("--model", type=Path, default=ROOT / "models" / "road-crack.kdl", metavar="NAME.kdl")
     parser.add_argument("--seconds", type=float, default=12.0, metavar="S")
     args = parser.parse_args()
     command = [sys.executable, "-m", "kdlight_edge.cli", "infer", "--camera", CAMERA, "--model", str(args.model)]

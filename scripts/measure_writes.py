@@ -85,7 +85,7 @@ def written(number: int) -> int:
 def main() -> int:
     """Measure and write."""
     parser = argparse.ArgumentParser(description="Count disk writes; see the file's own first lines.")
-    parser.add_argument("--model", type=Path, default=ROOT / "models" / "surface-crack.kdl", metavar="NAME.kdl")
+    parser.add_argument("--model", type=Path, default=ROOT / "models" / "road-crack.kdl", metavar="NAME.kdl")
     parser.add_argument("--seconds", type=float, default=60.0, metavar="S", help="counted a configuration (default 60)")
     parser.add_argument("--fps", type=float, default=5.0, metavar="N", help="results a second (default 5)")
     args = parser.parse_args()

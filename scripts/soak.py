@@ -47,7 +47,7 @@ def main() -> int:
     )
     parser.add_argument("--camera", choices=("scene", "mjpeg"), default="scene")
     parser.add_argument("--fps", type=float, default=1000.0, metavar="N", help="frames a second that the camera sends")
-    parser.add_argument("--model", default=str(ROOT / "models" / "surface-crack.kdl"), metavar="NAME.kdl")
+    parser.add_argument("--model", default=str(ROOT / "models" / "road-crack.kdl"), metavar="NAME.kdl")
     parser.add_argument("--name", default="soak", help="of the files in docs/results and docs")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="soak-") as folder, camera_of(args.camera, args.fps) as uri:

@@ -105,7 +105,8 @@ def test_what_cannot_be_judged_is_skipped_with_its_reason(
     _, (line,), _ = tiles(capsys, "--source", str(path), "--tiles", "256", "--overlap", "0")
     assert line["tiles"]["letters"][0] == "ewedb"
     skipped = line["tiles"]["skipped"]
-    foreign = skipped.pop("outlier", 0)  # a generated wall is none of the bundle's own pictures
+    # A generated wall is none of the bundle's own pictures.
+    foreign = sum(skipped.pop(reason, 0) for reason in ("outlier", "abstained"))
     assert skipped == {"empty": 2, "over-exposed": 1, "dark": 1, "blurred": 1}
     assert foreign <= 2
     assert line["judged_percent"] == pytest.approx(75.0 - 5 * foreign)
