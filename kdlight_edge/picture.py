@@ -8,6 +8,7 @@ fill the rest with grey, and a picture is refused by its header when it would un
 import functools
 import importlib
 import os
+import stat
 from collections.abc import Callable
 from typing import Any
 
@@ -23,6 +24,12 @@ EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp
 
 MAX_PIXELS = 180_000_000
 """Width times height above which a picture is refused: decoded it would take more than half a gigabyte."""
+
+MAX_BYTES = 2 << 30
+"""Of a file, above which it is refused unread: a picture of `MAX_PIXELS` is smaller, however it is packed."""
+
+NOT_A_FILE = "not a file: it cannot be read like one"
+"""Why a pipe, a device or a socket is no picture."""
 
 
 # A damaged picture is reported once, by us, with its name. OpenCV 4 has the switch at one place and 5 at another.
@@ -56,7 +63,8 @@ def read_reduced(
     """Read and decode a file; returns as `decode_reduced`.
 
     Raises:
-        DataError: the file cannot be opened or is not a whole picture; the message does not repeat the path.
+        DataError: the file cannot be opened, is a pipe or device, has more than `MAX_BYTES`, or is not a whole picture;
+            the message does not repeat the path.
     """
     try:
         content = _content(path)
@@ -67,13 +75,23 @@ def read_reduced(
 
 def _content(path: str | os.PathLike[str]) -> bytes:
     """Return a file's bytes, of most files by one call: `Path.read_bytes` takes a tenth of a small picture's time."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    # Of a pipe that nobody writes, opening alone would wait for ever.
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
-        size = os.fstat(descriptor).st_size
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):  # reading says of a folder what it is
+            raise DataError(NOT_A_FILE)
+        size = status.st_size
+        if size > MAX_BYTES:
+            raise DataError(f"{size:,} bytes are more than {MAX_BYTES:,}; refused unread")
         parts = [os.read(descriptor, size + 1)]
-        if len(parts[0]) != size or not size:  # it grew, or is no file
+        if len(parts[0]) != size or not size:  # it grew, or tells no size
+            done = len(parts[0])
             while parts[-1]:
                 parts.append(os.read(descriptor, 1 << 16))
+                done += len(parts[-1])
+                if done > MAX_BYTES:
+                    raise DataError(f"more than {MAX_BYTES:,} bytes; not read to its end")
     finally:
         os.close(descriptor)
     return parts[0] if len(parts) == 1 else b"".join(parts)

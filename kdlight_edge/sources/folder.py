@@ -8,7 +8,7 @@ from pathlib import Path
 
 from kdlight_edge.errors import DataError, SourceError
 from kdlight_edge.frame import Frame, Moment, Unreadable
-from kdlight_edge.picture import EXTENSIONS, Choice, read_reduced
+from kdlight_edge.picture import EXTENSIONS, NOT_A_FILE, Choice, read_reduced
 from kdlight_edge.sources import Patience
 
 
@@ -33,7 +33,7 @@ class Folder:
                 self._list("", {_identity(self.root)})
             else:
                 regular = stat.S_ISREG(Path(self.root).stat().st_mode)
-                self._entries.append(("", "" if regular else "not a file: it cannot be read like one"))
+                self._entries.append(("", "" if regular else NOT_A_FILE))
         except OSError as error:
             raise SourceError(f"{self.root} cannot be read: {error.strerror}") from error
         if not self._entries:
@@ -46,11 +46,11 @@ class Folder:
             found = sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
         for entry in found:
             name = f"{below}{entry.name}"
-            if entry.is_dir():
+            folder, reason = _look_at(entry)
+            if folder:
                 self._descend(name + "/", seen)
             elif os.path.splitext(entry.name)[1].lower() in EXTENSIONS:  # noqa: PTH122 - as above
-                regular = entry.is_file() or entry.is_symlink()
-                self._entries.append((name, "" if regular else "not a file: it cannot be read like one"))
+                self._entries.append((name, reason))
 
     def _descend(self, below: str, seen: set[tuple[int, int]]) -> None:
         try:
@@ -103,6 +103,20 @@ def load(uri: str, patience: Patience, report: Callable[[str], None]) -> Folder:
     """Open a folder or a picture file; it is not live, so nothing is waited for and nothing reported."""
     del patience, report
     return Folder(uri)
+
+
+def _look_at(entry: os.DirEntry[str]) -> tuple[bool, str]:
+    """Return whether an entry is a folder, and why it cannot be read like a file; of a link, what it leads to counts.
+
+    Reading says why a link to nothing, or in a ring, cannot be.
+    """
+    try:
+        if entry.is_dir():
+            return True, ""
+        regular = entry.is_file() or (entry.is_symlink() and not os.path.exists(entry.path))  # noqa: PTH110 - as above
+    except OSError:  # links in a ring
+        regular = True
+    return False, "" if regular else NOT_A_FILE
 
 
 def _identity(path: str) -> tuple[int, int]:
