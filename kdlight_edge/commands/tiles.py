@@ -100,7 +100,7 @@ def run(args: argparse.Namespace, model: str) -> int:
     from kdlight_edge.stream import stopped_by_signals
     from kdlight_edge.survey.judge import Judge, classes_of
 
-    paths = _paths(args.folder or args.source)[: args.frames or None]
+    listed = _listed(args.folder or args.source)[: args.frames or None]
     with stopped_by_signals() as stop, open_classifier(model, engine=args.engine, threads=1) as classifier:
         manifest = classifier.bundle.manifest
         if not classes_of(manifest):
@@ -112,13 +112,13 @@ def run(args: argparse.Namespace, model: str) -> int:
             texts = {label.id: label.text for label in manifest.labels}
             count = failed = 0
             with open_report(args.report, args.csv, args.geojson, classifier.origin, manifest) as report:
-                for surface, picture in _surfaces(args, paths, judge, size, stop):
+                for surface, picture in _surfaces(args, listed, judge, size, stop):
                     count += 1
                     failed += surface.survey is None
                     _tell(args, surface, classifier.origin, texts)
                     report.add(surface, picture)
-    if count < len(paths):
-        print(f"kdlight-edge: stopped after {count:,} of {len(paths):,} pictures", file=sys.stderr)
+    if count < len(listed):
+        print(f"kdlight-edge: stopped after {count:,} of {len(listed):,} pictures", file=sys.stderr)
         return 130
     return 1 if failed else 0
 
@@ -129,22 +129,25 @@ def _tell(args: argparse.Namespace, surface: "Surface", origin: Any, texts: dict
     print(json.dumps(to_record(surface, origin)) if args.json else to_line(surface, texts), flush=True)
 
 
-def _paths(given: str) -> list[Path]:
+def _listed(given: str) -> list[tuple[Path, str]]:
     from kdlight_edge.sources.folder import Folder
 
-    return Folder(given).paths()
+    return Folder(given).listed()
 
 
 def _surfaces(
-    args: argparse.Namespace, paths: list[Path], judge: "Judge", size: int, stop: threading.Event
+    args: argparse.Namespace, listed: list[tuple[Path, str]], judge: "Judge", size: int, stop: threading.Event
 ) -> "Iterator[tuple[Surface, Any]]":
     """Survey one picture after the other; all cores work on one, so that only one is in memory."""
-    from kdlight_edge.survey.exif import read_taken
+    from kdlight_edge.survey.exif import Taken, read_taken
     from kdlight_edge.survey.record import Surface
 
-    for path in paths:
+    for path, reason in listed:
         if stop.is_set():
             return
+        if reason:
+            yield Surface(str(path), Taken(), None, reason), None
+            continue
         taken = read_taken(path)
         try:
             found = _one(args, path, judge, size, stop)

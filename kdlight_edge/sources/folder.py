@@ -65,9 +65,9 @@ class Folder:
         """Decode JPEG from now on at a part of its size where ``choose`` allows it; see `Frame.full`."""
         self._choose = choose
 
-    def paths(self) -> list[Path]:
-        """Return where the pictures are, in order, without reading any."""
-        return [Path(self.root, below) if below else Path(self.root) for below, _ in self._entries]
+    def listed(self) -> list[tuple[Path, str]]:
+        """Return where the pictures are, in order, without reading any; each with why it cannot be ("" if unknown)."""
+        return [(Path(self.root, below) if below else Path(self.root), reason) for below, reason in self._entries]
 
     def __len__(self) -> int:
         return len(self._entries)

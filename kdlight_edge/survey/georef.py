@@ -88,6 +88,8 @@ def from_world_file(path: Path, given: int | None) -> tuple[Georeference | None,
     names = [f"{ending[:2]}{ending[-1:]}w", f"{ending}w", ".wld"]
     for beside in [path.with_suffix(name) for name in names] + [path.with_suffix(name.upper()) for name in names]:
         try:
+            if not beside.is_file():  # a pipe of that name would be waited for
+                continue
             numbers = [float(line.replace(",", ".")) for line in beside.read_text("ascii").split()]
             a, d, b, e, x, y = numbers
         except OSError:

@@ -44,9 +44,9 @@ class TiffRaster:
         try:
             self._file: Any = tifffile.TiffFile(path)
         except _FAULTS as error:
-            raise DataError(f"damaged TIFF file: {_said(error)}") from error
+            raise DataError(_told(error, "its header cannot be read")) from error
         try:
-            page: Any = self._file.pages[0]
+            page = _first(self._file)
             self._page = page
             self.width, self.height = int(page.imagewidth), int(page.imagelength)
             _check(page, path.stat().st_size)
@@ -56,7 +56,7 @@ class TiffRaster:
             raise
         except _FAULTS as error:
             self._file.close()
-            raise DataError(f"damaged TIFF file: {_said(error)}") from error
+            raise DataError(_told(error, "what describes its picture cannot be read")) from error
         self._tall = int(page.tilelength if page.is_tiled else min(page.rowsperstrip, self.height))
         self._columns = math.ceil(self.width / page.tilewidth) if page.is_tiled else 1
         self._blocks: dict[int, npt.NDArray[np.uint8]] = {}
@@ -110,7 +110,7 @@ class TiffRaster:
                 data = self._file.filehandle.read(count)
                 decoded, _, shape = page.decode(data, plane, jpegtables=page.jpegtables, jpegheader=page.jpegheader)
             except _FAULTS as error:
-                raise DataError(f"damaged TIFF file: strip or tile {plane}: {_said(error)}") from error
+                raise DataError(_told(error, f"strip or tile {plane} cannot be unpacked")) from error
             if decoded is None:
                 return None
             parts.append(decoded.reshape(decoded.shape[1:])[: shape[1], : shape[2]])
@@ -136,6 +136,12 @@ class TiffRaster:
         self._file.close()
 
 
+def _first(file: Any) -> Any:
+    if not file.pages:
+        raise DataError("truncated or damaged TIFF file: what should describe its picture is not there")
+    return file.pages[0]
+
+
 def _check(page: Any, size: int) -> None:
     """Refuse what cannot be read, before anything is unpacked."""
     width, height = int(page.imagewidth), int(page.imagelength)
@@ -145,6 +151,11 @@ def _check(page: Any, size: int) -> None:
     if page.photometric not in _PHOTOMETRIC or kind not in {"uint8", "uint16"} or page.samplesperpixel > 16:  # noqa: PLR2004
         raise DataError(
             f"a TIFF of {kind} samples, photometric {int(page.photometric)}; save it as RGB or grey of 8 or 16 bits"
+        )
+    if page.compression not in tifffile.TIFF.DECOMPRESSORS:
+        raise DataError(
+            f"a TIFF of compression {int(page.compression)}, which is not unpacked here; save it with another "
+            "(gdal_translate -co COMPRESS=DEFLATE)"
         )
     orientation = page.tags.get(274)
     if orientation is not None and orientation.value not in {0, 1}:
@@ -192,5 +203,10 @@ def _georeference(page: Any, epsg: int | None) -> tuple[Georeference | None, str
         return None, "its georeference is damaged"
 
 
-def _said(error: BaseException) -> str:
-    return " ".join(str(error).split())[:160] or type(error).__name__
+def _told(error: BaseException, trouble: str) -> str:
+    """Return what went wrong in our words: those of tifffile and its codecs are for programmers."""
+    if isinstance(error, MemoryError):
+        return "it needs more memory than there is"
+    if isinstance(error, OSError) and error.strerror:
+        return f"cannot be read: {error.strerror}"
+    return f"damaged TIFF file: {trouble}"

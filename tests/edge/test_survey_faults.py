@@ -1,0 +1,65 @@
+"""An inspection meets odd files, odd names, readers that go away and older reports, and is whole at its end."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from kdlight_edge.cli import main
+
+MODEL = str(Path(__file__).resolve().parents[2] / "models" / "surface-crack.kdl")
+COMMAND = [sys.executable, "-m", "kdlight_edge.cli", "infer", "--model", MODEL, "--tiles", "64"]
+
+
+def picture(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    noise = np.random.default_rng(1).integers(90, 200, (96, 128, 3), np.uint8)
+    path.write_bytes(cv2.imencode(".png", noise)[1].tobytes())
+    return path
+
+
+def inspect(folder: Path, *words: object) -> "subprocess.CompletedProcess[str]":
+    command = [*COMMAND, "--folder", str(folder), *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+
+
+def lines(capsys: pytest.CaptureFixture[str], folder: Path, *words: object) -> tuple[int, list[dict[str, Any]]]:
+    code = main(["infer", "--model", MODEL, "--tiles", "64", "--json", "--folder", str(folder), *map(str, words)])
+    return code, [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_pipes_among_the_pictures_and_beside_them_are_not_waited_for(tmp_path: Path) -> None:
+    picture(tmp_path / "a.png")
+    os.mkfifo(tmp_path / "a.pgw")  # where a world file would be
+    os.mkfifo(tmp_path / "b.png")
+    (tmp_path / "c.png").symlink_to("b.png")
+    ran = inspect(tmp_path)
+    first, second, third = ran.stdout.splitlines()
+    assert (ran.returncode, ran.stderr) == (1, "")
+    assert "tiles judged" in first
+    assert second == f"{tmp_path}/b.png  error: not a file: it cannot be read like one"
+    assert third == f"{tmp_path}/c.png  error: not a file: it cannot be read like one"
+
+
+def test_a_damaged_tiff_is_told_in_words_for_people(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tifffile = pytest.importorskip("tifffile", reason="the extra survey is not installed")
+    tifffile.imwrite(tmp_path / "c.tif", np.zeros((64, 64, 3), np.uint8), compression="zlib", photometric="rgb")
+    whole = (tmp_path / "c.tif").read_bytes()
+    (tmp_path / "a.tif").write_bytes(whole[:8])
+    (tmp_path / "b.tif").write_bytes(whole[:4])
+    with tifffile.TiffFile(tmp_path / "c.tif") as file:
+        at = file.pages[0].dataoffsets[0]
+    (tmp_path / "c.tif").write_bytes(whole[:at] + bytes(4) + whole[at + 4 :])
+    code, told = lines(capsys, tmp_path)
+    assert code == 1
+    assert [line["reason"] for line in told] == [
+        "truncated or damaged TIFF file: what should describe its picture is not there",
+        "damaged TIFF file: its header cannot be read",
+        "damaged TIFF file: strip or tile 0 cannot be unpacked",
+    ]
