@@ -6,6 +6,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kdlight_edge.commands import originals
 from kdlight_edge.errors import UsageError
 
 if TYPE_CHECKING:
@@ -87,6 +88,7 @@ def open_sinks(
 ) -> "list[Sink]":
     """Open what the flags ask for; where one fails, those before it are closed."""
     _check_events(args, source)
+    originals.check(args, source)
     sinks: list[Sink] = []
     deliveries = queues.deliveries
     with contextlib.ExitStack() as undo:

@@ -9,6 +9,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kdlight_edge.commands import originals
 from kdlight_edge.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -101,6 +102,7 @@ def run(args: argparse.Namespace, model: str) -> int:
     from kdlight_edge.survey.judge import Judge, classes_of
 
     listed = _listed(args.folder or args.source)[: args.frames or None]
+    originals.check_survey(args, [path for path, _ in listed])
     with stopped_by_signals() as stop, open_classifier(model, engine=args.engine, threads=1) as classifier:
         manifest = classifier.bundle.manifest
         if not classes_of(manifest):

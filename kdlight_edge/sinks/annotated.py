@@ -88,7 +88,12 @@ def copy_name(frame: Frame) -> str:
     """Return where the copy of a frame lies below the folder; never outside of it."""
     if "below" not in frame.meta:
         return f"frame-{frame.index:08}.jpg"
-    below = PurePath(frame.meta["below"])
+    return copy_of(frame.meta["below"])
+
+
+def copy_of(below: str | PurePath) -> str:
+    """Return where the copy of a picture of a folder lies, both as paths below the folders."""
+    below = PurePath(below)
     return str(below if below.suffix.lower() in {".jpg", ".jpeg"} else below.with_name(below.name + ".jpg"))
 
 

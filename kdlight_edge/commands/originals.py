@@ -1,0 +1,78 @@
+"""What a run reads is not what it writes over: flags that would are refused before anything is written."""
+
+import argparse
+import contextlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+from kdlight_edge.errors import UsageError
+
+if TYPE_CHECKING:
+    from kdlight_edge.sources import Source
+
+FILES = ("csv", "json_file", "audit", "sheet", "geojson")
+"""Flags that name a file to be written."""
+
+
+@runtime_checkable
+class Listed(Protocol):
+    """A source that knows the files it will read (a folder of pictures)."""
+
+    def listed(self) -> list[tuple[Path, str]]:
+        """Return them, each with why it cannot be read."""
+        ...
+
+
+def check(args: argparse.Namespace, source: "Source") -> None:
+    """Refuse what would write over a file that is to be read, or into the folder that is watched for pictures.
+
+    Raises:
+        UsageError: see above.
+    """
+    pictures = [path for path, _ in source.listed()] if isinstance(source, Listed) else []
+    copies: Iterator[tuple[str, Path]] = iter(())
+    if args.save and pictures:
+        from kdlight_edge.sinks.annotated import copy_of
+
+        root = Path(args.folder or args.source)
+        below = (path.relative_to(root) if path != root else Path(path.name) for path in pictures)
+        copies = (("save", Path(args.save, copy_of(name))) for name in below)
+    if args.source and not pictures:
+        pictures = [Path(args.source)]  # of a camera no such file is there
+    _refuse(args, pictures, copies)
+    for uri in [args.source or "", *(args.camera or ())]:
+        watched = uri.removeprefix("watch:").partition("?")[0]
+        if args.save and uri.startswith("watch:") and Path(args.save).resolve().is_relative_to(Path(watched).resolve()):
+            raise UsageError(f"--save {args.save} lies in {watched}, whose pictures are read; name a folder outside")
+
+
+def check_survey(args: argparse.Namespace, pictures: Sequence[Path]) -> None:
+    """Refuse the same of an inspection; raises as `check`."""
+    _refuse(args, pictures, iter(()))
+    folder = None if args.report is None else Path(args.report, "pictures").resolve()
+    inside = None if folder is None else next((path for path in pictures if path.parent.resolve() == folder), None)
+    if inside is not None:
+        raise UsageError(f"--report {args.report} writes where {inside} lies, which is to be read; name another folder")
+
+
+def _refuse(args: argparse.Namespace, pictures: Sequence[Path], copies: Iterator[tuple[str, Path]]) -> None:
+    written: dict[tuple[int, int], tuple[str, Path]] = {}
+    files = ((flag, Path(getattr(args, flag))) for flag in FILES if getattr(args, flag))
+    for several in (files, copies):
+        for flag, path in several:
+            with contextlib.suppress(OSError):  # nothing is there that could be lost
+                written.setdefault(_identity(path), (flag, path))
+    if not written:
+        return
+    for picture in pictures:
+        with contextlib.suppress(OSError):  # told in its turn
+            flag, path = written.get(_identity(picture), ("", picture))
+            if flag:
+                given = f"--{flag.replace('_', '-')} {getattr(args, flag)}"
+                raise UsageError(f"{given} would write over {picture}, which is to be read; name another place")
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_dev, status.st_ino

@@ -1,0 +1,73 @@
+"""No run writes over the pictures that it reads."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from kdlight_edge.cli import main
+
+MODEL = str(Path(__file__).resolve().parents[2] / "models" / "surface-crack.kdl")
+
+
+@pytest.fixture
+def deck(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a folder with ``a.jpg`` and ``below/b.png``, which the test stands beside."""
+    deck = tmp_path / "deck"
+    (deck / "below").mkdir(parents=True)
+    for name in ("a.jpg", "below/b.png"):
+        cv2.imwrite(str(deck / name), np.full((64, 64, 3), (0, 0, 220), np.uint8))
+    monkeypatch.chdir(tmp_path)
+    return deck
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--folder", "deck", "--save", "deck"], "--save deck would write over deck/a.jpg"),
+        (["--folder", "deck", "--save", "link"], "--save link would write over deck/a.jpg"),
+        (["--folder", "deck", "--save", "hard"], "--save hard would write over deck/a.jpg"),
+        (["--source", "deck/a.jpg", "--save", "deck/below/.."], "would write over deck/a.jpg"),
+        (["--folder", "deck", "--csv", "deck/below/b.png"], "--csv deck/below/b.png would write over deck/below/b.png"),
+        (["--folder", "deck", "--json-file", "link/a.jpg"], "--json-file link/a.jpg would write over deck/a.jpg"),
+        (["--folder", "deck", "--sheet", "deck/below/b.png"], "--sheet deck/below/b.png would write over"),
+        (["--source", "watch:deck?poll=0.1", "--save", "deck/out"], "--save deck/out lies in deck"),
+        (["--folder", "deck", "--tiles", "64", "--csv", "deck/a.jpg"], "--csv deck/a.jpg would write over deck/a.jpg"),
+        (["--folder", "pictures", "--tiles", "64", "--report", "."], "--report . writes where pictures/a.jpg lies"),
+    ],
+)
+def test_a_flag_that_would_write_over_what_is_read_is_refused_before_anything_is_written(
+    words: list[str], said: str, deck: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    Path("link").symlink_to("deck")
+    Path("hard").mkdir()
+    os.link(deck / "a.jpg", "hard/a.jpg")
+    Path("pictures").symlink_to("deck")
+    if "--report" in words:
+        Path("pictures").unlink()
+        deck.rename("pictures")
+    before = contents(tmp_path)
+    assert main(["infer", "--model", MODEL, *words]) == 2
+    out, err = capfd.readouterr()
+    assert (out, contents(tmp_path)) == ("", before)
+    assert said in err
+    assert len(err.splitlines()) == 1
+
+
+def test_copies_and_tables_elsewhere_are_written_again_and_again(
+    deck: Path, tiny_bundle: Callable[..., Path], capfd: pytest.CaptureFixture[str]
+) -> None:
+    before = contents(deck)
+    more = ["--save", "out", "--csv", "out.csv", "--json-file", "out.jsonl", "--sheet", "out.png"]
+    for _ in range(2):
+        assert main(["infer", "--model", str(tiny_bundle()), "--folder", "deck", *more]) == 0
+    assert contents(deck) == before
+    assert sorted(path.name for path in Path("out").rglob("*.jpg")) == ["a.jpg", "b.png.jpg"]
+    assert "error" not in capfd.readouterr().err
