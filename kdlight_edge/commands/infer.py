@@ -275,7 +275,7 @@ def _sinks(args: argparse.Namespace, classifier: "Classifier", source: "Source",
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise KDLightError(f"{folder} cannot be made: {error.strerror}; choose another --save") from error
-        copies = Annotated(folder, classifier.bundle.manifest, outlets.explain(args, classifier))
+        copies = Annotated(folder, classifier.bundle.manifest, outlets.explain(args, classifier), args.camera)
         # Pictures wait in the first queue: few, or they would fill the memory.
         sinks += [
             queues.before("save", copies, room=16),

@@ -1,7 +1,10 @@
 """Copies of the pictures with the answer written on them, as JPEG files in a folder."""
 
 import contextlib
+import hashlib
 import os
+import re
+from collections.abc import Sequence
 from pathlib import Path, PurePath
 
 import cv2
@@ -12,6 +15,7 @@ from kdlight_edge.errors import KDLightError
 from kdlight_edge.explain import Explain
 from kdlight_edge.frame import Frame
 from kdlight_edge.manifest import Manifest
+from kdlight_edge.picture import EXTENSIONS
 from kdlight_edge.sinks import ink
 
 SMALLEST, LARGEST = 256, 4096
@@ -22,13 +26,25 @@ QUALITY = 92
 
 
 class Annotated:
-    """Writes one copy for each picture: below the folder as in the source, or numbered for a camera or video."""
+    """Writes one copy for each picture: below the folder as in the source, or numbered for a camera or video.
+
+    Of several cameras the name of a copy tells which it is of.
+    """
 
     wants_frames = True
 
-    def __init__(self, folder: str | os.PathLike[str], manifest: Manifest, explain: Explain | None = None) -> None:
-        """Take where to write, the names of the labels, and what draws the map of the decided class."""
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        manifest: Manifest,
+        explain: Explain | None = None,
+        cameras: Sequence[str] | None = None,
+    ) -> None:
+        """Take where to write, the names of the labels, what draws the map of the decided class, and the cameras."""
         self._folder, self._explain = Path(folder), explain
+        self._several = len(cameras or ()) > 1
+        self._last: dict[str, list[int]] = {}
+        """Camera to the last number of each of its rows of copies: one, but for cameras that are shown alike."""
         self._texts = {label.id: label.text for label in manifest.labels}
         self._positive = {label.id for label in manifest.labels if label.positive}
         self._made: set[Path] = set()
@@ -41,7 +57,7 @@ class Annotated:
         """
         if frame is None:
             return
-        path = self._folder / copy_name(frame)
+        path = self._folder / (self._of_camera(frame) if self._several else copy_name(frame))
         _, content = cv2.imencode(
             ".jpg",
             cv2.cvtColor(self.draw(prediction, frame.image), cv2.COLOR_RGB2BGR),
@@ -58,6 +74,17 @@ class Annotated:
             raise KDLightError(
                 f"{path} cannot be written: {error.strerror}; make room or choose another --save"
             ) from error
+
+    def _of_camera(self, frame: Frame) -> str:
+        """Return the name of the copy of one of several cameras; none is given twice.
+
+        Two cameras are shown alike where only their passwords tell them apart: the second has a row of its own.
+        """
+        camera = camera_name(frame.source)
+        rows = self._last.setdefault(camera, [])
+        row = next((row for row, last in enumerate(rows) if last < frame.index), len(rows))
+        rows[row : row + 1] = [frame.index]
+        return f"{camera}{f'-{row + 1}' if row else ''}-{copy_name(frame)}"
 
     def draw(self, prediction: Prediction, image: ink.Picture, note: str = "") -> ink.Picture:
         """Return a copy of a picture, uint8 [h, w, 3] RGB, with label, probability, decision and note in its corner."""
@@ -91,10 +118,21 @@ def copy_name(frame: Frame) -> str:
     return copy_of(frame.meta["below"])
 
 
+def camera_name(source: str) -> str:
+    """Return a short name of a camera that any disk takes, and that no other has: part of its URI, and a hash of it."""
+    words = re.sub(r"[^A-Za-z0-9]+", "-", source).strip("-")[:48].strip("-")
+    return f"{words}-{hashlib.sha256(source.encode('utf-8', 'surrogateescape')).hexdigest()[:8]}".lstrip("-")
+
+
 def copy_of(below: str | PurePath) -> str:
-    """Return where the copy of a picture of a folder lies, both as paths below the folders."""
+    """Return where the copy of a picture of a folder lies, both as paths below the folders.
+
+    ``x.jpg`` keeps its name, ``x.png`` becomes ``x.png.jpg``, and so ``x.png.jpg`` becomes ``x.png.jpg.jpg``: no two
+    pictures share a copy.
+    """
     below = PurePath(below)
-    return str(below if below.suffix.lower() in {".jpg", ".jpeg"} else below.with_name(below.name + ".jpg"))
+    keeps = below.suffix.lower() in {".jpg", ".jpeg"} and PurePath(below.stem).suffix.lower() not in EXTENSIONS
+    return str(below if keeps else below.with_name(below.name + ".jpg"))
 
 
 def _sized(image: ink.Picture) -> ink.Picture:

@@ -1,6 +1,8 @@
 """Several cameras, one engine: results carry their source, and a dead camera does not stop another."""
 
+import dataclasses
 import json
+import re
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -8,9 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from kdlight_edge.bundle import open_bundle
 from kdlight_edge.cli import main
+from kdlight_edge.decide import failed
 from kdlight_edge.errors import SourceError, UsageError
-from kdlight_edge.frame import Frame, Moment
+from kdlight_edge.frame import Frame, Moment, Unreadable
+from kdlight_edge.sinks.annotated import Annotated, camera_name
 from kdlight_edge.sources import Patience
 from kdlight_edge.sources.latest import Latest, Slot
 from kdlight_edge.sources.several import Several, open_several
@@ -32,6 +37,43 @@ def test_two_cameras_share_a_run_and_each_result_names_its_own(
     for uri in (A, B):
         indexes = [line["index"] for line in lines if line["source"] == uri]
         assert indexes == sorted(set(indexes))
+
+
+def test_each_result_of_two_cameras_has_a_copy_of_its_own_and_its_name_tells_which(
+    tmp_path: Path, tiny_bundle: Callable[..., Path], capfd: pytest.CaptureFixture[str]
+) -> None:
+    given = [word for uri in (A, B) for word in ("--camera", f"{uri}&frames=8")]
+    assert main(["infer", *given, "--model", str(tiny_bundle()), "--save", str(tmp_path / "out"), "--json"]) == 0
+    results = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+    told = {f"{camera_name(line['source'])}-frame-{line['index']:08}.jpg" for line in results}
+    assert {path.name for path in (tmp_path / "out").glob("*.jpg")} == told
+    assert len(told) == len(results) > 8
+
+
+def test_the_name_of_a_camera_is_short_safe_and_its_own() -> None:
+    uris = [
+        A,
+        B,
+        "0",
+        "1",
+        "rtsp://10.0.0.7/a/b",
+        "rtsp://10.0.0.7/a-b",
+        f"http://x/{'y' * 300}1",
+        f"http://x/{'y' * 300}2",
+    ]
+    names = [camera_name(uri) for uri in (*uris, "../..", "", "\udcff\n")]
+    assert len(set(names)) == len(names)
+    assert all(re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9-]{0,60}", name) for name in names)
+    assert camera_name("rtsp://10.0.0.7/live").startswith("rtsp-10-0-0-7-live-")
+
+
+def test_cameras_that_are_shown_alike_share_no_copy(tmp_path: Path, tiny_bundle: Callable[..., Path]) -> None:
+    copies = Annotated(tmp_path, open_bundle(tiny_bundle()).manifest, cameras=["rtsp://a:1@cam", "rtsp://a:2@cam"])
+    unread = failed(Unreadable("", Moment.now(), "rtsp://cam", 0))
+    answer = dataclasses.replace(unread, label="crack", probability=0.9)
+    for index in (0, 0, 1, 5, 1, 2, 6, 3):
+        copies.write(answer, Frame(picture(9), Moment.now(), "rtsp://cam", index))
+    assert len(list(tmp_path.glob("rtsp-cam-*.jpg"))) == 8
 
 
 def test_a_fast_camera_does_not_crowd_out_a_slow_one() -> None:

@@ -197,8 +197,11 @@ def test_a_line_about_a_camera_tells_the_number_of_the_frame(tmp_path: Path) -> 
 
 @pytest.mark.parametrize(
     ("below", "copy"),
-    [("a/b.jpg", "a/b.jpg"), ("a/b.JPEG", "a/b.JPEG"), ("a/b.png", "a/b.png.jpg"), ("b.tif", "b.tif.jpg")],
-)
+    [
+        ("a/b.jpg", "a/b.jpg"), ("a/b.JPEG", "a/b.JPEG"), ("a/b.png", "a/b.png.jpg"), ("b.tif", "b.tif.jpg"),
+        ("a/b.png.jpg", "a/b.png.jpg.jpg"), ("b.jpg.JPG", "b.jpg.JPG.jpg"), ("b.7.jpg", "b.7.jpg"),
+    ],
+)  # fmt: skip
 def test_a_copy_lies_below_as_the_picture_does_and_never_replaces_another(below: str, copy: str) -> None:
     assert copy_name(frame(below=below)) == copy
 
