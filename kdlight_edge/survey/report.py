@@ -20,6 +20,9 @@ from kdlight_edge.survey.page import Page
 from kdlight_edge.survey.paint import heat_png, jpeg
 from kdlight_edge.survey.record import COLUMNS, Surface, to_record, to_rows
 
+ODD_NAMES = "backslashreplace"
+"""What becomes of bytes in a file's name that are no UTF-8: ``\\udcff``, as everywhere."""
+
 
 class Report:
     """Takes surfaces one by one and holds little of each."""
@@ -76,7 +79,7 @@ class Report:
         for file in self._maps:
             file.write("\n]}\n")
         if self._folder is not None and self._page is not None:
-            (self._folder / "index.html").write_text(self._page.html(), encoding="utf-8")
+            (self._folder / "index.html").write_text(self._page.html(), "utf-8", ODD_NAMES)
 
 
 @contextlib.contextmanager
@@ -109,7 +112,7 @@ def open_report(
 
 
 def _file(files: contextlib.ExitStack, path: Path) -> TextIO:
-    return files.enter_context(path.open("w", encoding="utf-8"))
+    return files.enter_context(path.open("w", encoding="utf-8", errors=ODD_NAMES))
 
 
 def _row(values: tuple[object, ...]) -> str:

@@ -63,3 +63,20 @@ def test_a_damaged_tiff_is_told_in_words_for_people(tmp_path: Path, capsys: pyte
         "damaged TIFF file: its header cannot be read",
         "damaged TIFF file: strip or tile 0 cannot be unpacked",
     ]
+
+
+def test_names_that_are_no_text_end_no_inspection_and_stand_in_every_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, out, table = tmp_path / "in", tmp_path / "out", tmp_path / "table.csv"
+    picture(folder / "a.png").rename(folder / os.fsdecode(b"b\xff.png"))
+    (folder / "c.png").write_bytes(b"dear sir")
+    (folder / "c.png").rename(folder / os.fsdecode(b"c\xff.png"))
+    code, told = lines(capsys, folder, "--report", out, "--csv", table, "--geojson", tmp_path / "map.geojson")
+    assert code == 1
+    assert [os.fsencode(line["source"]) for line in told] == [
+        bytes(folder) + b"/b\xff.png",
+        bytes(folder) + b"/c\xff.png",
+    ]
+    for path in (table, out / "surfaces.csv", out / "surfaces.jsonl", out / "surfaces.geojson", out / "index.html"):
+        assert all(rf"{name}\udcff.png" in path.read_text(encoding="utf-8") for name in "bc")
