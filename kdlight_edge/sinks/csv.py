@@ -21,7 +21,7 @@ class Csv:
         """Take where to write; the header is written at once."""
         self._lines = lines
         self._row = io.StringIO()
-        self._writer = csv.writer(self._row, lineterminator="")
+        self._writer = csv.writer(self._row)
         self._put(COLUMNS)
 
     def write(self, prediction: Prediction, frame: Frame | None) -> None:
@@ -36,7 +36,8 @@ class Csv:
 
     def _put(self, row: tuple[object, ...]) -> None:
         self._writer.writerow(row)
-        self._lines.write(self._row.getvalue())
+        # Python quotes the line breaks in a name only where its own line end, \r\n, has them.
+        self._lines.write(self._row.getvalue().removesuffix("\r\n"))
         self._row.seek(0)
         self._row.truncate()
 

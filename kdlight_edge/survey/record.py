@@ -173,8 +173,9 @@ def to_rows(surface: Surface) -> list[tuple[object, ...]]:
 
 def to_line(surface: Surface, texts: Mapping[str, str]) -> str:
     """Return a surface in one line for people."""
+    name = surface.source if surface.source.isprintable() else ascii(surface.source)
     if surface.survey is None:
-        return f"{surface.source}  error: {surface.reason}"
+        return f"{name}  error: {surface.reason}"
     said = []
     for finding in surface.findings:
         text = f"{texts.get(finding.label, finding.label)} {finding.coverage or 0:.2f} %"
@@ -188,7 +189,7 @@ def to_line(surface: Surface, texts: Mapping[str, str]) -> str:
     survey = surface.survey
     said.append(f"{int(survey.judged.sum()):,} of {survey.letters.size:,} tiles judged")
     said += [f"{count:,} {name}" for name, count in surface.skipped.items()]
-    return f"{surface.source}  {'; '.join(said)}"
+    return f"{name}  {'; '.join(said)}"
 
 
 def length_text(run: Run, scale: float | None) -> str:

@@ -117,5 +117,5 @@ def _file(files: contextlib.ExitStack, path: Path) -> TextIO:
 
 def _row(values: tuple[object, ...]) -> str:
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerow(values)
-    return text.getvalue()
+    csv.writer(text).writerow(values)  # whose own line end, \r\n, makes it quote either of them in a name
+    return text.getvalue().removesuffix("\r\n") + "\n"

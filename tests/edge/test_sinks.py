@@ -172,6 +172,18 @@ def test_a_table_has_a_header_and_a_row_for_each_picture(tmp_path: Path) -> None
     assert (rows[1]["label"], rows[1]["decision"], rows[1]["reason"]) == ("", "error", "empty file")
 
 
+@pytest.mark.parametrize("name", ["in/a\nb.jpg", "in/a\rb.jpg", "in/a\r\n.jpg", 'in/"\n'])
+def test_a_name_with_line_breaks_is_one_row_of_a_table(tmp_path: Path, name: str) -> None:
+    sink = Csv(open_lines(tmp_path / "out.csv", at_once=True))
+    for source in (name, "in/c.jpg"):
+        sink.write(prediction(source), None)
+    sink.close()
+    with (tmp_path / "out.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["source"], row["dropped"]) for row in rows] == [(name, "2"), ("in/c.jpg", "2")]
+    assert b"2\n" in (tmp_path / "out.csv").read_bytes()
+
+
 def test_a_line_for_people_is_short_and_stays_one_line(tmp_path: Path) -> None:
     path = tmp_path / "out"
     sink = Text(open_lines(path, at_once=True), numbered=False)

@@ -1,5 +1,6 @@
 """An inspection meets odd files, odd names, readers that go away and older reports, and is whole at its end."""
 
+import csv
 import json
 import os
 import subprocess
@@ -80,3 +81,18 @@ def test_names_that_are_no_text_end_no_inspection_and_stand_in_every_file(
     ]
     for path in (table, out / "surfaces.csv", out / "surfaces.jsonl", out / "surfaces.geojson", out / "index.html"):
         assert all(rf"{name}\udcff.png" in path.read_text(encoding="utf-8") for name in "bc")
+
+
+def test_a_name_with_line_breaks_is_one_row_of_a_table_and_one_line_for_people(tmp_path: Path) -> None:
+    folder, table = tmp_path / "in", tmp_path / "table.csv"
+    paths = [f"{folder}/{name}" for name in ("a\nb.png", "a\rb.png", 'a, "b".png', os.fsdecode(b"b\xff.png"))]
+    for path in paths:
+        picture(Path(path))
+    ran = inspect(folder, "--csv", table)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    told = [line.partition(".png")[0] for line in ran.stdout.splitlines()]
+    assert told == [f"'{folder}/a\\nb", f"'{folder}/a\\rb", f'{folder}/a, "b"', f"'{folder}/b\\udcff"]
+    with table.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["source"] for row in rows] == [*paths[:3], rf"{folder}/b\udcff.png"]
+    assert {row["label"] for row in rows} == {"crack"}
