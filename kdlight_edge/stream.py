@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from types import FrameType
 from typing import NamedTuple, cast
 
@@ -32,6 +32,9 @@ AHEAD_LIGHT = 32
 
 LOOK_UP = 1.0
 """Seconds after which what waits for a run's end looks whether it came without being asked for."""
+
+FAREWELL = 5.0
+"""Seconds that the workers of an album have at the end for the pictures in work: one may hang on a dead disk."""
 
 
 class Result(NamedTuple):
@@ -84,7 +87,8 @@ def run(
         results = _one_by_one(source, classifier, labels, limit, stop, pace or Pace())
     tally = Tally()
     started = time.perf_counter()
-    with _closing(source, sinks):
+    # The results end first: no worker may be in work when what it works with is closed.
+    with _closing(source, sinks), contextlib.closing(results):
         for prediction, frame, truth in results:
             for sink in sinks:
                 sink.write(prediction, frame)
@@ -109,7 +113,7 @@ def _classify(
 
 def _one_by_one(
     source: Source, classifier: Classifier, labels: frozenset[str], limit: int, stop: threading.Event, pace: Pace
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     """Classify in the calling thread; another one waits for ``stop``, as this one may be waiting for a frame."""
     finished = threading.Event()
 
@@ -164,8 +168,8 @@ class _Crew:
         self._error: BaseException | None = None
         self._over = False
 
-    def results(self, threads: int, stop: threading.Event) -> Iterator[Result]:
-        """Yield the results in order; after ``stop`` those that were begun."""
+    def results(self, threads: int, stop: threading.Event) -> Generator[Result, None, None]:
+        """Yield the results in order; after ``stop`` those that were begun. No worker is in work afterwards."""
         crew = [
             threading.Thread(target=self._work, args=(stop,), name=f"worker {n}", daemon=True) for n in range(threads)
         ]
@@ -175,11 +179,12 @@ class _Crew:
             while ready := self._next():
                 yield from ready
         finally:
-            with self._changed:
-                self._over = True
-                self._changed.notify_all()
-        for thread in crew:
-            thread.join()
+            try:
+                with self._changed:
+                    self._over = True
+                    self._changed.notify_all()
+            finally:
+                _join(crew)
 
     def _next(self) -> list[Result]:
         """Wait for the results that are next in order; none at the end."""
@@ -189,7 +194,7 @@ class _Crew:
                     raise self._error
                 if self._delivered == self._count or (self._over and self._delivered == self._begun):
                     return []
-                self._changed.wait()
+                self._changed.wait(LOOK_UP)
             ready = []
             while (result := self._ready.pop(self._delivered, None)) is not None:
                 ready.append(result)
@@ -226,6 +231,23 @@ class _Crew:
                 return None
             self._begun += 1
             return self._begun - 1
+
+
+def _join(crew: Sequence[threading.Thread]) -> None:
+    """Wait until the threads have ended, `FAREWELL` seconds in all; a signal is raised only then.
+
+    Python ends a process in the middle of what daemons do, and a thread that it ends inside an engine aborts all of it.
+    """
+    until = time.monotonic() + FAREWELL
+    interrupted: KeyboardInterrupt | None = None
+    for thread in crew:
+        while thread.is_alive() and (left := until - time.monotonic()) > 0:
+            try:
+                thread.join(left)
+            except KeyboardInterrupt as error:  # noqa: PERF203 - one signal must not leave the others in work
+                interrupted = error
+    if interrupted is not None:
+        raise interrupted
 
 
 @contextlib.contextmanager
