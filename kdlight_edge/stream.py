@@ -3,12 +3,10 @@
 import contextlib
 import functools
 import os
-import signal
 import threading
 import time
 from collections.abc import Generator, Iterator, Sequence
-from types import FrameType
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 from kdlight_edge.classifier import Classifier
 from kdlight_edge.decide import Prediction, failed
@@ -265,25 +263,3 @@ def _closing(source: Source, sinks: Sequence[Sink]) -> Iterator[None]:
             first = first or error
     if first is not None:
         raise first
-
-
-@contextlib.contextmanager
-def stopped_by_signals() -> Iterator[threading.Event]:
-    """Give an event that SIGINT and SIGTERM set; a second signal raises KeyboardInterrupt at once."""
-    stop = threading.Event()
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        del number, frame
-        if stop.is_set():
-            raise KeyboardInterrupt
-        stop.set()
-
-    if threading.current_thread() is not threading.main_thread():
-        yield stop  # Python lets only the main thread set handlers
-        return
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, cast("signal.Handlers", handler))

@@ -117,8 +117,8 @@ def _classify(
     from kdlight_edge.cluster import pool
     from kdlight_edge.cluster.member import lost
     from kdlight_edge.progress import Progress
+    from kdlight_edge.signals import stopped_by_signals
     from kdlight_edge.sources import tell
-    from kdlight_edge.stream import stopped_by_signals
 
     bar = Progress(len(keys), "files")
     # Ray takes the signals for itself when it is begun: ours are set after it.

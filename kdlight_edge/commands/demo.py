@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Write pictures, classify them, classify a camera, and tell how it went; 130 after Ctrl-C."""
     from kdlight_edge.classifier import open_classifier
-    from kdlight_edge.stream import stopped_by_signals
+    from kdlight_edge.signals import stopped_by_signals
 
     if args.frames < 1:
         raise UsageError(f"--frames {args.frames} is too small; give 1 or more")

@@ -53,18 +53,18 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _evaluate(args: argparse.Namespace, album: "Labelled", labels: int) -> dict[str, Any]:
-    from kdlight_edge import stream
     from kdlight_edge.classifier import open_classifier
     from kdlight_edge.decide import Settings
     from kdlight_edge.evaluation import evaluate
     from kdlight_edge.progress import Progress
+    from kdlight_edge.signals import stopped_by_signals
     from kdlight_edge.sinks.lines import open_lines
 
     settings = Settings(topk=labels)
     # Each worker takes a core, so the engine inside it takes one thread.
     with (
         open_classifier(args.model, engine=args.engine, threads=1, settings=settings) as classifier,
-        stream.stopped_by_signals() as stop,
+        stopped_by_signals() as stop,
     ):
         lines = open_lines(args.predictions, at_once=False) if args.predictions else None
         progress = Progress(len(album), "pictures", label="eval")

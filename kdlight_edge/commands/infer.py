@@ -111,10 +111,10 @@ def run(args: argparse.Namespace) -> int:
     from kdlight_edge.commands.tenant import open_tenant
     from kdlight_edge.progress import Progress
     from kdlight_edge.pulse import Pulse
+    from kdlight_edge.signals import stopped_by_signals
     from kdlight_edge.sinks.queues import Queues
     from kdlight_edge.sources import Album, Patience
     from kdlight_edge.stream import run as stream
-    from kdlight_edge.stream import stopped_by_signals
 
     share_one()
     if args.identity_key is not None:

@@ -98,7 +98,7 @@ def bands_of(text: str | None) -> tuple[float, ...]:
 def run(args: argparse.Namespace, model: str) -> int:
     """Survey every picture; 0 when all could be read, 1 when some could not, 130 when stopped before the end."""
     from kdlight_edge.classifier import open_classifier
-    from kdlight_edge.stream import stopped_by_signals
+    from kdlight_edge.signals import stopped_by_signals
     from kdlight_edge.survey.judge import Judge, classes_of
 
     listed = _listed(args.folder or args.source)[: args.frames or None]

@@ -4,11 +4,15 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
+import pytest
+
+from kdlight_edge.signals import stopped_by_signals
 
 LIMIT = 20.0
 COMMAND = [sys.executable, "-m", "kdlight_edge.cli", "infer"]
@@ -34,6 +38,16 @@ def both_at_once(process: "subprocess.Popen[str]") -> tuple[int, str]:
     return process.returncode, err
 
 
+def test_the_first_signal_sets_the_event_and_the_second_aborts() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with stopped_by_signals() as stop:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.wait(LIMIT)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
 def test_both_signals_at_one_moment_end_a_folder_without_a_crash(
     tmp_path: Path, tiny_bundle: Callable[..., Path]
 ) -> None:
@@ -45,3 +59,42 @@ def test_both_signals_at_one_moment_end_a_folder_without_a_crash(
             code, err = both_at_once(process)
         assert code == 130, err
         assert "terminate" not in err
+
+
+WAITING = """
+import os, queue, signal, threading
+from kdlight_edge.signals import stopped_by_signals
+
+def at_once():
+    os.kill(os.getpid(), signal.SIGINT)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+for trial in range(50):
+    bell = queue.Queue()
+    try:
+        with stopped_by_signals() as stop:
+            threading.Thread(target=lambda: (stop.wait(), bell.put(None))).start()
+            threading.Timer(0.002 * (trial % 5), at_once).start()
+            bell.get()
+            threading.Event().wait(5)
+        raise SystemExit("the second signal was not seen")
+    except KeyboardInterrupt:
+        pass
+"""
+
+
+def test_both_signals_at_one_moment_are_seen_while_the_main_thread_waits_without_end() -> None:
+    done = subprocess.run([sys.executable, "-c", WAITING], capture_output=True, text=True, timeout=LIMIT, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_both_signals_at_one_moment_end_a_listener_that_nobody_calls(tiny_bundle: Callable[..., Path]) -> None:
+    pytest.importorskip("pynetdicom", reason="the extra dicom is not installed")
+    command = [*COMMAND, "--camera", "dicom://127.0.0.1:0", "--model", str(tiny_bundle())]
+    for seconds in (0.0, 1.0, 1.5):
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            assert process.stderr is not None
+            assert "listening" in process.stderr.readline()
+            time.sleep(seconds)
+            code, err = both_at_once(process)
+        assert code in {0, 130}, err

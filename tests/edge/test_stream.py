@@ -19,7 +19,7 @@ from kdlight_edge.frame import Frame, Moment, Unreadable
 from kdlight_edge.progress import Progress
 from kdlight_edge.sources import open_source
 from kdlight_edge.sources.folder import Folder
-from kdlight_edge.stream import AHEAD, AHEAD_LIGHT, run, stopped_by_signals
+from kdlight_edge.stream import AHEAD, AHEAD_LIGHT, run
 from kdlight_edge.testing import FakeEngine, FakeSource
 
 LIMIT = 20.0
@@ -257,13 +257,3 @@ def test_progress_is_told_of_every_picture(tmp_path: Path, classifier: Classifie
     bar = Progress(6, "pictures", quiet=True)
     run(album(tmp_path / "in", 6), classifier, [], progress=bar)
     assert bar.done == 6
-
-
-def test_the_first_signal_sets_the_event_and_the_second_aborts() -> None:
-    before = signal.getsignal(signal.SIGINT)
-    with stopped_by_signals() as stop:
-        os.kill(os.getpid(), signal.SIGTERM)
-        assert stop.wait(LIMIT)
-        with pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)
-    assert signal.getsignal(signal.SIGINT) is before
