@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the flags."""
     parser.epilog = (
         "Exit code: 0 all pictures answered, 1 some could not be read (the run goes on), 2 usage, 4 parity failed, "
-        "5 bundle refused, 6 source unavailable, 130 a folder stopped before its end."
+        "5 bundle refused, 6 source unavailable, 130 a folder or video file stopped before its end."
     )
     where = parser.add_mutually_exclusive_group(required=True)
     where.add_argument(
@@ -107,7 +107,7 @@ def run(args: argparse.Namespace) -> int:
     if args.cluster is not None:
         return cluster.run(args, _model(args.model))
     from kdlight_edge.arenas import share_one
-    from kdlight_edge.commands.outcome import tell
+    from kdlight_edge.commands.outcome import tell, tell_stopped
     from kdlight_edge.commands.tenant import open_tenant
     from kdlight_edge.progress import Progress
     from kdlight_edge.pulse import Pulse
@@ -157,8 +157,8 @@ def run(args: argparse.Namespace) -> int:
             finally:
                 bar.close()
         tell(summary, live=source.live)
-        if album and summary.frames < total:
-            print(f"kdlight-edge: stopped after {summary.frames:,} of {total:,} pictures", file=sys.stderr)
+        if not source.live and stop.is_set() and not 0 < total <= summary.frames:
+            tell_stopped(summary, total)
             return 130
     return 1 if summary.errors else 0
 

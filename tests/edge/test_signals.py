@@ -98,3 +98,21 @@ def test_both_signals_at_one_moment_end_a_listener_that_nobody_calls(tiny_bundle
             time.sleep(seconds)
             code, err = both_at_once(process)
         assert code in {0, 130}, err
+
+
+def test_a_video_file_stopped_before_its_end_says_so_by_its_exit_code(
+    tmp_path: Path, tiny_bundle: Callable[..., Path]
+) -> None:
+    clip = tmp_path / "clip.avi"
+    writer = cv2.VideoWriter(str(clip), cv2.VideoWriter.fourcc(*"MJPG"), 10, (640, 480))
+    for _ in range(1000):
+        writer.write(np.zeros((480, 640, 3), np.uint8))
+    writer.release()
+    command = [*COMMAND, "--source", str(clip), "--model", str(tiny_bundle()), "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=LIMIT)
+    assert process.returncode == 130
+    assert f"stopped after {1 + len(out.splitlines()):,} pictures" in err
