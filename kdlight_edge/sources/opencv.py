@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from kdlight_edge.errors import SourceError
-from kdlight_edge.frame import Frame, Moment
+from kdlight_edge.frame import Frame, Moment, Unreadable
 from kdlight_edge.sources import Patience, Source
+from kdlight_edge.sources.extent import told_bytes
 from kdlight_edge.sources.reconnect import keep_reading, without_password
 
 # A lost camera is reported once, by us; this keeps OpenCV (4 has the switch at one place, 5 at another) and its FFmpeg
@@ -24,7 +25,7 @@ os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
 
 class Video:
-    """Every frame of a video file, in order."""
+    """Every frame of a video file, in order; at the end of one that is cut off, what is missing."""
 
     live = False
 
@@ -38,29 +39,48 @@ class Video:
         self._capture = cv2.VideoCapture(path, cv2.CAP_FFMPEG)
         self._guard = threading.Lock()
         """OpenCV crashes when a capture is released while another thread reads it."""
+        self._closed = False
         if not self._capture.isOpened():
             raise SourceError(f"{path} cannot be read as a video; ffprobe {path} tells what it holds")
         self.rate: float = self._capture.get(cv2.CAP_PROP_FPS) or 25.0
         """Frames a second, as the file says."""
 
-    def __iter__(self) -> Iterator[Frame]:
+    def __iter__(self) -> Iterator[Frame | Unreadable]:
         index = 0
         while True:
             started = time.perf_counter()
             with self._guard:
-                if not self._capture.grab():
+                if self._closed:
                     return
+                there = self._capture.grab()
                 captured = Moment.now()
-                there, image = self._capture.retrieve()
+                there, image = self._capture.retrieve() if there else (False, None)
             if not there:
-                return
+                break
             rgb = _rgb(image)
             yield Frame(rgb, captured, self._path, index, 0, {"decode_ms": (time.perf_counter() - started) * 1000})
             index += 1
+        if missing := self._missing(index):
+            yield Unreadable(missing, captured, self._path, index)
+
+    def _missing(self, read: int) -> str:
+        """Return what to say of a file that is cut off, and has lost frames by it; nothing of another."""
+        with self._guard:
+            frames = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
+            if self._closed or 0 < frames <= read:
+                return ""
+        try:
+            size, told = Path(self._path).stat().st_size, told_bytes(self._path)
+        except OSError as error:  # its disk went away
+            return f"the video cannot be read further than {read:,} frames: {error.strerror}; see to its disk"
+        if not told:
+            return ""
+        return f"the video is cut off after {read:,} frames: {size:,} of {told:,} bytes are there; copy it again"
 
     def close(self) -> None:
         """Close the file; the iteration ends."""
         with self._guard:
+            self._closed = True
             self._capture.release()
 
 
