@@ -62,6 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if verb in ALIASES:
         arguments[arguments.index(verb)] = verb = ALIASES[verb]
     debug = os.environ.get("KDLIGHT_DEBUG") == "1"
+    _open_what_is_closed()
     try:
         parser = build_parser(verb)
         args = parser.parse_args(arguments)
@@ -88,6 +89,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     return code
+
+
+def _open_what_is_closed() -> None:
+    """Let a standard stream that was closed (``>&-``) lead nowhere.
+
+    Python has None in its place, and the next file opened, a bundle or an audit, would get its number and what is
+    written to it.
+    """
+    for name in ("stdin", "stdout", "stderr"):  # by their numbers: each open takes the lowest that is free
+        if getattr(sys, name) is None:
+            number = os.open(os.devnull, os.O_RDWR)
+            os.set_inheritable(number, True)  # noqa: FBT003 - takes no keyword
+            stream = os.fdopen(number, "r" if name == "stdin" else "w", encoding="utf-8", errors="backslashreplace")
+            setattr(sys, name, stream)
 
 
 def _let_go_of_stdout() -> None:

@@ -225,6 +225,23 @@ def test_a_reader_that_has_seen_enough_is_no_error(tiny_bundle: Callable[..., Pa
         assert process.stderr.read() == ""
 
 
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("source", ["--folder", "--camera"])
+def test_a_run_goes_on_where_a_standard_stream_is_closed(
+    tmp_path: Path, pictures: Path, tiny_bundle: Callable[..., Path], source: str, closed: str
+) -> None:
+    where = str(pictures) if source == "--folder" else f"{SCENE}&frames=8"
+    kept = tmp_path / "kept.jsonl"
+    command = [*COMMAND, source, where, "--model", str(tiny_bundle()), "--json-file", str(kept)]
+    shell = ["sh", "-c", f'exec "$@" {closed}', "sh", *command]
+    done = subprocess.run(shell, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0
+    assert "Traceback" not in done.stderr
+    assert [json.loads(line)["index"] for line in kept.read_text().splitlines()] == list(range(8))
+    assert len(done.stdout.splitlines()) == (0 if ">&-" in closed.split() else 8)
+    assert ("8 pictures in" in done.stderr) == ("2>&-" not in closed)
+
+
 def test_help_needs_no_package(tmp_path: Path) -> None:
     blocker = "import sys\nsys.modules.update(dict.fromkeys(('numpy', 'cv2', 'onnxruntime')))\n"
     script = f"{blocker}from kdlight_edge.cli import main\nmain([sys.argv[1], '--help'])"
