@@ -51,8 +51,9 @@ _DIRECTORY = "1.2.840.10008.1.3.10"
 _CODE = re.compile(r"[A-Z0-9_ ]{1,16}")
 """A code string (PS3.5, 6.2); anything else in its place might be a name and is not told."""
 
-# What pydicom complains about quotes values, and a value may be a name: defects are reported once, by us, without it.
-warnings.filterwarnings("ignore", module=r"pydicom(\..*)?$")
+# What these complain about quotes values, and a value may be a name: defects are reported once, by us, without it. Said
+# once and for the whole process, as to silence a call (`warnings.catch_warnings`) would be undone by another thread.
+warnings.filterwarnings("ignore", module=r"(pydicom|pynetdicom|highdicom)(\..*)?$")
 logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)
 
 

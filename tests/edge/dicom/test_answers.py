@@ -37,6 +37,8 @@ MakeBundle = Callable[..., Path]
 LIMIT = 60.0
 RED = np.full((64, 48, 3), (220, 0, 0), np.uint8)
 GREEN = np.full((64, 48, 3), (0, 220, 0), np.uint8)
+ODD_NAME = "GEHEIMMANN"
+"""A name without a part for the given name, of which highdicom complains."""
 
 DCMTK = {
     name: shutil.which(name, path="/usr/bin:/usr/local/bin") for name in ("storescp", "storescu", "dsrdump", "dcmdump")
@@ -256,6 +258,21 @@ def test_a_scan_that_belongs_to_no_study_is_told_to_have_no_answer(
     assert told == ["scan 0 has no answer object: its header cannot be used (AttributeError)"]
 
 
+def test_a_name_of_one_part_is_not_told_while_its_scan_is_answered(
+    tmp_path: Path, tiny_bundle: MakeBundle, make_scan: MakeScan
+) -> None:
+    save(make_scan(RED, PatientName=ODD_NAME), tmp_path / "in/1")
+    command = [
+        sys.executable, "-m", "kdlight_edge.cli", "infer", "--folder", str(tmp_path / "in"),
+        "--model", str(tiny_bundle()), "--dicom-out", str(tmp_path / "out"),
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT, check=False)
+    assert done.returncode == 0, done.stderr
+    assert len(list((tmp_path / "out").glob("*.dcm"))) == 2
+    assert ODD_NAME not in done.stdout + done.stderr
+    assert "Warning" not in done.stderr
+
+
 def test_a_folder_that_cannot_be_made_is_one_line(
     tmp_path: Path, tiny_bundle: MakeBundle, make_scan: MakeScan, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -296,7 +313,7 @@ def free_port() -> int:
 def test_a_scan_sent_by_storescu_is_answered_into_the_archive(
     tmp_path: Path, tiny_bundle: MakeBundle, make_scan: MakeScan
 ) -> None:
-    scan = make_scan(RED)
+    scan = make_scan(RED, PatientName=ODD_NAME)
     file = save(scan, tmp_path / "scan.dcm")
     with archive(tmp_path / "archive") as port:
         command = [
@@ -313,6 +330,7 @@ def test_a_scan_sent_by_storescu_is_answered_into_the_archive(
         assert process.returncode == 0, err
     assert json.loads(out)["label"] == "crack"
     assert "not sent" not in err
+    assert ODD_NAME not in out + err
     arrived = [pydicom.dcmread(name) for name in (tmp_path / "archive").iterdir()]
     assert sorted(str(item.Modality) for item in arrived) == ["OT", "SR"]
     assert {str(item.StudyInstanceUID) for item in arrived} == {str(scan.StudyInstanceUID)}
