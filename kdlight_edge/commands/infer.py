@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the flags."""
     parser.epilog = (
-        "Exit code: 0 all pictures answered, 1 some could not be read (the run goes on), 2 usage, 4 parity failed, "
-        "5 bundle refused, 6 source unavailable, 130 a folder or video file stopped before its end."
+        "Exit code: 0 all pictures answered, 1 some could not be read (the run goes on) or a result was lost, 2 usage, "
+        "4 parity failed, 5 bundle refused, 6 source unavailable, 130 a folder or video file stopped before its end."
     )
     where = parser.add_mutually_exclusive_group(required=True)
     where.add_argument(
@@ -159,7 +159,9 @@ def run(args: argparse.Namespace) -> int:
         if not source.live and stop.is_set() and not 0 < total <= summary.frames:
             tell_stopped(summary, total)
             return 130
-    return 1 if summary.errors else 0
+        # A camera does not fail with its receiver, and what was stopped could not wait for one: told, and no more.
+        lost = not source.live and (album or not stop.is_set()) and queues.lost()
+    return 1 if summary.errors or lost else 0
 
 
 def _settings(args: argparse.Namespace, *, live: bool) -> "Settings":
@@ -257,7 +259,7 @@ def _sinks(args: argparse.Namespace, classifier: "Classifier", source: "Source",
     if args.save_video:
         sinks.append(outlets.video(args, classifier, source, queues))
     if args.dicom_out is not None or args.dicom_to is not None:
-        sinks.append(outlets.scan_answers(args, classifier))
+        sinks.append(outlets.scan_answers(args, classifier, queues))
     if args.csv:
         sinks.append(queues.before("csv", Csv(open_lines(args.csv, at_once=live))))
     if args.sheet:

@@ -255,7 +255,7 @@ def video(args: argparse.Namespace, classifier: "Classifier", source: "Source", 
     return queues.before("video", sink, room=16)  # pictures wait in it: few, or they would fill the memory
 
 
-def scan_answers(args: argparse.Namespace, classifier: "Classifier") -> "Sink":
+def scan_answers(args: argparse.Namespace, classifier: "Classifier", queues: "Queues") -> "Sink":
     """Return what answers scans with a report and a picture, into a folder, to a node, or both."""
     from kdlight_edge.dicom.scan import CAUTION
     from kdlight_edge.dicom.send import Sender, read_node
@@ -263,6 +263,8 @@ def scan_answers(args: argparse.Namespace, classifier: "Classifier") -> "Sink":
     from kdlight_edge.sources import tell
 
     sender = None if args.dicom_to is None else Sender(read_node(args.dicom_to), tell)
+    if sender is not None:
+        queues.losses.append(lambda: sender.lost)
     tell(f"answers to scans are made; {CAUTION}")
     folder = None if args.dicom_out is None else Path(args.dicom_out)
     return DicomAnswers(classifier, folder=folder, sender=sender, tell=tell)

@@ -173,7 +173,7 @@ class Mqtt:
     def delivery(self) -> Delivery:
         """Return how it stands; may be asked from any thread."""
         dropped = {"full": self._store.dropped, "disk": self._refused}
-        return Delivery("mqtt", len(self._store), self._delivered, dropped)
+        return Delivery("mqtt", len(self._store), self._delivered, dropped, kept=True)
 
     def _forward(self) -> None:
         """The sending thread: deliver what is acknowledged, send what is next, and keep what waits on the disk.

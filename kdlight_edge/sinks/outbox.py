@@ -42,6 +42,13 @@ class Delivery:
     delivered: int
     dropped: Mapping[str, int]
     """How many were given up, by reason in one word."""
+    kept: bool = False
+    """Whether what waits is on the disk, where the next run finds it."""
+
+    @property
+    def lost(self) -> int:
+        """How many will not be delivered, once the sink is closed."""
+        return sum(self.dropped.values()) + (0 if self.kept else self.waiting)
 
 
 @runtime_checkable

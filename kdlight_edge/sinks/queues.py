@@ -23,6 +23,8 @@ class Queues:
         """Take what ends the run early, and whether the source is live: its frames do not wait for a disk."""
         self.deliveries: list[Callable[[], Delivery]] = []
         """How each sink stands; grows as they are opened."""
+        self.losses: list[Callable[[], int]] = []
+        """What sinks that count in another way have lost."""
         self._stop, self._live = stop, live
         self._boxes: dict[str, Outbox] = {}
 
@@ -43,6 +45,10 @@ class Queues:
         self._boxes[name] = outbox
         self.deliveries.append(outbox.delivery)
         return outbox
+
+    def lost(self) -> int:
+        """Return how many results will not be where they should, once all sinks are closed."""
+        return sum(delivery().lost for delivery in self.deliveries) + sum(count() for count in self.losses)
 
 
 class _After:

@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import paho.mqtt.client as paho
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
@@ -372,6 +374,16 @@ def test_a_folder_run_delivers_all_before_it_ends(
     said = [json.loads(line)["index"] for line in capfd.readouterr().out.splitlines()]
     until(lambda: len(listener.results) == len(said))
     assert [result["index"] for result in listener.results] == said
+
+
+def test_what_waits_in_the_store_at_the_end_of_a_folder_is_not_lost(
+    tiny_bundle: Callable[..., Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/a.png").write_bytes(cv2.imencode(".png", np.zeros((20, 20, 3), np.uint8))[1].tobytes())
+    run = ["infer", "--folder", str(tmp_path / "in"), "--model", str(tiny_bundle()), "--mqtt", "mqtt://127.0.0.1:1"]
+    assert main([*run, "--mqtt-device", "wall", "--mqtt-store", str(tmp_path / "store.sqlite")]) == 0
+    assert "mqtt: 1 results wait in" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The outbox and the webhook: a receiver that is slow, dead, hanging or in error never holds up the writer."""
 
+import functools
 import http.server
 import json
 import threading
@@ -8,6 +9,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 
 from kdlight_edge.cli import main
@@ -365,3 +368,22 @@ def test_infer_posts_a_camera_and_a_folder(
     camera = ["infer", "--camera", "scene:crack?size=64x64&fps=100&frames=20", "--model", str(tiny_bundle()), "--json"]
     assert main([*camera, "--webhook", receiver.url]) == 0
     assert receiver.indices() == [json.loads(line)["index"] for line in capfd.readouterr().out.splitlines()]
+
+
+@pytest.mark.parametrize("status", [400, 500, "nobody"])
+def test_a_folder_whose_results_were_not_delivered_has_failed_and_a_camera_has_not(
+    status: int | str, receiver: Receiver, tiny_bundle: Callable[..., Path], tmp_path: Path,
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("kdlight_edge.sinks.outbox.Outbox", functools.partial(Outbox, patience=0.2))
+    receiver.behaviour = lambda _: int(status)
+    url = "http://127.0.0.1:1/" if status == "nobody" else receiver.url
+    (tmp_path / "in").mkdir()
+    picture = cv2.imencode(".png", np.full((20, 20, 3), (0, 0, 220), np.uint8))[1].tobytes()
+    for name in "ab":
+        (tmp_path / f"in/{name}.png").write_bytes(picture)
+    run = ["infer", "--model", str(tiny_bundle()), "--webhook", url]
+    assert main([*run, "--folder", str(tmp_path / "in")]) == 1
+    assert "webhook: 2 of 2 results were not delivered" in capfd.readouterr().err
+    assert main([*run, "--camera", "scene:crack?size=64x64&fps=100&frames=2"]) == 0
+    assert "results were not delivered" in capfd.readouterr().err

@@ -397,6 +397,18 @@ def test_an_answer_is_sent_once_its_archives_name_is_known_again(
     assert len(list((tmp_path / "archive").iterdir())) == 1
 
 
+def test_a_file_whose_answers_were_not_sent_has_failed(
+    tmp_path: Path, tiny_bundle: MakeBundle, make_scan: MakeScan, capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("kdlight_edge.dicom.send.CLOSE_SECONDS", 0.2)
+    scan = save(make_scan(RED), tmp_path / "in/1")
+    command = ["infer", "--source", str(scan), "--model", str(tiny_bundle())]
+    assert main([*command, "--dicom-to", f"ARCHIVE@127.0.0.1:{free_port()}"]) == 1
+    assert "2 answers were not sent to ARCHIVE@" in capfd.readouterr().err
+    assert main([*command, "--dicom-out", str(tmp_path / "out")]) == 0
+
+
 def test_a_queue_that_is_full_loses_at_once_and_says_so(answer: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kdlight_edge.dicom.send.CLOSE_SECONDS", 0.1)
     told: list[str] = []
