@@ -11,6 +11,7 @@ def check(args: argparse.Namespace) -> None:
     """Refuse flags whose values cannot be, or not together; nothing has been opened by then."""
     if "" in {args.source, *(args.camera or ()), args.folder}:
         raise UsageError("the source is empty; give a camera, a folder or a file")
+    _check_empty(args)
     if args.conf is not None and not 0 <= args.conf <= 1:
         raise UsageError(f"--conf {args.conf:g} is not a probability; give 0 to 1")
     check_threads(args.threads)
@@ -34,3 +35,13 @@ def check(args: argparse.Namespace) -> None:
     tiles.check(args)
     cluster.check(args)
     outlets.check(args)
+
+
+def _check_empty(args: argparse.Namespace) -> None:
+    """Refuse empty texts: a variable that the shell does not know would switch an audit off without a word."""
+    for name, value in vars(args).items():
+        if name == "model" and args.state is not None:
+            continue  # what the service's unit says where no bundle was installed with it: an update brings one
+        if value == "":
+            flag = f"--{name.replace('_', '-')}"
+            raise UsageError(f"{flag} is empty; leave it out, or see that what should stand there is set")

@@ -146,6 +146,34 @@ def test_what_cannot_be_done_is_one_line_and_its_exit_code(
     assert len(err.splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    "flag",
+    [
+        "audit", "csv", "dicom-out", "dicom-to", "event-dir", "json-file", "metrics", "mqtt", "mqtt-store", "rotate",
+        "save", "save-video", "sheet", "state", "web", "webhook",
+    ],
+)  # fmt: skip
+def test_an_empty_value_is_refused_on_the_command_line_and_in_a_file(
+    flag: str, tmp_path: Path, pictures: Path, tiny_bundle: Callable[..., Path], capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "site.toml").write_text(f'{flag} = ""\n')
+    run = ["infer", "--folder", str(pictures), "--model", str(tiny_bundle())]
+    for more in ([f"--{flag}", ""], [f"--{flag}="], ["--config", str(tmp_path / "site.toml")]):
+        assert main([*run, *more]) == 2, more
+        out, err = capfd.readouterr()
+        assert (out, len(err.splitlines())) == ("", 1)
+        assert f"--{flag} is empty" in err
+
+
+def test_a_service_without_a_bundle_of_its_own_serves_what_an_update_brought(
+    tmp_path: Path, pictures: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    state = str(tmp_path / "state")
+    assert main(["infer", "--folder", str(pictures), "--model", "", "--state", state, "--print-config"]) == 0
+    assert main(["infer", "--folder", str(pictures), "--model", ""]) == 2
+    assert "--model is empty" in capfd.readouterr().err
+
+
 def test_a_missing_model_names_those_that_are_there(
     tmp_path: Path, pictures: Path, tiny_bundle: Callable[..., Path], monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
