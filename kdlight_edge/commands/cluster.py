@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kdlight_edge.commands.given import given
 from kdlight_edge.errors import SourceError, UsageError
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 ALONE = (
     "camera", "source", "state", "json", "csv", "sheet", "save", "save_video", "explain", "quality", "vote", "frames",
     "max_age", "max_fps", "dicom_out", "dicom_to", "await_camera", "tiles", "json_file", "audit", "mqtt", "webhook",
-    "event_dir", "event_hold", "metrics", "web",
+    "event_dir", "event_hold", "metrics", "web", "retries", "stall_timeout", "freeze_timeout", "governor",
 )  # fmt: skip
 """Flags that say nothing beside ``--cluster``."""
 
@@ -41,9 +42,8 @@ def check(args: argparse.Namespace) -> None:
         if args.out is not None:
             raise UsageError("--out says nothing without --cluster")
         return
-    beside = [name for name in ALONE if getattr(args, name)]
-    if beside:
-        raise UsageError(f"--{beside[0].replace('_', '-')} says nothing beside --cluster")
+    if beside := given(args, ALONE):
+        raise UsageError(f"{beside[0]} says nothing beside --cluster")
     if args.folder is None or args.out is None:
         raise UsageError("--cluster needs --folder, an archive, and --out, a folder for the answers")
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from kdlight_edge import config
 from kdlight_edge.commands import cluster, flags, outlets, tiles
+from kdlight_edge.commands.given import DEFAULTS
 from kdlight_edge.errors import KDLightError, UsageError
 
 if TYPE_CHECKING:
@@ -56,15 +57,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--quality", action="store_true", help="of cameras: abstain from dark, over-exposed, blurred and empty pictures"
     )
     parser.add_argument("--vote", type=float, metavar="S", help="of cameras: also one answer from the last S seconds")
-    parser.add_argument("--topk", type=int, default=1, metavar="K", help="how many labels to report (default 1)")
-    parser.add_argument("--frames", type=int, default=0, metavar="N", help="end after N pictures")
+    parser.add_argument("--topk", type=int, metavar="K", help="how many labels to report (default 1)")
+    parser.add_argument("--frames", type=int, metavar="N", help="end after N pictures")
     parser.add_argument(
         "--engine", default="auto", metavar="NAME", help="onnxruntime, openvino, tensorrt, or auto (default)"
     )
     parser.add_argument(
         "--threads",
         type=int,
-        default=0,
         metavar="N",
         help="workers for a folder (default: all cores), else threads for an answer (default 1)",
     )
@@ -73,26 +73,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--governor",
         choices=("on", "off"),
-        default="on",
         help="of cameras: fewer frames a second before a hot board slows itself down (default on; docs/telemetry.md)",
     )
-    parser.add_argument(
-        "--stall-timeout", type=float, default=5.0, metavar="S", help="silence that is a loss (default 5)"
-    )
+    parser.add_argument("--stall-timeout", type=float, metavar="S", help="silence that is a loss (default 5)")
     parser.add_argument(
         "--identity-key", metavar="FILE", help="of scans: hash identifiers with this key (default: a new one each run)"
     )
     parser.add_argument("--dicom-out", metavar="DIR", help="of scans: write a report and a picture with the heat map")
     parser.add_argument("--dicom-to", metavar="AET@HOST:PORT", help="of scans: send both to this node")
-    parser.add_argument(
-        "--freeze-timeout", type=float, default=5.0, metavar="S", help="one same picture that is a loss (default 5)"
-    )
+    parser.add_argument("--freeze-timeout", type=float, metavar="S", help="one same picture that is a loss (default 5)")
     parser.add_argument("--retries", type=int, metavar="N", help="attempts to reopen a lost camera (default: for ever)")
     parser.add_argument("--await-camera", action="store_true", help="wait for a camera that is not there at the start")
     tiles.add_arguments(parser)
     cluster.add_arguments(parser)
     outlets.add_arguments(parser)
     config.add_arguments(parser)
+    parser.set_defaults(**DEFAULTS)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -102,7 +98,7 @@ def run(args: argparse.Namespace) -> int:
         print(args.print_config)
         return 0
     if args.tiles is not None:
-        return tiles.run(args, _model(args.model))
+        return tiles.run(args, args.model if args.state is not None else _model(args.model))
     if args.cluster is not None:
         return cluster.run(args, _model(args.model))
     from kdlight_edge.arenas import share_one

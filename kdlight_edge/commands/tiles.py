@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kdlight_edge.commands import originals
+from kdlight_edge.commands.given import given
 from kdlight_edge.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 ALONE = (
     "camera", "sheet", "save", "save_video", "explain", "quality", "max_age", "identity_key", "dicom_out", "dicom_to",
-    "await_camera", "vote", "max_fps",
+    "await_camera", "vote", "max_fps", "topk", "retries", "stall_timeout", "freeze_timeout", "governor",
     "json_file", "audit", "mqtt", "webhook", "event_dir", "event_hold", "metrics", "web",
 )  # fmt: skip
 """Flags that say nothing beside ``--tiles``."""
@@ -56,13 +57,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def check(args: argparse.Namespace) -> None:
     """Refuse flags that cannot be, or not together."""
     if args.tiles is None:
-        given = [name for name in ONLY if getattr(args, name) is not None]
-        if given:
-            raise UsageError(f"--{given[0].replace('_', '-')} says nothing without --tiles")
+        if alone := given(args, ONLY):
+            raise UsageError(f"{alone[0]} says nothing without --tiles")
         return
-    beside = [name for name in ALONE if getattr(args, name)]
-    if beside:
-        raise UsageError(f"--{beside[0].replace('_', '-')} says nothing beside --tiles")
+    if beside := given(args, ALONE):
+        raise UsageError(f"{beside[0]} says nothing beside --tiles")
     if args.tiles < 0 or 0 < args.tiles < 16:  # noqa: PLR2004 - less shows nothing
         raise UsageError(f"--tiles {args.tiles} is no size; give 16 pixels or more")
     if args.overlap is not None and not 0 <= args.overlap <= 0.9:  # noqa: PLR2004 - more is the same picture again
@@ -95,15 +94,20 @@ def bands_of(text: str | None) -> tuple[float, ...]:
     return bands
 
 
-def run(args: argparse.Namespace, model: str) -> int:
+def run(args: argparse.Namespace, model: str | None) -> int:
     """Survey every picture; 0 when all could be read, 1 when some could not, 130 when stopped before the end."""
-    from kdlight_edge.classifier import open_classifier
+    from kdlight_edge.commands.tenant import open_tenant
+    from kdlight_edge.decide import Settings
     from kdlight_edge.signals import stopped_by_signals
     from kdlight_edge.survey.judge import Judge, classes_of
 
     listed = _listed(args.folder or args.source)[: args.frames or None]
     originals.check_survey(args, [path for path, _ in listed])
-    with stopped_by_signals() as stop, open_classifier(model, engine=args.engine, threads=1) as classifier:
+    with contextlib.ExitStack() as held:
+        stop = held.enter_context(stopped_by_signals())
+        classifier, tenure = open_tenant(args, model, Settings(), 1, stop, succeed=False)
+        held.enter_context(classifier)
+        held.enter_context(tenure)
         manifest = classifier.bundle.manifest
         if not classes_of(manifest):
             raise UsageError(f"{manifest.name} has no class that matters (positive in its card); --tiles measures one")

@@ -353,7 +353,9 @@ def test_damaged_orthomosaics_give_a_reason_and_never_anything_else(wall: Pixels
     [
         (["--tiles", "3"], "--tiles 3"), (["--overlap", "1"], "--overlap 1"), (["--bands", "5,1"], "--bands 5,1"),
         (["--mm-per-pixel", "0"], "--mm-per-pixel"), (["--epsg", "3857"], "--epsg 3857"),
-        (["--save", "out"], "--save says nothing beside --tiles"),
+        (["--save", "out"], "--save says nothing beside --tiles"), (["--topk", "2"], "--topk says nothing beside"),
+        (["--retries", "0"], "--retries says nothing"), (["--stall-timeout", "1"], "--stall-timeout says nothing"),
+        (["--freeze-timeout", "1"], "--freeze-timeout says"), (["--governor", "off"], "--governor says nothing"),
     ],
 )  # fmt: skip
 def test_flags_that_cannot_be_are_refused(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -263,6 +263,7 @@ def test_what_is_no_archive_and_answers_of_another_bundle_are_refused(
         (["--camera", "scene:crack"], "--camera says nothing beside --cluster"),
         (["--source", str(one)], "--source says nothing beside --cluster"),
         (["--folder", str(one), "--mqtt", "mqtt://h"], "--mqtt says nothing beside --cluster"),
+        (["--folder", str(one), "--retries", "0"], "--retries says nothing beside --cluster"),
     ):
         assert main([*run, *more]) == 2
         assert said in capsys.readouterr().err

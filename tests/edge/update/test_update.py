@@ -9,6 +9,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 from kdlight_devices.board import Budget as BoardBudget
@@ -60,6 +62,24 @@ def test_a_signed_file_is_taken_and_serves(bundle: Bundles, keys: Path, state: S
     assert main(command) == 0
     assert (serve(state) or "").startswith("tiny-1-")
     assert open_bundle(state.folder).manifest.version == "1"
+
+
+def test_an_inspection_by_tiles_answers_with_the_bundle_that_the_update_brought(
+    publisher: Publisher, bundle: Bundles, update: Update, state: State, tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    wall = tmp_path / "wall.png"
+    wall.write_bytes(cv2.imencode(".png", np.full((100, 100, 3), (0, 0, 220), np.uint8))[1].tobytes())
+    run = ["infer", "--source", str(wall), "--state", str(state.folder), "--tiles", "64", "--json"]
+    assert main(run) == 2
+    assert "--model is missing" in capfd.readouterr().err
+    run += ["--model", str(bundle("0"))]
+    assert main(run) == 0
+    assert json.loads(capfd.readouterr().out)["bundle"]["version"] == "0"
+    take(publisher, bundle("1"), update)
+    capfd.readouterr()
+    assert main(run) == 0
+    assert json.loads(capfd.readouterr().out)["bundle"]["version"] == "1"
 
 
 def test_the_status_tells_what_serves_and_what_happened(
