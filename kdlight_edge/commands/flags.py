@@ -3,8 +3,17 @@
 import argparse
 
 from kdlight_edge.commands import cluster, outlets, tiles
+from kdlight_edge.commands.given import given
 from kdlight_edge.commands.threads import check_threads
 from kdlight_edge.errors import UsageError
+
+OF_CAMERAS = (
+    "quality", "vote", "max_age", "max_fps", "governor", "stall_timeout", "freeze_timeout", "retries", "await_camera",
+)  # fmt: skip
+"""Flags that say nothing about a folder or a file, whose pictures wait and have no time between them."""
+
+OF_SCANS = ("dicom_out", "dicom_to")
+"""Flags that say nothing about pictures that are no scans."""
 
 
 def check(args: argparse.Namespace) -> None:
@@ -45,3 +54,40 @@ def _check_empty(args: argparse.Namespace) -> None:
         if value == "":
             flag = f"--{name.replace('_', '-')}"
             raise UsageError(f"{flag} is empty; leave it out, or see that what should stand there is set")
+
+
+def check_source(args: argparse.Namespace, *, live: bool) -> None:
+    """Refuse flags that say nothing about the source, which is open by then.
+
+    Args:
+        args: of the run.
+        live: whether the source is a camera, or a listener for scans.
+
+    Raises:
+        UsageError: there are such flags; all are named.
+    """
+    beside = [] if live else given(args, OF_CAMERAS)
+    if args.source is not None and "--await-camera" in beside:
+        beside.remove("--await-camera")  # the service's unit says it of whatever source it is given
+    if beside:
+        raise UsageError(_superfluous(beside, "a camera"))
+    alone = given(args, OF_SCANS)
+    if alone and not _may_hold_scans(args):
+        raise UsageError(_superfluous(alone, "scans"))
+
+
+def _superfluous(flags: list[str], without: str) -> str:
+    """Return the line about flags that say nothing without something."""
+    says, them = ("says", "it") if len(flags) == 1 else ("say", "them")
+    leave = " ".join(f"--no-{flag[2:]}" for flag in flags)
+    return f"{', '.join(flags)} {says} nothing without {without}; leave {them} out (what --config says, by {leave})"
+
+
+def _may_hold_scans(args: argparse.Namespace) -> bool:
+    from kdlight_edge.dicom.magic import is_dicom_folder
+    from kdlight_edge.sources import kind_of
+
+    if args.folder is not None:
+        return is_dicom_folder(args.folder)
+    uris = args.camera or [args.source]
+    return any(kind_of(uri) in {"dicom", "dicom-listener"} for uri in uris)

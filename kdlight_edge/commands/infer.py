@@ -125,6 +125,7 @@ def run(args: argparse.Namespace) -> int:
         source = _open(args, patience)
         album = isinstance(source, Album)
         try:
+            flags.check_source(args, live=source.live)
             settings = _settings(args, live=source.live)
             # One thread an answer: a network this small gains nothing by more, and a folder's workers take the cores.
             threads = 1 if album else args.threads or 1
@@ -163,8 +164,6 @@ def run(args: argparse.Namespace) -> int:
 def _settings(args: argparse.Namespace, *, live: bool) -> "Settings":
     from kdlight_edge.decide import Settings
 
-    if not live and args.vote is not None:
-        raise UsageError("--vote says nothing without a camera; a folder's pictures have no time between them")
     if not live:
         return Settings(args.conf, args.topk)
     return Settings(args.conf, args.topk, args.max_age, args.quality, args.vote)

@@ -15,6 +15,7 @@ import pytest
 
 from kdlight_edge.cli import main
 
+ROOT = Path(__file__).parents[2]
 LIMIT = 20.0
 COMMAND = [sys.executable, "-m", "kdlight_edge.cli", "infer"]
 SCENE = "scene:crack?size=64x64&fps=50"
@@ -163,6 +164,61 @@ def test_an_empty_value_is_refused_on_the_command_line_and_in_a_file(
         out, err = capfd.readouterr()
         assert (out, len(err.splitlines())) == ("", 1)
         assert f"--{flag} is empty" in err
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--quality"], ["--max-age", "0.5"], ["--max-fps", "5"], ["--governor", "off"], ["--stall-timeout", "1"],
+        ["--freeze-timeout", "1"], ["--retries", "0"], ["--vote", "2"],
+    ],
+)  # fmt: skip
+def test_a_flag_of_cameras_is_refused_for_a_folder_a_file_and_a_watched_folder(
+    flags: list[str], pictures: Path, tmp_path: Path, tiny_bundle: Callable[..., Path],
+    capfd: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    clip = tmp_path / "clip.avi"
+    writer = cv2.VideoWriter(str(clip), cv2.VideoWriter.fourcc(*"MJPG"), 10, (64, 48))
+    writer.write(np.zeros((48, 64, 3), np.uint8))
+    writer.release()
+    for source in (["--folder", str(pictures)], ["--source", str(clip)], ["--source", f"watch:{pictures}"]):
+        assert main(["infer", *source, "--model", str(tiny_bundle()), "--frames", "1", *flags]) == 2
+        out, err = capfd.readouterr()
+        assert (out, len(err.splitlines())) == ("", 1)
+        assert f"{flags[0]} says nothing without a camera; leave it out" in err
+
+
+def test_flags_that_say_nothing_are_named_all_at_once_and_what_holds_anyhow_is_not(
+    pictures: Path, tmp_path: Path, tiny_bundle: Callable[..., Path], capfd: pytest.CaptureFixture[str]
+) -> None:
+    run = ["infer", "--folder", str(pictures), "--model", str(tiny_bundle()), "--frames", "1"]
+    site = tmp_path / "site.toml"
+    assert main([*run, "--print-config"]) == 0
+    site.write_text(capfd.readouterr().out)
+    assert main(["infer", "--config", str(site)]) == 0
+    capfd.readouterr()
+    site.write_text((ROOT / "devices/setup/site.toml").read_text().replace("/var/lib/kdlight-edge", str(tmp_path)))
+    run += ["--config", str(site), "--no-metrics"]
+    assert main(run) == 2
+    remedy = "--no-max-age --no-await-camera"
+    said = f"--max-age, --await-camera say nothing without a camera; leave them out (what --config says, by {remedy})"
+    assert said in capfd.readouterr().err
+    assert main([*run, *remedy.split()]) == 0
+    # The service's unit waits for a camera whatever its source is.
+    assert main(["infer", "--source", str(pictures), "--model", str(tiny_bundle()), "--await-camera"]) == 0
+
+
+@pytest.mark.parametrize("source", ["pictures", "pictures/crack/0.png", "scene:crack?frames=2"])
+def test_answers_to_scans_are_refused_where_there_are_none(
+    source: str, pictures: Path, tmp_path: Path, tiny_bundle: Callable[..., Path], capfd: pytest.CaptureFixture[str]
+) -> None:
+    uri = source.replace("pictures", str(pictures))
+    for flag, value in (("--dicom-out", str(tmp_path / "out")), ("--dicom-to", "ARCHIVE@127.0.0.1:104")):
+        assert main(["infer", "--source", uri, "--model", str(tiny_bundle()), flag, value]) == 2
+        out, err = capfd.readouterr()
+        assert (out, len(err.splitlines())) == ("", 1)
+        assert f"{flag} says nothing without scans; leave it out" in err
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_service_without_a_bundle_of_its_own_serves_what_an_update_brought(
