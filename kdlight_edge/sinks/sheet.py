@@ -59,10 +59,12 @@ class Sheet:
 
         Raises:
             UsageError: another ending.
+            KDLightError: no file can be made there; told before the run and not after it.
         """
         self._path = Path(path)
         if self._path.suffix.lower() not in ENDINGS:
             raise UsageError(f"{path}: a contact sheet is a .png, .jpg or .webp file")
+        self._check_place()
         self._classifier = classifier
         self._room = tiles
         self._columns = columns
@@ -71,6 +73,21 @@ class Sheet:
         self._seen = self._unreadable = self._judged = self._right = 0
         self._started = time.monotonic()
         self._closed = False
+
+    def _check_place(self) -> None:
+        there = self._path.exists()
+        if there and not self._path.is_file() and not self._path.is_dir():
+            return  # who reads from a pipe would take the trial for all of it
+        try:
+            with self._path.open("ab"):
+                pass
+            if not there:
+                self._path.unlink()  # a run without a picture leaves no sheet
+        except OSError as error:
+            raise self._refused(error) from error
+
+    def _refused(self, error: OSError) -> KDLightError:
+        return KDLightError(f"{self._path} cannot be written: {error.strerror}; choose another place")
 
     def write(self, prediction: Prediction, frame: Frame | None) -> None:
         """Take a picture; every n-th is kept, and n doubles whenever twice too many are."""
@@ -108,7 +125,7 @@ class Sheet:
         try:
             self._path.write_bytes(content.tobytes())
         except OSError as error:
-            raise KDLightError(f"{self._path} cannot be written: {error.strerror}; choose another place") from error
+            raise self._refused(error) from error
 
     def draw(self, tiles: list[Tile], seconds: float) -> ink.Picture:
         """Return the sheet, uint8 [h, w, 3] RGB."""

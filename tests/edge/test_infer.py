@@ -130,6 +130,8 @@ def test_conf_turns_an_answer_into_an_abstention(
         (["--folder", ".", "--model", "MODEL", "--engine", "abacus"], 2, "--engine abacus"),
         (["--folder", ".", "--model", "MODEL", "--csv", "no/such/x.csv"], 1, "no/such/x.csv cannot be written"),
         (["--folder", ".", "--model", "MODEL", "--sheet", "x.gif"], 2, "x.gif: a contact sheet is"),
+        (["--folder", ".", "--model", "MODEL", "--sheet", "no/such/x.png"], 1, "no/such/x.png cannot be written"),
+        (["--folder", ".", "--model", "MODEL", "--sheet", "crack"], 1, "crack cannot be written: Is a directory"),
         (["--folder", "", "--model", "MODEL"], 2, "the source is empty"),
         (["--folder", "."], 2, "--model is missing"),
     ],
