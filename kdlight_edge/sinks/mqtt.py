@@ -129,7 +129,9 @@ class Mqtt:
     def _on_disconnect(self, _client: paho.Client, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
         self._online = False
         if not self._ended.is_set():
-            self._tell(f"{self._broker} lost: {reason}; trying again, results wait")
+            # By MQTT 3.1.1 a broker gives no reason: paho calls all but its silence an unspecified error.
+            why = "it was silent" if reason == "Keep alive timeout" else "the connection broke"
+            self._tell(f"{self._broker} lost: {why}; trying again, results wait")
 
     def _on_connect_fail(self, _client: paho.Client, _data: Any) -> None:
         error = sys.exc_info()[1]  # paho calls from where it caught the error, and does not pass it on

@@ -202,7 +202,7 @@ def test_a_broker_stopped_and_started_gets_every_result_once_in_order(
         until(lambda: mqtt.delivery().waiting == 0)
     until(lambda: len(listener.once()) == index)
     assert [result["index"] for result in listener.once()] == list(range(index))
-    assert any("lost" in line for line in told)
+    assert f"mqtt: {broker.url} lost: the connection broke; trying again, results wait" in told
     assert any("is back" in line for line in told)
 
 
