@@ -161,7 +161,7 @@ def _unlike(action: argparse.Action, value: Any) -> str:
     if isinstance(value, bool):
         return "" if action.nargs in {0, "?"} else _wanted(action)
     if isinstance(value, list) and _is_list(action):
-        return next((f"a list, each of it {wanted}," for item in value if (wanted := _unlike_one(action, item))), "")
+        return next((wanted for item in value if (wanted := _unlike_one(action, item))), "")
     return _unlike_one(action, value)
 
 

@@ -112,6 +112,8 @@ def test_every_flag_of_a_run_is_a_key_and_no_other_is(capfd: pytest.CaptureFixtu
         ("json = 1", "key 'json' holds 1 where true or false should be"),
         ("csv = 1.5", "key 'csv' holds 1.5 where text should be"),
         ("model = ['a', 'b']", "key 'model' holds ['a', 'b'] where text should be"),
+        ("camera = [true]", "key 'camera' holds [True] where text, or a list of them, should be; --help"),
+        ("camera = ['a', 1.5]", "key 'camera' holds ['a', 1.5] where text, or a list of them, should be; --help"),
         ("[mqtt]\nurl = 'x'", "key 'mqtt' holds a table where text should be"),
         ("when = 2026-01-01", "the unknown key 'when'"),
         ("camera = 'a'\nfolder = 'b'", "has the keys 'camera' and 'folder'; only one of them can be"),
@@ -167,7 +169,7 @@ def test_a_flag_that_is_given_several_times_is_a_list(written: Callable[[str], s
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("camera = [1.5]", r"holds \[1.5\] where a list, each of it text"),
+        ("camera = [1.5]", r"holds \[1.5\] where text, or a list of them, should be"),
         ("mode = 'slow'", "holds 'slow' where one of fast, exact"),
         ("size = 'x'", "holds 'x' where a whole number, or a list of them"),
         ("web = 1.5", "holds 1.5 where text"),
