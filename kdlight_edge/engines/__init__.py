@@ -92,7 +92,7 @@ def open_told(bundle: "Bundle", *, engine: str = "auto", threads: int = 0) -> tu
                 return opened, str(passed_over[0]) if passed_over else None
     if passed_over:
         raise passed_over[-1]
-    formats = ", ".join(artifact.format for artifact in bundle.manifest.artifacts)
+    formats = ", ".join(dict.fromkeys(artifact.format for artifact in bundle.manifest.artifacts))
     raise BundleError(f"{bundle.path} holds {formats} and nothing that --engine {engine} runs; export it again")
 
 

@@ -192,6 +192,14 @@ def test_a_bundle_without_a_file_for_the_engine_is_refused(tiny_bundle: Make, en
         open_engine(bundle, engine=engine)
 
 
+def test_the_formats_of_a_bundle_that_an_engine_cannot_run_are_named_once_each(tiny_bundle: Make) -> None:
+    bundle = open_bundle(tiny_bundle(openvino=True))
+    several = (*bundle.manifest.artifacts, bundle.manifest.artifacts[-1])
+    bundle = dataclasses.replace(bundle, manifest=dataclasses.replace(bundle.manifest, artifacts=several))
+    with pytest.raises(BundleError, match="holds openvino, onnx and nothing that --engine tensorrt runs"):
+        open_engine(bundle, engine="tensorrt")
+
+
 def test_a_missing_package_names_the_extra_that_brings_it(tiny_bundle: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     bundle = open_bundle(tiny_bundle())
     hide(monkeypatch, "onnxruntime")
