@@ -40,7 +40,10 @@ def run(args: argparse.Namespace) -> int:
     fault = found.fault
     if not fault and not found.has_head:
         fault = f"{args.file}: no line has the hash {args.head}: lines were removed at the end, or all was written anew"
-    print(json.dumps(_record(found, fault)) if args.json else _told(found))
+    if args.json:
+        print(json.dumps(_record(found, fault)))
+    elif found.lines:  # of none there is nothing to say but what is wrong
+        print(_told(found))
     if found.torn:
         text = (
             f"the last line has no end ({found.torn} bytes): what a kill or a power cut leaves; its result is missing"
@@ -65,5 +68,8 @@ def _told(found: "Verdict") -> str:
         reach += " (older ones are not here)"
     if found.lost:
         reach += f", {found.lost:,} results are noted as missing (the disk was full or too slow)"
-    end = "" if found.fault else ", the run was ended" if found.closed else ", the run goes on or was killed"
-    return f"{reach}{end}; head {found.last.hash}"
+    if found.fault:
+        reach += ", then the chain breaks"
+    else:
+        reach += ", the run was ended" if found.closed else ", the run goes on or was killed"
+    return f"{reach}; head {found.last.hash}"

@@ -192,7 +192,19 @@ def test_the_verb_tells_people_and_programs(
     assert main(["audit", "verify", str(path), "--key", str(key)]) == 1
     out, err = capfd.readouterr()
     assert "lines follow each other" in out
+    assert ", then the chain breaks; head " in out
     assert "was edited" in err
+
+
+def test_of_a_chain_that_is_broken_at_its_first_line_nothing_is_said_to_hold(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "a"
+    lines = written(path)
+    path.write_text(lines[0].replace('"n":1', '"n":2', 1) + "".join(lines[1:]))
+    assert main(["audit", "verify", str(path)]) == 1
+    out, err = capsys.readouterr()
+    assert (out, len(err.splitlines())) == ("", 1)
 
 
 def test_what_cannot_be_read_is_one_clear_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
