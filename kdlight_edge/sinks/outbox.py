@@ -60,6 +60,20 @@ class Accountable(Protocol):
         ...
 
 
+@runtime_checkable
+class Doubtful(Protocol):
+    """A sink that learns only later whether what it took has arrived (an encoder)."""
+
+    @property
+    def in_doubt(self) -> int:
+        """How many of those it took may be lost, or are and were not told; asked from any thread."""
+        ...
+
+    def lost(self) -> int:
+        """Return how many of those it took have not arrived; each is told once, to the thread that writes."""
+        ...
+
+
 class Outbox:
     """Takes predictions at once and hands them to another sink from a thread of its own, in order.
 
@@ -104,6 +118,8 @@ class Outbox:
         self._moved = time.monotonic()
         """When something was delivered or given up by the sink; the queue counts as stuck when that is long ago."""
         self._delivered = 0
+        self._told = 0
+        """The most deliveries told: a counter never falls."""
         self._dropped: Counter[str] = Counter()
         self._unnoted: Counter[str] = Counter()
         """What an `Accountable` sink has not been told of yet."""
@@ -156,7 +172,9 @@ class Outbox:
     def delivery(self) -> Delivery:
         """Return how it stands; may be asked from any thread."""
         with self._changed:
-            return Delivery(self._name, len(self._queue) + self._busy, self._delivered, dict(self._dropped))
+            doubt = self._sink.in_doubt if isinstance(self._sink, Doubtful) else 0
+            self._told = max(self._told, self._delivered - doubt)
+            return Delivery(self._name, len(self._queue) + self._busy, self._told, dict(self._dropped))
 
     def wait_for(self, prediction: Prediction, patience: float) -> None:
         """Wait until a prediction was delivered or given up, ``patience`` seconds once and no more while it is stuck.
@@ -194,7 +212,7 @@ class Outbox:
             dropped["closing"] = dropped.get("closing", 0) + found.waiting
         if dropped:
             lost, reasons = sum(dropped.values()), ", ".join(f"{count:,} {reason}" for reason, count in dropped.items())
-            self._report(f"{self._name}: {lost:,} of {lost + found.delivered:,} results were not delivered ({reasons})")
+            self._report(f"{self._name}: {lost:,} of {lost + self._delivered:,} results were not delivered ({reasons})")
 
     def _work(self) -> None:
         while (item := self._take()) is not None:
@@ -227,6 +245,14 @@ class Outbox:
             self._sink.close()
         except BaseException as error:  # noqa: BLE001 - carried to who closes, which raises it
             self._error = self._error or error
+        with self._changed:
+            self._take_back()
+
+    def _take_back(self) -> None:
+        """Count as lost, with the lock held, what was taken for delivered and did not arrive."""
+        if isinstance(self._sink, Doubtful) and (lost := self._sink.lost()):
+            self._delivered -= lost
+            self._lose("failed", lost)
 
     def _account(self) -> None:
         """Tell the sink what it has missed, where it wants to know; what cannot be noted now stays to be noted."""
@@ -253,6 +279,7 @@ class Outbox:
             self._busy = self._stuck = False
             self._reached = max(self._reached, item.decided.monotonic)
             self._moved = time.monotonic()
+            self._take_back()
             if reason:
                 self._lose("closing" if self._closing else reason, 1)
             elif self._error is None:

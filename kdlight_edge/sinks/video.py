@@ -33,6 +33,9 @@ AGAIN = 5.0
 GOODBYE = 10.0
 """Seconds that an encoder has to end its file."""
 
+HEADER = 4096
+"""Bytes in which no file here has a frame yet, or few."""
+
 
 class Video:
     """Draws label, probability, decision and age on each frame and hands it to an encoder (H.264).
@@ -68,6 +71,9 @@ class Video:
         self._said: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed with this sink
         self._size = (0, 0)
         self._broke = -AGAIN
+        self._taken = self._lost = 0
+        self._arriving = False
+        """Whether frames of this encoder were seen in the file; ``_taken`` counts those that it was given."""
         self._closed = False
 
     def write(self, prediction: Prediction, frame: Frame | None) -> None:
@@ -92,6 +98,20 @@ class Video:
             stdin.write(_fitted(picture, self._size).data)
         except OSError as error:  # a broken pipe above all, which must not be taken for that of stdout
             raise KDLightError(f"{self.path} cannot be written: {self._end(error)}") from error
+        self._taken += 1
+        if not self._arriving:
+            with contextlib.suppress(OSError):  # not made yet
+                self._arriving = self.path.stat().st_size > HEADER
+
+    @property
+    def in_doubt(self) -> int:
+        """Frames that are lost, or with an encoder of which nothing was seen in its file yet: see `Doubtful`."""
+        return self._lost + (0 if self._arriving else self._taken)
+
+    def lost(self) -> int:
+        """Return how many frames broken encoders have taken along since this was asked last: see `Doubtful`."""
+        lost, self._lost = self._lost, 0
+        return lost
 
     def _begin(self, picture: ink.Picture) -> None:
         """Begin an encoder for pictures of this size; sides are even, as the colours are halved."""
@@ -108,7 +128,7 @@ class Video:
         )  # fmt: skip
 
     def _end(self, error: OSError | None = None) -> str:
-        """Let the encoder end its file; return what it said of what went wrong."""
+        """Let the encoder end its file; return what went wrong, nothing where all went well."""
         child, self._child = self._child, None
         if child is None:
             return ""
@@ -119,18 +139,29 @@ class Video:
                 child.stdin.close()
         with contextlib.suppress(subprocess.TimeoutExpired):  # on a disk that hangs: it ends when that goes on
             child.wait(GOODBYE)
+        if error is None and not child.returncode:
+            self._taken, self._arriving = 0, False
+            return ""
         self._said.seek(0)
         lines = self._said.read(4096).decode("utf-8", "replace").splitlines()
-        if error is not None and self.path.exists() and not self.path.stat().st_size:
+        if self.path.exists() and not self.path.stat().st_size:
             self.path.unlink()
-        return lines[0] if lines else str(error.strerror if error is not None else "")
+        self._lost += max(0, self._taken - _frames_in(self.path))  # before the next line, as others ask for the doubt
+        self._taken, self._arriving = 0, False
+        return lines[0] if lines else (error and error.strerror) or f"{PROGRAM} ended with {child.returncode}"
 
     def close(self) -> None:
-        """End the file; safe to call twice."""
+        """End the file; safe to call twice.
+
+        Raises:
+            KDLightError: the encoder broke at the end, as on a full disk.
+        """
         if not self._closed:
             self._closed = True
-            self._end()
+            wrong = self._end()
             self._said.close()
+            if wrong:
+                raise KDLightError(f"{self.path} cannot be written: {wrong}")
 
 
 def _command(path: Path, size: tuple[int, int], rate: float | None) -> list[str]:
@@ -152,6 +183,21 @@ def _command(path: Path, size: tuple[int, int], rate: float | None) -> list[str]
         *(["-movflags", "+frag_keyframe+empty_moov+default_base_moof"] if path.suffix.lower() == ".mp4" else []),
         "-flush_packets", "1", str(path.absolute()),
     ]  # fmt: skip
+
+
+def _frames_in(path: Path) -> int:
+    """Return how many frames a file that was left behind has; 0 where it is none."""
+    command = [PROGRAM, "-v", "quiet", "-i", str(path.absolute()), "-map", "0:v:0", "-c", "copy", "-f", "null"]
+    try:
+        done = subprocess.run(  # noqa: S603 - a fixed program, no shell
+            [*command, "-progress", "pipe:1", "-"], stdin=subprocess.DEVNULL, capture_output=True, timeout=GOODBYE,
+            check=False, start_new_session=True,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired as slow:
+        told = slow.stdout or b""
+    else:
+        told = done.stdout
+    return max((int(line[6:]) for line in told.splitlines() if line.startswith(b"frame=")), default=0)
 
 
 def _free(path: Path) -> Path:
