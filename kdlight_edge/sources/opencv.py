@@ -1,5 +1,6 @@
 """Video files, USB cameras and RTSP streams through OpenCV's own readers."""
 
+import math
 import os
 import threading
 import time
@@ -22,6 +23,9 @@ from kdlight_edge.sources.reconnect import keep_reading, without_password
 _set_log_level: Any = getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel
 _set_log_level(0)
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+
+V4L2_SECONDS = 10.0
+"""How long OpenCV waits for a frame of a USB camera."""
 
 
 class Video:
@@ -87,14 +91,24 @@ class Video:
 class Camera:
     """An open camera or network stream: one `Feed`."""
 
-    def __init__(self, capture: cv2.VideoCapture) -> None:
+    def __init__(self, capture: cv2.VideoCapture, patience: float = V4L2_SECONDS) -> None:
+        """Take what is open, and the seconds of silence after which OpenCV gives up."""
         self._capture = capture
+        self._patience = patience
+        self._silence = (-math.inf, -math.inf)
+        """The last long wait for a frame: from when and until when, by the monotonic clock."""
 
     def read(self) -> tuple[npt.NDArray[np.uint8] | str, Moment]:
         """Wait for the next frame; see `Feed.read`."""
         started = time.monotonic()
-        if not self._capture.grab():
-            raise SourceError(f"no frame for {time.monotonic() - started:.1f} s")
+        there, now = self._capture.grab(), time.monotonic()
+        if now - started > self._patience / 2:
+            self._silence = started, now
+        if not there:
+            # After a silence the decoder may still give the frames that it kept; what comes without one is the end.
+            begun, ended = self._silence
+            silent = now - ended < self._patience / 2
+            raise SourceError(f"no frame for {ended - begun:.1f} s" if silent else "the stream ended")
         captured = Moment.now()
         there, image = self._capture.retrieve()
         return (_rgb(image) if there else "the camera's frame cannot be decoded"), captured
@@ -130,7 +144,7 @@ def stream(uri: str, patience: Patience) -> Camera:
     if not capture.isOpened():
         name = without_password(uri)
         raise SourceError(f"no stream at {name}; see that it is on, and that ffplay {name} shows it from here")
-    return Camera(capture)
+    return Camera(capture, patience.stall_timeout)
 
 
 def _usb(device: str) -> Camera:
