@@ -121,8 +121,8 @@ def run(args: argparse.Namespace, model: str | None) -> int:
                 for surface, picture in _surfaces(args, listed, judge, size, stop):
                     count += 1
                     failed += surface.survey is None
+                    report.add(surface, picture)  # first, so that what was told is in the report
                     _tell(args, surface, classifier.origin, texts)
-                    report.add(surface, picture)
     if count < len(listed):
         print(f"kdlight-edge: stopped after {count:,} of {len(listed):,} pictures", file=sys.stderr)
         return 130

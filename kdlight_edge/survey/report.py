@@ -4,7 +4,6 @@ import contextlib
 import csv
 import io
 import json
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
@@ -18,6 +17,7 @@ from kdlight_edge.survey.geojson import features_of
 from kdlight_edge.survey.judge import Survey
 from kdlight_edge.survey.page import Page
 from kdlight_edge.survey.paint import heat_png, jpeg
+from kdlight_edge.survey.pictures import FOLDER, clear, heat_name, overlay_name
 from kdlight_edge.survey.record import COLUMNS, Surface, to_record, to_rows
 
 ODD_NAMES = "backslashreplace"
@@ -38,8 +38,10 @@ class Report:
     def open(self, files: contextlib.ExitStack, table: str | None, geojson: str | None) -> None:
         """Open what is written as it comes; a map is whole only once it is closed."""
         if self._folder is not None:
-            (self._folder / "pictures").mkdir(parents=True, exist_ok=True)
-            self._lines.append(_file(files, self._folder / "surfaces.jsonl"))
+            lines = self._folder / "surfaces.jsonl"
+            clear(self._folder, lines)
+            (self._folder / FOLDER).mkdir(parents=True, exist_ok=True)
+            self._lines.append(_file(files, lines))
         for name, given, files_of in (("csv", table, self._tables), ("geojson", geojson, self._maps)):
             paths = [self._folder / f"surfaces.{name}"] if self._folder is not None else []
             files_of += [_file(files, path) for path in [*paths, *([Path(given)] if given else [])]]
@@ -63,7 +65,7 @@ class Report:
         if self._folder is not None and self._page is not None:
             shown = ""
             if picture is not None:
-                shown = f"pictures/{self._count:05}.jpg"
+                shown = overlay_name(self._count)
                 (self._folder / shown).write_bytes(jpeg(picture))
             if surface.survey is not None:
                 self._heat(self._folder, surface.survey)
@@ -71,8 +73,7 @@ class Report:
 
     def _heat(self, folder: Path, survey: Survey) -> None:
         for label, plane in zip(survey.classes, survey.chances, strict=True):
-            name = re.sub(r"[^A-Za-z0-9_-]", "_", label)
-            (folder / "pictures" / f"{self._count:05}-{name}.png").write_bytes(heat_png(plane))
+            (folder / heat_name(self._count, label)).write_bytes(heat_png(plane))
 
     def finish(self) -> None:
         """Close the maps and write the page."""
@@ -86,7 +87,7 @@ class Report:
 def open_report(
     folder: str | None, table: str | None, geojson: str | None, origin: Mapping[str, Any], manifest: Manifest
 ) -> Iterator[Report]:
-    """Give a report that is finished at the end, also of a run that was stopped.
+    """Give a report that is finished at the end, also of a run that was stopped, or whose reader went away.
 
     Args:
         folder: for everything, made if need be; None for none.
@@ -97,13 +98,16 @@ def open_report(
 
     Raises:
         KDLightError: it cannot be written.
+        UsageError: the folder has pictures of somebody else's where those of the report belong.
     """
     report = Report(origin, manifest, Path(folder) if folder else None)
     with contextlib.ExitStack() as files:
         try:
             report.open(files, table, geojson)
-            yield report
-            report.finish()
+            try:
+                yield report
+            finally:
+                report.finish()
         except BrokenPipeError:
             raise
         except OSError as error:

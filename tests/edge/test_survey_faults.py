@@ -96,3 +96,73 @@ def test_a_name_with_line_breaks_is_one_row_of_a_table_and_one_line_for_people(t
         rows = list(csv.DictReader(file))
     assert [row["source"] for row in rows] == [*paths[:3], rf"{folder}/b\udcff.png"]
     assert {row["label"] for row in rows} == {"crack"}
+
+
+def test_a_reader_that_goes_away_leaves_a_whole_report(tmp_path: Path) -> None:
+    for number in range(40):
+        picture(tmp_path / f"in/{number:02}.png")
+    out = tmp_path / "out"
+    command = [
+        *COMMAND,
+        "--folder",
+        str(tmp_path / "in"),
+        "--report",
+        str(out),
+        "--geojson",
+        str(tmp_path / "map.json"),
+    ]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as ran:
+        assert ran.stdout is not None
+        assert ran.stderr is not None
+        ran.stdout.readline()
+        ran.stdout.close()
+        assert "Traceback" not in ran.stderr.read()
+    told = (out / "surfaces.jsonl").read_text(encoding="utf-8").splitlines()
+    assert 1 <= len(told) < 40
+    for path in (out / "surfaces.geojson", tmp_path / "map.json"):
+        places = [
+            one for one in json.loads(path.read_text(encoding="utf-8"))["features"] if "source" in one["properties"]
+        ]
+        assert len({one["properties"]["source"] for one in places}) == len(told)
+    page = (out / "index.html").read_text(encoding="utf-8")
+    assert all(f"pictures/{number:05}.jpg" in page for number in range(1, len(told) + 1))
+
+
+def test_a_second_report_leaves_nothing_of_the_first_and_everything_of_others(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    for name in "abc":
+        picture(tmp_path / "three" / f"{name}.png")
+    picture(tmp_path / "one/a.png")
+    assert lines(capsys, tmp_path / "three", "--report", out)[0] == 0
+    assert len(list((out / "pictures").iterdir())) == 6
+    (out / "pictures/notes.jpg").touch()
+    assert lines(capsys, tmp_path / "one", "--report", out)[0] == 0
+    assert sorted(path.name for path in (out / "pictures").iterdir()) == ["00001-crack.png", "00001.jpg", "notes.jpg"]
+
+
+def test_pictures_of_somebody_elses_are_never_written_over_by_a_report(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = picture(tmp_path / "out/pictures/00002.jpg")
+    before = own.read_bytes()
+    picture(tmp_path / "in/a.png")
+    assert (
+        main(
+            [
+                "infer",
+                "--model",
+                MODEL,
+                "--tiles",
+                "64",
+                "--folder",
+                str(tmp_path / "in"),
+                "--report",
+                f"{tmp_path}/out",
+            ]
+        )
+        == 2
+    )
+    assert "which is of no older report; name another folder" in capsys.readouterr().err
+    assert (own.read_bytes(), len(list((tmp_path / "out").rglob("*")))) == (before, 2)
