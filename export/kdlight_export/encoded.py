@@ -44,7 +44,7 @@ def encoded_golden(seeds: Sequence[int], *, dicom: bool) -> list[Encoded]:
         ModuleNotFoundError: DICOM is asked for and pydicom is not installed.
     """
     files = [entry for seed in seeds for entry in _pictures(golden_picture(seed))]
-    return files + [entry for seed in seeds for entry in _scans(golden_picture(seed)) if dicom]
+    return files + [entry for seed in (seeds if dicom else ()) for entry in _scans(golden_picture(seed))]
 
 
 def _pictures(picture: Picture) -> list[Encoded]:

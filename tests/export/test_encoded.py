@@ -1,6 +1,7 @@
 """The proof reads files as a device does, and a decoder that changes a pixel is found by it."""
 
 import dataclasses
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -38,6 +39,16 @@ def test_the_proof_tells_which_kinds_of_file_it_read(
     pytest.importorskip("pydicom", reason="the extra dicom is not installed")
     assert main(["export", str(run), "--target", "other", "--out", str(tmp_path / "wall.kdl")]) == 0
     assert f"12 held-out and 40 procedural pictures ({', '.join(KINDS)})" in capsys.readouterr().err
+
+
+def test_an_environment_for_training_alone_exports_without_scans_and_says_so(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "pydicom", None)  # what python does where a package is not installed
+    assert main(["export", str(run), "--target", "other", "--out", str(tmp_path / "wall.kdl")]) == 0
+    told = capsys.readouterr().err
+    assert f"procedural pictures ({', '.join(KINDS[:3])})" in told
+    assert "no DICOM among them: pip install 'kdlight-edge[dicom]'" in told
 
 
 @pytest.mark.parametrize("reader", ["decode", "_read_scan"])
