@@ -153,7 +153,7 @@ def run(args: argparse.Namespace) -> int:
             finally:
                 bar.close()
         tell(summary, live=source.live)
-        if not source.live and stop.is_set() and not 0 < total <= summary.frames:
+        if stop.is_set() and not getattr(source, "endless", source.live) and not 0 < total <= summary.frames:
             tell_stopped(summary, total)
             return 130
         # A camera does not fail with its receiver, and what was stopped could not wait for one: told, and no more.

@@ -22,6 +22,8 @@ class Watch:
     """Every picture once, oldest first. The folder is listed again and again: it may be on any disk or network."""
 
     live = False
+    endless = True
+    """No run on it is cut short by a signal: nothing else ends one."""
 
     def __init__(
         self,
