@@ -97,6 +97,15 @@ def test_the_state_of_another_start_is_not_gone_on_with(
     assert out.read_bytes() == written
 
 
+def test_a_wrong_flag_does_not_take_the_place_of_the_start(
+    tmp_path: Path, make: object, recipe: Path, weights: Path
+) -> None:
+    data = make(tmp_path / "data", {"train/a": 12, "train/b": 12})  # type: ignore[operator]
+    out = tmp_path / "start.pt"
+    assert _pretrain(data, out, recipe, weights, "--teacher", "nosuch") == 2
+    assert _pretrain(data, out, recipe, weights, "--epochs", "1") == 0
+
+
 def test_a_start_sees_no_test_picture_of_a_training_with_the_same_groups_and_says_what_of_another_one(
     tmp_path: Path, make: object, recipe: Path, weights: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

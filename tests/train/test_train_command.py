@@ -168,7 +168,9 @@ def test_resuming_with_another_recipe_names_what_differs(
         (["--device", "cuda"], 2, "sees no GPU here"),
         (["--teacher", "alexnet2"], 2, "--teacher alexnet2 is unknown to torchvision"),
         (["--teacher", "squeezenet1_1"], 1, "does not fit squeezenet1_1"),
+        (["--teacher-frozen", "99"], 2, "teacher.frozen is 99; mobilenet_v3_small has"),
         (["--method", "dist"], 2, "cannot teach two classes"),
+        (["--foreign", "nowhere"], 1, "--foreign nowhere holds no picture"),
         (["--imgsz", "33"], 2, "'input.imgsz' is 33; it must be a multiple of 32"),
         (["--teacher-weights", "nowhere.pth"], 1, "nowhere.pth cannot be opened"),
         (["--lr", "1e9"], 1, "lower the learning rate"),
@@ -188,6 +190,7 @@ def test_what_cannot_be_is_told_in_one_line(
     last = capsys.readouterr().err.strip().splitlines()[-1]
     assert last.startswith("kdlight-edge: ")
     assert message in last
+    assert not (tmp_path / "run" / "run.json").exists()  # the right command finds the folder free
 
 
 def test_weights_that_are_no_weights_are_refused(

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from kdlight_edge.errors import DataError, UsageError
 from kdlight_edge.progress import Progress
 from kdlight_train import checkpoint
+from kdlight_train.claim import given_back
 from kdlight_train.components import (
     COMPONENTS,
     Components,
@@ -96,10 +97,19 @@ def pretrain(
     """
     torch.manual_seed(recipe.seed)
     datas = _open(paths, recipe, groups, group_regex)
+    claim = _claim(out, recipe, datas) if place.first else None
+    with given_back(claim, out.with_suffix(".ckpt")):
+        averaged, history = _teach(datas, out.with_suffix(".ckpt"), recipe, place, say, teacher_weights)
     if place.first:
-        _claim(out, recipe, datas)
+        _write(out, averaged, recipe, datas, history)
+
+
+def _teach(
+    datas: Sequence[Data], state: Path, recipe: Recipe, place: Place, say: Say, weights: Path | None
+) -> tuple[nn.Module, list[dict[str, Any]]]:
+    """Fit a start to the teacher's components and return it with the figures of each epoch."""
     pool = _pool(datas, recipe, place, say)
-    target = _target(pool, recipe, place, teacher_weights)
+    target = _target(pool, recipe, place, weights)
     kept = f"the {COMPONENTS} components hold {target.components.kept:.1%} of the teacher's variance"
     say(f"{len(pool.truth):,} pictures; {kept}")
     student = recipe.student
@@ -108,21 +118,18 @@ def pretrain(
         "none", recipe.distil.views,
     )  # fmt: skip
     start = Start(make_student(student.name, 2))
-    state = out.with_suffix(".ckpt")
     done = len((checkpoint.load(state) or {"history": []})["history"])
     bar = Progress(
         (student.epochs - done) * len(pool.truth), "images", label=f"start {student.name}", quiet=not place.first
     )
     try:
-        averaged, history = fit(
+        return fit(
             start, pool, _objective(pool, target, recipe, place), schedule, place, file=state,
             watch=lambda _network, figures: figures,
             step_done=lambda count, loss: bar.update(count, unexplained=f"{loss:.3f}"),
         )  # fmt: skip
     finally:
         bar.close()
-    if place.first:
-        _write(out, averaged, recipe, datas, history)
 
 
 def _open(paths: Sequence[Path], recipe: Recipe, groups: Sequence[Path], group_regex: str | None) -> list[Data]:
@@ -138,20 +145,22 @@ def _open(paths: Sequence[Path], recipe: Recipe, groups: Sequence[Path], group_r
     ]  # fmt: skip
 
 
-def _claim(out: Path, recipe: Recipe, datas: Sequence[Data]) -> None:
-    """Say beside ``out`` which start its checkpoint belongs to, or see that it belongs to this one."""
+def _claim(out: Path, recipe: Recipe, datas: Sequence[Data]) -> Path | None:
+    """Say beside ``out`` which start its checkpoint belongs to and return that file, or see that it is this one."""
     file = out.with_suffix(".json")
     text = json.dumps({"recipe": to_json(recipe), "data": [data.fingerprint for data in datas]}, indent=1) + "\n"
     try:
         if not file.is_file():
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(text, encoding="utf-8")
-        elif file.read_text(encoding="utf-8") != text:
+            return file
+        if file.read_text(encoding="utf-8") != text:
             raise UsageError(
                 f"--out {out}: {file} says that other pictures or another recipe began here; choose another --out"
             )
     except OSError as error:
         raise DataError(f"--out {out} cannot be written: {error.strerror}") from error
+    return None
 
 
 def _seen(datas: Sequence[Data]) -> Split:

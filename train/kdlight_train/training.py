@@ -18,15 +18,18 @@ from kdlight_edge.metrics import ece, figures
 from kdlight_train import finished
 from kdlight_train.audit import audit
 from kdlight_train.calibrate import OUTLIER_QUANTILE, fit_acceptance, fit_outlier, fit_temperature
+from kdlight_train.claim import given_back
 from kdlight_train.data import Data, open_data
 from kdlight_train.foreign import Foreign, part_from, read_foreign, told
 from kdlight_train.kept import keep_pictures
+from kdlight_train.loss import method
 from kdlight_train.place import Place
 from kdlight_train.recipe import Recipe, to_json
 from kdlight_train.report import ModelResult, Report, worst_mistakes, write_report
 from kdlight_train.start import load_start, seen_by
 from kdlight_train.student import multiply_adds, parameters
 from kdlight_train.workshop import (
+    STATE,
     Say,
     Shelf,
     Taught,
@@ -82,17 +85,21 @@ def train(
     )  # fmt: skip
     weights = {} if start is None else load_start(start, recipe.student.name)
     origin = None if start is None else hashlib.sha256(start.read_bytes()).hexdigest()
-    if place.first:  # one process speaks for all: the others would find its claim and take it for another training
-        _claim(run, recipe, data, origin, resume=resume)
-    found = audit(data)
-    seen = None if start is None else seen_by(start, data.splits)
-    for line in (*found.lines(), *([seen] if seen else [])):
-        say(line)
-    shelf = Shelf(data, recipe, place, say)
-    others = read_foreign(foreign, input_of(recipe)) if foreign else None  # a folder that will not do is told at once
-    teacher = teach_teacher(shelf, teacher_weights, cache, say)
-    lessons = lessons_of(shelf, None if recipe.distil.method == "none" else teacher.network)
-    student = teach_student(shelf, lessons, run, weights, say)
+    if recipe.distil.method != "none":  # the teacher takes long: what cannot teach these classes is told before it
+        method(recipe.distil.method, len(data.labels))
+    # One process speaks for all: the others would find its claim and take it for another training.
+    claim = _claim(run, recipe, data, origin, resume=resume) if place.first else None
+    with given_back(claim, run / STATE):
+        found = audit(data)
+        seen = None if start is None else seen_by(start, data.splits)
+        for line in (*found.lines(), *([seen] if seen else [])):
+            say(line)
+        shelf = Shelf(data, recipe, place, say)
+        # A folder that will not do is told at once.
+        others = read_foreign(foreign, input_of(recipe)) if foreign else None
+        teacher = teach_teacher(shelf, teacher_weights, cache, say)
+        lessons = lessons_of(shelf, None if recipe.distil.method == "none" else teacher.network)
+        student = teach_student(shelf, lessons, run, weights, say)
     if not place.first:
         return
     results = {"teacher": _result(recipe.teacher.name, teacher, shelf, recipe.teacher.imgsz)}
@@ -115,8 +122,8 @@ def train(
         say(_headline(name, result))
 
 
-def _claim(run: Path, recipe: Recipe, data: Data, start: str | None, *, resume: bool) -> None:
-    """Make RUN ours, or see that what it holds is this very training."""
+def _claim(run: Path, recipe: Recipe, data: Data, start: str | None, *, resume: bool) -> Path | None:
+    """Make RUN ours and return the claim, or see that what it holds is this very training and return None."""
     file = run / "run.json"
     record = {"recipe": to_json(recipe), "fingerprint": data.fingerprint, **({"start": start} if start else {})}
     text = json.dumps(record, indent=1)
@@ -130,12 +137,13 @@ def _claim(run: Path, recipe: Recipe, data: Data, start: str | None, *, resume: 
         difference = _difference(held, json.loads(text))
         if difference:
             raise UsageError(f"--resume: {run} was started with {difference}; use the same, or another --out")
-    else:
-        try:
-            run.mkdir(parents=True, exist_ok=True)
-            file.write_text(text + "\n", encoding="utf-8")
-        except OSError as error:
-            raise DataError(f"--out {run} cannot be written: {error.strerror}") from error
+        return None
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+        file.write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        raise DataError(f"--out {run} cannot be written: {error.strerror}") from error
+    return file
 
 
 def _difference(held: Any, wanted: Any, where: str = "") -> str | None:

@@ -30,6 +30,9 @@ from kdlight_train.turn import turn
 
 Say = Callable[[str], None]
 
+STATE = "student.ckpt"
+"""What stands in RUN/ after the student's first epoch, and is gone on with."""
+
 TEACHER_EMA = 0.99
 
 STEP_OF_SEEDS = 7_919
@@ -114,7 +117,7 @@ def lessons_of(shelf: Shelf, teacher: nn.Module | None) -> Lessons:
 
 
 def teach_student(shelf: Shelf, lessons: Lessons, run: Path, start: Mapping[str, Tensor], say: Say) -> Taught:
-    """Distil the student from the weights of a start (which may be none); the checkpoint stands in RUN/student.ckpt."""
+    """Distil the student from the weights of a start (which may be none); the checkpoint stands in RUN/`STATE`."""
     recipe, classes = shelf.recipe, len(shelf.data.labels)
     settings = recipe.student
     own_seed = recipe.seed + STEP_OF_SEEDS * settings.seed
@@ -127,7 +130,7 @@ def teach_student(shelf: Shelf, lessons: Lessons, run: Path, start: Mapping[str,
     )  # fmt: skip
     objective = student_objective(lessons, recipe)
     started = time.perf_counter()
-    work = Work(f"student {settings.name}", recipe.input.imgsz, run / "student.ckpt", large=False)
+    work = Work(f"student {settings.name}", recipe.input.imgsz, run / STATE, large=False)
     hinted = recipe.distil.hint > 0 and recipe.distil.method != "none"
     network, history = _fit(Hinted(student) if hinted else student, objective, schedule, shelf, work)
     if hinted:
