@@ -18,6 +18,7 @@ from kdlight_edge.errors import DataError, UsageError
 from kdlight_edge.progress import Progress
 from kdlight_train import checkpoint
 from kdlight_train.claim import given_back
+from kdlight_train.claim import write as write_claim
 from kdlight_train.components import (
     COMPONENTS,
     Components,
@@ -152,7 +153,7 @@ def _claim(out: Path, recipe: Recipe, datas: Sequence[Data]) -> Path | None:
     try:
         if not file.is_file():
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(text, encoding="utf-8")
+            write_claim(file, text)
             return file
         if file.read_text(encoding="utf-8") != text:
             raise UsageError(

@@ -9,6 +9,7 @@ from typing import Any
 from kdlight_edge.bundle import open_bundle
 from kdlight_edge.errors import DataError, UsageError
 from kdlight_train import finished
+from kdlight_train.claim import write as write_claim
 from kdlight_train.data import Data, open_data
 from kdlight_train.finished import Finished
 from kdlight_train.place import Place
@@ -114,6 +115,6 @@ def _claim(run: Path, student: Finished, settings: Settings) -> None:
         if not file.is_file() or file.read_text(encoding="utf-8") != text:
             for stale in (CHECKPOINT, FILE):
                 (run / stale).unlink(missing_ok=True)
-            file.write_text(text, encoding="utf-8")
+            write_claim(file, text)
     except OSError as error:
         raise DataError(f"{file} cannot be written: {error.strerror}") from error

@@ -19,6 +19,7 @@ from kdlight_train import finished
 from kdlight_train.audit import audit
 from kdlight_train.calibrate import OUTLIER_QUANTILE, fit_acceptance, fit_outlier, fit_temperature
 from kdlight_train.claim import given_back
+from kdlight_train.claim import write as write_claim
 from kdlight_train.data import Data, open_data
 from kdlight_train.foreign import Foreign, part_from, read_foreign, told
 from kdlight_train.kept import keep_pictures
@@ -140,7 +141,7 @@ def _claim(run: Path, recipe: Recipe, data: Data, start: str | None, *, resume: 
         return None
     try:
         run.mkdir(parents=True, exist_ok=True)
-        file.write_text(text + "\n", encoding="utf-8")
+        write_claim(file, text + "\n")
     except OSError as error:
         raise DataError(f"--out {run} cannot be written: {error.strerror}") from error
     return file
