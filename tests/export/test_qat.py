@@ -131,6 +131,23 @@ def test_other_settings_begin_anew(learnt: Path, data: Path, tmp_path: Path) -> 
     assert len(torch.load(run / qat.CHECKPOINT, weights_only=True)["history"]) == 1
 
 
+def test_learnt_numbers_stay_until_other_ones_are_finished(
+    learnt: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(line: str) -> None:
+        if "epoch 1/" in line:
+            raise KeyboardInterrupt
+
+    run = tmp_path / "run"
+    run.mkdir()
+    for file in learnt.iterdir():
+        (run / file.name).write_bytes(file.read_bytes())
+    with monkeypatch.context() as patch:
+        patch.setattr(command, "say_to_people", killed)
+        assert learn(data, run, "--qat-epochs", "2") == 130
+    assert (run / qat.FILE).read_bytes() == (learnt / qat.FILE).read_bytes()
+
+
 def test_numbers_of_another_student_are_not_built_from(
     learnt: Path, student: Finished, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -152,6 +169,8 @@ def test_numbers_of_another_student_are_not_built_from(
         (["--qat", "--seed", "0"], 2, "leave out what sets seed"),
         (["--qat", "--resume", "--epochs", "7"], 2, "holds a student of another recipe"),
         (["--qat", "--qat-epochs", "0"], 2, "must be above 0"),
+        (["--qat", "--qat-lr", "nan"], 2, "--qat-lr nan: both must be above 0 and finite"),
+        (["--qat", "--qat-lr", "inf"], 2, "--qat-lr inf: both must be above 0 and finite"),
         (["--qat-epochs", "3"], 2, "--qat-epochs belongs to --qat; add it"),
         (["--from", "x.kdl"], 2, "--from belongs to --qat; add it"),
     ],
@@ -161,6 +180,7 @@ def test_what_cannot_be_is_told_in_one_line(
 ) -> None:
     assert main(["train", "--data", str(data), "--out", str(learnt), *flags]) == code
     assert said in capsys.readouterr().err.splitlines()[-1]
+    assert (learnt / qat.FILE).exists()
 
 
 def test_other_pictures_than_the_students_are_refused(

@@ -1,6 +1,7 @@
 """`train --qat` as a function: a finished run, or a bundle whose run is gone, gets its 8-bit numbers by training."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -52,8 +53,8 @@ def qat(
         UsageError: settings that cannot be, or RUN holds another student than the bundle.
     """
     chosen = Settings(**settings)
-    if chosen.epochs < 1 or chosen.lr <= 0:
-        raise UsageError(f"--qat-epochs {chosen.epochs}, --qat-lr {chosen.lr:g}: both must be above 0")
+    if chosen.epochs < 1 or not 0 < chosen.lr < math.inf:
+        raise UsageError(f"--qat-epochs {chosen.epochs}, --qat-lr {chosen.lr:g}: both must be above 0 and finite")
     if bundle is not None and place.first:
         _unpack(bundle, paths, run, groups, group_regex)
     student = finished.load(run)
@@ -108,13 +109,12 @@ def _same(data: Data, student: Finished, run: Path) -> None:
 
 
 def _claim(run: Path, student: Finished, settings: Settings) -> None:
-    """Say what the numbers are made of; what was made otherwise before is made anew."""
+    """Say what the numbers are made of; what was made otherwise before is made anew, and stays until it is."""
     file = run / CLAIM
     text = json.dumps({"student": student.provenance["made"], "settings": asdict(settings)}, indent=1) + "\n"
     try:
         if not file.is_file() or file.read_text(encoding="utf-8") != text:
-            for stale in (CHECKPOINT, FILE):
-                (run / stale).unlink(missing_ok=True)
+            (run / CHECKPOINT).unlink(missing_ok=True)
             write_claim(file, text)
     except OSError as error:
         raise DataError(f"{file} cannot be written: {error.strerror}") from error
