@@ -204,3 +204,14 @@ def test_a_start_of_another_student_or_one_that_is_not_there_is_named(tmp_path: 
         load_start(tmp_path / "base.pt", "small")
     with pytest.raises(DataError, match="does not exist"):
         load_start(tmp_path / "none.pt", "small")
+
+
+@pytest.mark.parametrize("content", [b"[card]\n", b"PK\x03\x04 cut", {"head.bias": torch.zeros(1)}, torch.zeros(1)])
+def test_a_file_that_is_no_start_is_told_from_one_and_stays(tmp_path: Path, content: object) -> None:
+    file = tmp_path / "card.toml"
+    if isinstance(content, bytes):
+        file.write_bytes(content)
+    else:
+        torch.save(content, file)
+    with pytest.raises(DataError, match=r"card\.toml is no start.*; give a file of kdlight-edge pretrain"):
+        load_start(file, "small")

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,6 +16,9 @@ SHIPPED = Path(__file__).with_name("starts")
 
 HEAD = ("head.weight", "head.bias")
 """What a start does not hold: the classes belong to each training."""
+
+WANTED = "give a file of kdlight-edge pretrain, or RUN/student.pt"
+"""What a start is, for errors."""
 
 
 def start_of(wanted: str | None, name: str) -> Path | None:
@@ -64,13 +68,18 @@ def load_start(file: Path, name: str) -> dict[str, Tensor]:
         name: of the member of the family that is to start.
 
     Raises:
-        DataError: no such file, or it holds another member.
+        DataError: no such file, it is no start, or it holds another member.
     """
-    state = checkpoint.load(file)
+    try:
+        state: Any = checkpoint.load(file)
+    except DataError as error:  # of the user, who is not to be told to remove it
+        raise DataError(f"--start {file} is no start, or a damaged one; {WANTED}") from error
     if state is None:
-        raise DataError(f"--start {file} does not exist; give a file of kdlight-edge pretrain, or RUN/student.pt")
-    if state.get("student") != name or "weights" not in state:
-        raise DataError(f"--start {file} holds student '{state.get('student')}', wanted is '{name}'; give --student")
+        raise DataError(f"--start {file} does not exist; {WANTED}")
+    if not isinstance(state, dict) or not {"student", "weights"} <= set(state):
+        raise DataError(f"--start {file} is no start; {WANTED}")
+    if state["student"] != name:
+        raise DataError(f"--start {file} holds student '{state['student']}', wanted is '{name}'; give --student")
     weights: dict[str, Tensor] = state["weights"]
     return {
         key: value.float() if value.is_floating_point() else value for key, value in weights.items() if key not in HEAD
