@@ -35,10 +35,11 @@ def figures(
             index 1 where none, or more than one, is marked.
 
     Returns:
-        Plain JSON types. ``n``, ``accuracy``, ``ci95`` (low, high), ``balanced_accuracy`` (mean sensitivity of the
-        classes that occur), ``macro_f1``, ``auc`` (two classes: of the positive one; more: mean of one against the
-        rest), ``ece``, ``ece_by_chance``, ``nll`` (nats), ``brier`` (0 to 2), ``per_class`` (id to n, sensitivity,
-        specificity, precision, f1, auc), ``confusion`` (rows are the truth). A figure that is not defined is None.
+        Plain JSON types. ``n``, ``accuracy``, ``ci95`` (low, high), ``balanced_accuracy`` and ``macro_f1``
+        (mean sensitivity, mean F1 of the classes that occur), ``auc`` (two classes: of the positive one; more: mean of
+        one against the rest), ``ece``, ``ece_by_chance``, ``nll`` (nats), ``brier`` (0 to 2), ``per_class`` (id to n,
+        sensitivity, specificity, precision, f1, auc), ``confusion`` (rows are the truth). A figure that is not defined
+        is None.
 
     Raises:
         DataError: no pictures, shapes that do not belong together, or probabilities that are not finite.
@@ -57,7 +58,8 @@ def figures(
         "accuracy": right / len(true),
         "ci95": list(wilson(right, len(true))),
         "balanced_accuracy": _mean([entry["sensitivity"] for entry in per_class.values()]),
-        "macro_f1": _mean([entry["f1"] for entry in per_class.values()]),
+        # A class without pictures has an F1 of 0 as soon as one picture is called so, and would halve the mean of two.
+        "macro_f1": _mean([entry["f1"] for entry in per_class.values() if entry["n"]]),
         "auc": _overall_auc([entry["auc"] for entry in per_class.values()], positive),
         "ece": ece(scores, true),
         "ece_by_chance": ece_by_chance(scores),

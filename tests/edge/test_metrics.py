@@ -141,6 +141,15 @@ def test_a_class_without_pictures_has_no_sensitivity_and_does_not_count_in_the_b
     assert found["macro_f1"] == 1.0
 
 
+def test_a_class_without_pictures_does_not_lower_the_macro_f1_where_one_is_called_so() -> None:
+    answers = np.eye(3)[[0, 1, 1, 2]]
+    found = figures(answers, np.array([0, 1, 1, 1]), "abc")
+    assert found["per_class"]["c"]["f1"] == 0.0
+    assert found["macro_f1"] == pytest.approx((1 + 4 / 5) / 2)
+    every = figures(answers, np.array([0, 1, 2, 2]), "abc")
+    assert every["macro_f1"] == pytest.approx(np.mean([one["f1"] for one in every["per_class"].values()]))
+
+
 def test_pictures_of_one_class_only_have_no_auc() -> None:
     assert figures(TWO, np.zeros(5, np.int64), "ab")["auc"] is None
 
