@@ -104,7 +104,25 @@ def test_files_that_only_look_like_pictures_are_unreadable_and_in_no_split(tmp_p
 def test_one_readable_picture_is_too_few(tmp_path: Path, make: Make) -> None:
     make(tmp_path, {"a": 6, "b": 1})
     (tmp_path / "b" / "empty.png").write_bytes(b"")
-    with pytest.raises(DataError, match="class 'b' has 1 readable picture"):
+    with pytest.raises(
+        DataError, match=r"class 'b' has 1 readable picture,.* \(1 cannot be read; .*b/empty\.png: empty"
+    ):
+        open_data([tmp_path])
+
+
+def test_a_folder_without_one_readable_picture_is_refused_by_its_first(tmp_path: Path) -> None:
+    for name in ("a/0.jpg", "a/1.jpg", "b/0.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("not a picture")
+    with pytest.raises(DataError, match=r": none of 3 pictures can be read; the first: .*a/0\.jpg: not a picture"):
+        open_data([tmp_path])
+
+
+def test_a_train_folder_without_one_readable_picture_is_refused_beside_a_good_val(tmp_path: Path, make: Make) -> None:
+    make(tmp_path, {"val/a": 3, "val/b": 3, "train/a": 1, "train/b": 1})
+    for picture in (tmp_path / "train").rglob("*.png"):
+        picture.write_text("not a picture")
+    with pytest.raises(DataError, match=r"class 'a' has 0 readable pictures,.* \(2 cannot be read; .*train/a/000\.png"):
         open_data([tmp_path])
 
 

@@ -226,6 +226,9 @@ def _same_labels(paths: Sequence[Path], opened: Sequence[_Opened]) -> tuple[str,
 
 def _split(path: Path, one: _Opened, labels: tuple[str, ...], val_share: float, test_share: float, seed: int) -> Parts:
     parts = {part: _relabel(members, one.labels, labels) for part, members in one.parts.items()}
+    first = f"{one.unreadable[0].name}: {one.unreadable[0].reason}" if one.unreadable else ""
+    if first and not parts:
+        raise DataError(f"{path}: none of {len(one.unreadable)} pictures can be read; the first: {first}")
     try:
         if PLAIN in parts:
             return cut(group_near(parts[PLAIN]), labels, {"test": test_share, "val": val_share}, seed)
@@ -234,7 +237,8 @@ def _split(path: Path, one: _Opened, labels: tuple[str, ...], val_share: float, 
         else:
             cut(parts.get("train", ()), labels, {}, seed)
     except DataError as error:
-        raise DataError(f"{path}: {error}") from error
+        bad = f" ({len(one.unreadable)} cannot be read; the first: {first})" if first else ""
+        raise DataError(f"{path}: {error}{bad}") from error
     return parts
 
 

@@ -31,7 +31,7 @@ def cut(
         DataError: a class does not have enough pictures, or groups, for every part to hold one.
     """
     groups = _count(pictures, len(labels), seed)
-    total: Counts = np.sum(list(groups.values()), axis=0)
+    total: Counts = sum(groups.values(), start=np.zeros(len(labels), np.int64))
     _check(total, labels, len(shares) + 1)
     part_of = dict.fromkeys(groups, "train")
     for part, share in shares.items():
