@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from kdlight_edge.errors import UsageError
-from kdlight_train.recipe import built_in_recipes, read_recipe
+from kdlight_train.recipe import RANGES, built_in_recipes, read_recipe
 
 
 @pytest.mark.parametrize("name", built_in_recipes())
@@ -49,6 +49,38 @@ def test_values_that_cannot_be_are_named(tmp_path: Path, text: str, message: str
     file.write_text(text)
     with pytest.raises(UsageError, match=message):
         read_recipe(str(file), {})
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "wanted"),
+    [
+        ("seed", 99999999999999999999, "from -4611686018427387904 to 4611686018427387904"),
+        ("student.seed", 2**60, "from -4294967296 to 4294967296"),
+        ("student.label_smoothing", 5.0, "from 0 to 1"),
+        ("teacher.label_smoothing", -0.1, "from 0 to 1"),
+        ("student.warmup", -1, "0 or more"),
+        ("student.weight_decay", -1.0, "0 or more"),
+        ("teacher.weight_decay", float("inf"), "0 or more"),
+        ("student.epochs", 0, "1 or more"),
+        ("augment.stretch", 0.0, "1 or more"),
+        ("augment.mixup", -1.0, "0 or more"),
+        ("augment.erase", 2.0, "from 0 to 1"),
+        ("augment.cutmix", 3.0, "from 0 to 1"),
+        ("augment.rotate", -5.0, "from 0 to 180"),
+        ("augment.brightness", -1.0, "from 0 to 1"),
+        ("augment.blur", float("nan"), "from 0 to 1"),
+        ("augment.noise", -2.0, "from 0 to 1"),
+    ],
+)
+def test_numbers_out_of_range_are_refused_with_what_would_do(key: str, value: float, wanted: str) -> None:
+    with pytest.raises(UsageError) as raised:
+        read_recipe(None, {key: value})
+    assert str(raised.value) == f"recipe key '{key}' is {value}; it must be {wanted}"
+
+
+def test_the_ends_of_a_range_belong_to_it() -> None:
+    assert read_recipe(None, {key: least for key, least, _ in RANGES}).augment.rotate == 0
+    assert read_recipe(None, {key: most for key, _, most in RANGES}).augment.rotate == 180
 
 
 def test_a_recipe_that_is_not_there_lists_those_that_are() -> None:

@@ -1,9 +1,11 @@
 """Everything that decides how a student is made, read strictly from TOML and saved beside the result."""
 
 import dataclasses
+import math
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +19,34 @@ else:
 
 BUILT_IN = Path(__file__).parent / "recipes"
 READER = Reader("recipe", UsageError, "add it")
+
+RANGES: tuple[tuple[str, int, int | None], ...] = (
+    # torch's generators take 64 bits, of which the student's seed, in steps of its own, needs some.
+    ("seed", -(2**62), 2**62),
+    ("student.seed", -(2**32), 2**32),
+    ("teacher.epochs", 1, None),
+    ("teacher.weight_decay", 0, None),
+    ("teacher.label_smoothing", 0, 1),
+    ("teacher.frozen", 0, None),
+    ("student.epochs", 1, None),
+    ("student.weight_decay", 0, None),
+    ("student.warmup", 0, None),
+    ("student.label_smoothing", 0, 1),
+    ("distil.weight", 0, 1),
+    ("distil.hint", 0, None),
+    ("distil.views", 1, None),
+    ("augment.stretch", 1, None),
+    ("augment.rotate", 0, 180),
+    ("augment.brightness", 0, 1),
+    ("augment.contrast", 0, 1),
+    ("augment.saturation", 0, 1),
+    ("augment.noise", 0, 1),
+    ("augment.blur", 0, 1),
+    ("augment.erase", 0, 1),
+    ("augment.mixup", 0, None),
+    ("augment.cutmix", 0, 1),
+)
+"""Key of a number, its least and its most; None where any finite one will do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,23 +207,22 @@ def _load(name: str) -> dict[str, Any]:
 
 def _check(recipe: Recipe) -> None:
     """Refuse values that cannot be, naming key, value and what would do."""
+    for key, least, most in RANGES:
+        value = attrgetter(key)(recipe)
+        if not (least <= value < math.inf if most is None else least <= value <= most):
+            wanted = f"{least} or more" if most is None else f"from {least} to {most}"
+            raise UsageError(f"recipe key '{key}' is {value}; it must be {wanted}")
     student, teacher, distil, augment = recipe.student, recipe.teacher, recipe.distil, recipe.augment
     rules: list[tuple[bool, str, object, str]] = [
         (recipe.input.imgsz % 32 == 0 and 32 <= recipe.input.imgsz <= 1024, "input.imgsz", recipe.input.imgsz,  # noqa: PLR2004
          "a multiple of 32 from 32 to 1024"),
         (teacher.imgsz >= recipe.input.imgsz, "teacher.imgsz", teacher.imgsz, "at least input.imgsz"),
-        (teacher.epochs >= 1, "teacher.epochs", teacher.epochs, "1 or more"),
-        (teacher.frozen >= 0, "teacher.frozen", teacher.frozen, "0 or more"),
-        (student.epochs >= 1, "student.epochs", student.epochs, "1 or more"),
         (student.batch >= 2, "student.batch", student.batch, "2 or more (a batch norm needs two pictures)"),  # noqa: PLR2004
         (teacher.batch >= 2, "teacher.batch", teacher.batch, "2 or more (a batch norm needs two pictures)"),  # noqa: PLR2004
         (student.lr > 0, "student.lr", student.lr, "above 0"),
         (teacher.lr > 0, "teacher.lr", teacher.lr, "above 0"),
         (0 <= student.ema < 1, "student.ema", student.ema, "from 0 to below 1"),
-        (0 <= distil.weight <= 1, "distil.weight", distil.weight, "from 0 to 1"),
         (distil.temperature > 0, "distil.temperature", distil.temperature, "above 0"),
-        (distil.hint >= 0, "distil.hint", distil.hint, "0 or more"),
-        (distil.views >= 1, "distil.views", distil.views, "1 or more"),
         (len(augment.scale) == 2 and 0 < augment.scale[0] <= augment.scale[1] <= 1, "augment.scale",  # noqa: PLR2004
          list(augment.scale), "two shares of the area, smaller first, like [0.6, 1.0]"),
         (0 < recipe.val_share < 0.5, "val_share", recipe.val_share, "between 0 and 0.5"),  # noqa: PLR2004
