@@ -154,6 +154,14 @@ def test_a_card_for_another_class_is_refused(run: Path, tmp_path: Path, capsys: 
     assert "names the label pothole; the student knows crack, no_crack" in last_line(capsys)
 
 
+@pytest.mark.parametrize("floor", ["3.0", "-0.1", "nan"])
+def test_a_floor_that_is_no_share_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], floor: str) -> None:
+    card = tmp_path / "card.toml"
+    card.write_text(f"[labels.crack]\nsensitivity_floor = {floor}\n")
+    assert main(["export", "run", "--out", str(tmp_path / "wall.kdl"), "--card", str(card)]) == 2
+    assert f"'labels.crack.sensitivity_floor' is {floor}; it must be from 0 to 1" in last_line(capsys)
+
+
 def test_something_else_at_the_place_of_the_bundle_is_kept(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
