@@ -47,9 +47,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _check_run(args: argparse.Namespace) -> None:
-    """Refuse what only a bundle must be told."""
+    """Refuse what is no finished run, and what only a bundle must be told."""
     from kdlight_edge.errors import UsageError
+    from kdlight_train.finished import require
 
+    require(args.run)
     told = {
         "--data": args.data, "--foreign": args.foreign, "--groups": args.groups, "--group-regex": args.group_regex,
     }  # fmt: skip

@@ -143,8 +143,33 @@ def test_what_cannot_be_is_told_in_one_line(
 
 
 def test_a_training_that_has_not_ended_is_told_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "run.json").write_text("{}")
     assert main(["export", str(tmp_path), "--out", str(tmp_path / "wall.kdl")]) == 1
     assert "the training has not ended; finish it with train --resume" in last_line(capsys)
+
+
+@pytest.mark.parametrize("flags", [[], ["--data", "pictures"]])
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("nowhere.kdl", "there is nothing at nowhere.kdl"),
+        ("empty", "empty is no run and no bundle"),
+        ("file.txt", "file.txt is no run and no bundle"),
+    ],
+)
+def test_what_is_neither_a_run_nor_a_bundle_is_told_so(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    flags: list[str],
+    name: str,
+    said: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("empty").mkdir()
+    Path("file.txt").write_text("")
+    assert main(["export", name, "--out", "wall.kdl", *flags]) == 1
+    assert f"{said}; give the --out of a training, or a bundle" in last_line(capsys)
 
 
 def test_a_card_for_another_class_is_refused(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

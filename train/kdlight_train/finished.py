@@ -15,6 +15,8 @@ from kdlight_train.calibrate import OutlierModel
 from kdlight_train.student import Student, make_student
 
 FILE = "student.pt"
+CLAIM = "run.json"
+"""What a training writes first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,15 +56,29 @@ def save(run: Path, finished: Finished) -> None:
     checkpoint.save(run / FILE, record)
 
 
+def require(run: Path) -> None:
+    """See that RUN holds a finished student.
+
+    Raises:
+        DataError: there is nothing, something else, or a training that has not ended.
+    """
+    if (run / FILE).is_file():
+        return
+    if not run.exists():
+        raise DataError(f"there is nothing at {run}; give the --out of a training, or a bundle")
+    if not (run / CLAIM).is_file():
+        raise DataError(f"{run} is no run and no bundle; give the --out of a training, or a bundle")
+    raise DataError(f"{run} holds no {FILE}: the training has not ended; finish it with train --resume")
+
+
 def load(run: Path) -> Finished:
     """Read RUN/student.pt.
 
     Raises:
         DataError: it is not there, damaged, or from another version.
     """
-    record = checkpoint.load(run / FILE)
-    if record is None:
-        raise DataError(f"{run} holds no {FILE}: the training has not ended; finish it with train --resume")
+    require(run)
+    record = checkpoint.load(run / FILE) or {}
     try:
         model = {key: _array(value) for key, value in record.pop("outlier").items()}
         return Finished(
