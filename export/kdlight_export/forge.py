@@ -114,10 +114,10 @@ def _settle(
         temperature, thresholds = artifact.temperature, artifact.thresholds
         if one is not measured[0]:
             temperature, thresholds = refit(exact, parity, proof.truth, student.temperature, thresholds)
+        seen = softmax(parity.logits, temperature), proof.truth, manifest.labels
         if len(proof.truth) >= LEAST_PICTURES:
-            seen = softmax(parity.logits, temperature), proof.truth, manifest.labels
             thresholds = dataclasses.replace(thresholds, answer=fit_answers(*seen))
-            short += [f"{file} {line}" for line in shortfalls(*seen, thresholds.answer)]
+        short += [f"{file} {line}" for line in shortfalls(*seen, thresholds.answer)]
         artifact = dataclasses.replace(
             artifact, temperature=temperature, thresholds=thresholds, accuracy=parity.accuracy,
             agreement=parity.agreement, max_logit_difference=parity.max_difference,

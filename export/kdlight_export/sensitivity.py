@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kdlight_edge.manifest import Label
+from kdlight_export.parity import LEAST_PICTURES
 
 LEAST_OF_CLASS = 20
 """Pictures of a class below which its threshold cannot be fitted: one picture is then more than five points."""
@@ -70,11 +71,18 @@ def shortfalls(
         own = given[truth == index] == index
         if label.sensitivity_floor is None or not len(own) or own.mean() >= label.sensitivity_floor - TINY:
             continue
-        few = f"{len(own)} are too few to fit a threshold ({LEAST_OF_CLASS} are needed); add validation pictures"
-        many = "no thresholds keep every floor of the card at once; lower one, or train a better student"
+        if len(truth) < LEAST_PICTURES:
+            why = (
+                f"{len(truth)} in all are too few to fit thresholds ({LEAST_PICTURES} are needed, {LEAST_OF_CLASS} of "
+                "the class); add validation pictures"
+            )
+        elif len(own) < LEAST_OF_CLASS:
+            why = f"{len(own)} are too few to fit a threshold ({LEAST_OF_CLASS} are needed); add validation pictures"
+        else:
+            why = "no thresholds keep every floor of the card at once; lower one, or train a better student"
         yield (
             f"finds {own.mean():.2%} of the {len(own)} held-out pictures of {label.id}, the card promises "
-            f"{label.sensitivity_floor:.2%}: {few if len(own) < LEAST_OF_CLASS else many}"
+            f"{label.sensitivity_floor:.2%}: {why}"
         )
 
 

@@ -255,6 +255,19 @@ def test_too_few_held_out_pictures_cannot_win_int8_its_place(run: Path, tmp_path
     assert manifest.trials.pictures == 12
 
 
+def test_a_promise_that_few_held_out_pictures_break_is_told(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    card = tmp_path / "card.toml"
+    card.write_text("[labels.crack]\nsensitivity_floor = 1.0\n[labels.no_crack]\nsensitivity_floor = 1.0\n")
+    trials = manifest_of(run, tmp_path / "wall.kdl", "--int8", "off", "--target", "rpi", "--card", str(card)).trials
+    assert trials is not None
+    broken = [label for label, share in trials.files[0].recall.items() if share < 1]
+    told = [line for line in capsys.readouterr().err.splitlines() if "12 in all are too few to fit thresholds" in line]
+    assert broken
+    assert [line.split(", the card")[0].split(" of ")[-1] for line in told] == broken
+
+
 def test_forced_int8_is_preferred_and_its_doubts_are_told(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

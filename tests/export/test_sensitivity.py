@@ -112,8 +112,16 @@ def test_floors_that_cannot_be_kept_together_are_told_class_by_class() -> None:
 
 
 def test_a_class_of_too_few_pictures_is_told() -> None:
-    chances, truth = pictures(30)
+    chances, truth = pictures(200)
+    kept = np.concatenate([np.flatnonzero(truth == 0)[:15], np.flatnonzero(truth == 1)])
     labels = [Label("crack", "", sensitivity_floor=0.95), Label("none", "")]
-    (line,) = shortfalls(chances, truth, labels, {})
+    (line,) = shortfalls(chances[kept], truth[kept], labels, {})
     assert "held-out pictures of crack" in line
     assert "15 are too few to fit a threshold (20 are needed)" in line
+
+
+def test_too_few_pictures_in_all_are_told() -> None:
+    chances, truth = pictures(60)
+    (line,) = shortfalls(chances, truth, [Label("crack", "", sensitivity_floor=0.95), Label("none", "")], {})
+    assert "of the 30 held-out pictures of crack" in line
+    assert "60 in all are too few to fit thresholds (100 are needed, 20 of the class); add validation" in line
