@@ -57,8 +57,10 @@ def read_card(file: Path | None) -> CardFile:
         return CardFile()
     try:
         document = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UsageError(f"--card {file} cannot be read as TOML: {error}") from error
+    except OSError as error:
+        raise UsageError(f"--card {file} cannot be read: {error.strerror}") from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UsageError(f"--card {file} is not TOML: {error}") from error
     card = READER.record(CardFile, document)
     check_scans(card.scans, "card", UsageError)
     for name, label in card.labels.items():

@@ -125,7 +125,8 @@ def test_a_bundle_above_the_boards_budget_is_refused(
     [
         (["--out", "wall.onnx"], 2, "must end in .kdl"),
         (["--out", "wall.kdl", "--target", "toaster"], 2, "--target"),
-        (["--out", "wall.kdl", "--card", "nowhere.toml"], 2, "cannot be read as TOML"),
+        (["--out", "wall.kdl", "--card", "nowhere.toml"], 2, "--card nowhere.toml cannot be read: No such file or dir"),
+        (["--out", "wall.kdl", "--card", "broken.toml"], 2, "--card broken.toml is not TOML: "),
     ],
 )
 def test_what_cannot_be_is_told_in_one_line(
@@ -138,6 +139,7 @@ def test_what_cannot_be_is_told_in_one_line(
     message: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    Path("broken.toml").write_text("name = \n")
     assert main(["export", str(run), *flags]) == code
     assert message in last_line(capsys)
 
