@@ -54,6 +54,10 @@ def test_the_imbalance_and_the_sizes_are_told(make: Make, tmp_path: Path) -> Non
     assert "24x20 to 256x192" in text
 
 
+def test_classes_of_equal_size_are_told_as_equal(clean: Path) -> None:
+    assert "balance    all classes equal in train" in audit(open_data([clean])).lines()
+
+
 def test_pictures_under_32_pixels_are_named(clean: Path) -> None:
     assert cv2.imwrite(str(clean / "train" / "a" / "large.png"), golden_picture(1))
     found = audit(open_data([clean]))

@@ -227,12 +227,13 @@ def _remarks(found: Audit) -> list[str]:
     train = found.counts["train"]
     most, least = max(train, key=train.__getitem__), min(train, key=train.__getitem__)
     weight = " - rare classes are learnt badly; collect more of them" if found.imbalance >= IMBALANCE else ""
+    balance = f"{most} : {least} = {found.imbalance:.1f} : 1" if train[most] > train[least] else "all classes equal"
     across = sum(cluster.across for cluster in found.near)
     conflicts = sum(cluster.conflict for cluster in found.near)
     alike = f"{_number(len(found.near), 'cluster')} of near-duplicates"
     lines = [
         f"pixels     {small}" + (f" to {large}" if small != large else ""),
-        f"balance    {most} : {least} = {found.imbalance:.1f} : 1 in train{weight}",
+        f"balance    {balance} in train{weight}",
         f"identical  {_number(len(found.exact), 'cluster')} of byte-identical pictures",
         f"alike      {alike}, {across} across splits, {conflicts} of several classes",
     ]
