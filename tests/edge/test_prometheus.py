@@ -1,5 +1,6 @@
 """Metrics: judged by promtool, right in their figures, and a server that bad clients cannot hold."""
 
+import argparse
 import contextlib
 import http.client
 import shutil
@@ -14,7 +15,7 @@ import pytest
 
 from kdlight_edge.classifier import open_classifier
 from kdlight_edge.cli import main
-from kdlight_edge.commands import outlets
+from kdlight_edge.commands import infer, outlets
 from kdlight_edge.decide import Prediction
 from kdlight_edge.errors import KDLightError, UsageError
 from kdlight_edge.events import Event
@@ -202,15 +203,13 @@ def test_infer_serves_metrics_while_it_runs(
         def close(self) -> None:
             """Nothing to do."""
 
-    class Args:
-        audit = json_file = mqtt = event_dir = event_hold = webhook = web = None
-        metrics = "0"
-        stall_timeout = 5.0
-
+    parser = argparse.ArgumentParser()
+    infer.add_arguments(parser)
+    args = parser.parse_args(["--camera", SCENE, "--metrics", "0"])
     with open_classifier(tiny_bundle(), threads=1) as classifier:
         source = open_source(SCENE)
         stop = threading.Event()
-        (metrics,) = outlets.open_sinks(Args, classifier, source, stop, Queues(stop, live=True))  # type: ignore[arg-type]
+        (metrics,) = outlets.open_sinks(args, classifier, source, stop, Queues(stop, live=True))
         run(source, classifier, [metrics, Scrape(metrics)])
     assert value(pages[0], "frames_captured_total") > 10
     assert 'bundle="tiny"' in pages[0]
