@@ -98,6 +98,20 @@ def test_a_loss_that_is_not_finite_ends_with_a_line_that_says_so(pool: Pool, tmp
         )  # fmt: skip
 
 
+def test_weights_that_the_last_step_spoilt_are_told_before_they_are_kept(pool: Pool, tmp_path: Path) -> None:
+    def objective(network: nn.Module, batch: Batch) -> Tensor:
+        # A root at 0: the loss is finite, its slope is not, and no later step looks at a loss.
+        return (torch.as_tensor(network(pool.pictures[batch.index].float())).sum() * 0).square().sqrt()
+
+    schedule = dataclasses.replace(SCHEDULE, epochs=1, batch=32)
+    with pytest.raises(DataError, match=r"weights are no longer finite in epoch 1; lower the learning rate"):
+        fit(
+            make_student("nano", 2), pool, objective, schedule, choose_place("cpu"),
+            file=tmp_path / "a.ckpt", watch=lambda _network, entry: entry,
+        )  # fmt: skip
+    assert not (tmp_path / "a.ckpt").exists()
+
+
 def test_a_damaged_checkpoint_is_named(pool: Pool, tmp_path: Path) -> None:
     (tmp_path / "a.ckpt").write_bytes(b"PK\x03\x04 cut off")
     with pytest.raises(DataError, match=r"a\.ckpt is damaged; remove it"):

@@ -174,6 +174,9 @@ def test_resuming_with_another_recipe_names_what_differs(
         (["--imgsz", "33"], 2, "'input.imgsz' is 33; it must be a multiple of 32"),
         (["--teacher-weights", "nowhere.pth"], 1, "nowhere.pth cannot be opened"),
         (["--lr", "1e9"], 1, "lower the learning rate"),
+        (["--lr", "inf"], 2, "'student.lr' is inf; it must be above 0 and below 1e+37"),
+        # One step, behind which no loss is looked at; the weights stay finite, their products do not.
+        (["--lr", "1e10", "--epochs", "1", "--batch", "64"], 1, "student nano: the answers are no longer finite in ep"),
     ],
 )
 def test_what_cannot_be_is_told_in_one_line(

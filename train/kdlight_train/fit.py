@@ -98,7 +98,7 @@ def fit(
         step_done: called with the number of pictures and the loss after each step, for a progress bar.
 
     Raises:
-        DataError: the loss is not finite.
+        DataError: the loss or the averaged weights are not finite; the checkpoint is still that of the epoch before.
     """
     network = move(network, place)
     averaged = _copy(network)
@@ -116,6 +116,8 @@ def fit(
         loss = _epoch(learner, network, averaged, optimizer, pool, objective, schedule, place, epoch, step_done)
         figures = {"epoch": epoch + 1, "loss": loss, "lr": optimizer.param_groups[0]["lr"]}
         figures["images_per_second"] = len(pool.truth) / (time.perf_counter() - started)
+        if not all(bool(tensor.isfinite().all()) for tensor in averaged.state_dict().values()):
+            raise diverged("the weights are no longer finite", epoch + 1, schedule.lr)
         history.append(watch(averaged, figures))
         if place.first:
             parts: dict[str, Any] = {"network": network, "averaged": averaged, "optimizer": optimizer}
@@ -152,9 +154,7 @@ def _epoch(
             loss = objective(learner, batch)
         value = float(loss.detach())
         if not math.isfinite(value):
-            raise DataError(
-                f"the loss became {value} in epoch {epoch + 1}; lower the learning rate (now {schedule.lr:g})"
-            )
+            raise diverged(f"the loss became {value}", epoch + 1, schedule.lr)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(network.parameters(), GRADIENT_LIMIT)
@@ -163,6 +163,17 @@ def _epoch(
         total += loss.detach()
         step_done(len(index), value)
     return float(total) / len(batches)
+
+
+def diverged(seen: str, epoch: int, lr: float) -> DataError:
+    """Return the error of a training that cannot go on.
+
+    Args:
+        seen: what is not finite.
+        epoch: in which, from 1.
+        lr: peak learning rate.
+    """
+    return DataError(f"{seen} in epoch {epoch}; lower the learning rate (now {lr:g})")
 
 
 def order(truth: Tensor, schedule: Schedule, view: int) -> Tensor:

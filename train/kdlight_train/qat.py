@@ -19,7 +19,7 @@ from kdlight_train import checkpoint
 from kdlight_train.distill import answer, augmented, real
 from kdlight_train.eight_bits import Range
 from kdlight_train.finished import Finished
-from kdlight_train.fit import Batch, Schedule, fit
+from kdlight_train.fit import Batch, Schedule, diverged, fit
 from kdlight_train.kept import KEPT
 from kdlight_train.place import move
 from kdlight_train.rounded import EightBits, RoundedStudent, numbers_of
@@ -55,6 +55,9 @@ def learn_8_bits(shelf: Shelf, student: Finished, run: Path, settings: Settings,
         run: where the checkpoint stands.
         settings: how long and how fast.
         say: tells people, a line at a time.
+
+    Raises:
+        DataError: it diverged, or the disk is full.
     """
     exact = student.network().requires_grad_(requires_grad=False)
     train = shelf.split("train", shelf.recipe.input.imgsz).pictures
@@ -78,6 +81,8 @@ def learn_8_bits(shelf: Shelf, student: Finished, run: Path, settings: Settings,
 
     def watch(averaged: nn.Module, entry: dict[str, Any]) -> dict[str, Any]:
         found = answer(averaged, val, shelf.place, large=False)
+        if not bool(found.isfinite().all()):
+            raise diverged("8 bits: the answers are no longer finite", entry["epoch"], settings.lr)
         entry["agreement"] = float((found.argmax(dim=1) == answers.argmax(dim=1)).double().mean())
         entry["distance"] = float((found - answers).square().mean().sqrt())
         say(

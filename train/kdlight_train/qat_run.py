@@ -1,7 +1,6 @@
 """`train --qat` as a function: a finished run, or a bundle whose run is gone, gets its 8-bit numbers by training."""
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -15,7 +14,7 @@ from kdlight_train.data import Data, open_data
 from kdlight_train.finished import Finished
 from kdlight_train.place import Place
 from kdlight_train.qat import CHECKPOINT, FILE, Settings, learn_8_bits, save
-from kdlight_train.recipe import READER, Recipe
+from kdlight_train.recipe import LR_LIMIT, READER, Recipe
 from kdlight_train.run_from_bundle import run_from_bundle
 from kdlight_train.workshop import Say, Shelf
 
@@ -53,8 +52,10 @@ def qat(
         UsageError: settings that cannot be, or RUN holds another student than the bundle.
     """
     chosen = Settings(**settings)
-    if chosen.epochs < 1 or not 0 < chosen.lr < math.inf:
-        raise UsageError(f"--qat-epochs {chosen.epochs}, --qat-lr {chosen.lr:g}: both must be above 0 and finite")
+    if chosen.epochs < 1:
+        raise UsageError(f"--qat-epochs {chosen.epochs}: it must be above 0")
+    if not 0 < chosen.lr < LR_LIMIT:
+        raise UsageError(f"--qat-lr {chosen.lr:g}: it must be above 0 and below {LR_LIMIT:g}")
     if bundle is not None and place.first:
         _unpack(bundle, paths, run, groups, group_regex)
     student = finished.load(run)

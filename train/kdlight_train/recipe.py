@@ -19,6 +19,8 @@ else:
 
 BUILT_IN = Path(__file__).parent / "recipes"
 READER = Reader("recipe", UsageError, "add it")
+LR_LIMIT = 1e37
+"""Learning rates are below: AdamW's first step is ten times as large, and must be a number in single precision."""
 
 RANGES: tuple[tuple[str, int, int | None], ...] = (
     # torch's generators take 64 bits, of which the student's seed, in steps of its own, needs some.
@@ -219,8 +221,8 @@ def _check(recipe: Recipe) -> None:
         (teacher.imgsz >= recipe.input.imgsz, "teacher.imgsz", teacher.imgsz, "at least input.imgsz"),
         (student.batch >= 2, "student.batch", student.batch, "2 or more (a batch norm needs two pictures)"),  # noqa: PLR2004
         (teacher.batch >= 2, "teacher.batch", teacher.batch, "2 or more (a batch norm needs two pictures)"),  # noqa: PLR2004
-        (student.lr > 0, "student.lr", student.lr, "above 0"),
-        (teacher.lr > 0, "teacher.lr", teacher.lr, "above 0"),
+        (0 < student.lr < LR_LIMIT, "student.lr", student.lr, f"above 0 and below {LR_LIMIT:g}"),
+        (0 < teacher.lr < LR_LIMIT, "teacher.lr", teacher.lr, f"above 0 and below {LR_LIMIT:g}"),
         (0 <= student.ema < 1, "student.ema", student.ema, "from 0 to below 1"),
         (distil.temperature > 0, "distil.temperature", distil.temperature, "above 0"),
         (len(augment.scale) == 2 and 0 < augment.scale[0] <= augment.scale[1] <= 1, "augment.scale",  # noqa: PLR2004

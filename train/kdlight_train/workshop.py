@@ -21,7 +21,7 @@ from kdlight_edge.progress import Progress
 from kdlight_train import checkpoint
 from kdlight_train.data import Data, Split, load
 from kdlight_train.distill import Hinted, Lessons, Making, answer, real_batches, student_objective, teacher_objective
-from kdlight_train.fit import Objective, Pool, Schedule, fit
+from kdlight_train.fit import Objective, Pool, Schedule, diverged, fit
 from kdlight_train.place import Place
 from kdlight_train.recipe import Recipe
 from kdlight_train.student import make_student
@@ -169,6 +169,8 @@ def _fit(
     def watch(averaged: nn.Module, entry: dict[str, Any]) -> dict[str, Any]:
         if shelf.place.first:
             logits = answer(averaged, val.pictures, shelf.place, large=work.large)
+            if not bool(logits.isfinite().all()):  # weights may still be finite, but too large to multiply
+                raise diverged(f"{work.name}: the answers are no longer finite", entry["epoch"], schedule.lr)
             entry["val_accuracy"] = float((logits.argmax(dim=1) == val.truth).double().mean())
             shown["val"] = f"{entry['val_accuracy']:.4f}"
         shown["epoch"] = f"{min(entry['epoch'] + 1, schedule.epochs)}/{schedule.epochs}"
