@@ -108,7 +108,10 @@ def test_export_builds_int8_from_what_was_learnt_and_fp32_from_the_student(
 def test_what_was_killed_goes_on_to_the_same_numbers(
     learnt: Path, bundle: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    told: list[str] = []
+
     def killed(line: str) -> None:
+        told.append(line)
         if "epoch 2/" in line:
             raise KeyboardInterrupt
 
@@ -116,6 +119,7 @@ def test_what_was_killed_goes_on_to_the_same_numbers(
     with monkeypatch.context() as patch:
         patch.setattr(command, "say_to_people", killed)
         assert learn(data, run, "--from", str(bundle)) == 130
+    assert told[-1] == "stopped; the same command with --resume goes on"
     assert not (run / qat.FILE).exists()
     assert learn(data, run) == 0
     for key, value in weights(learnt).items():

@@ -97,6 +97,29 @@ def test_the_state_of_another_start_is_not_gone_on_with(
     assert out.read_bytes() == written
 
 
+def test_ctrl_c_is_answered_by_how_to_go_on(
+    tmp_path: Path,
+    make: object,
+    recipe: Path,
+    weights: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def stopped(*_: object, **_named: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("kdlight_train.pretrain.open_data", stopped)
+    monkeypatch.setattr("kdlight_train.training.open_data", stopped)
+    data = make(tmp_path / "data", {"a": 4, "b": 4})  # type: ignore[operator]
+    assert _pretrain(data, tmp_path / "start.pt", recipe, weights) == 130
+    assert capsys.readouterr().err == "stopped; the same command goes on\n"
+    command = ["train", "--data", str(data), "--out", str(tmp_path / "run"), "--device", "cpu"]
+    assert main(command) == 130
+    assert capsys.readouterr().err == "stopped; the same command with --resume goes on\n"
+    assert main([*command, "--resume"]) == 130
+    assert capsys.readouterr().err == "stopped; the same command goes on\n"
+
+
 def test_a_wrong_flag_does_not_take_the_place_of_the_start(
     tmp_path: Path, make: object, recipe: Path, weights: Path
 ) -> None:

@@ -84,6 +84,9 @@ def run(args: argparse.Namespace) -> int:
 
             qat(args.data, args.out, place, say, settings=_qat_changes(args), bundle=args.bundle,
                 recipe=recipe if _given(args) else None, groups=args.groups, group_regex=args.group_regex)  # fmt: skip
+    except KeyboardInterrupt:
+        say(f"stopped; the same command{'' if args.resume else ' with --resume'} goes on")
+        raise
     finally:
         leave()
     if place.first:

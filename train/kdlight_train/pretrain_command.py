@@ -46,6 +46,10 @@ def run(args: argparse.Namespace) -> int:
             args.data, args.out, recipe, place, say_to_people, teacher_weights=args.teacher_weights,
             groups=args.groups, group_regex=args.group_regex,
         )  # fmt: skip
+    except KeyboardInterrupt:
+        if place.first:
+            say_to_people("stopped; the same command goes on")
+        raise
     finally:
         leave()
     if place.first:
