@@ -30,13 +30,13 @@ def box_means(image: npt.NDArray[np.uint8], across: int, down: int, scale: int =
     """Reduce a picture by whole factors.
 
     Args:
-        image: uint8 [h, w, 3]; its width and height times ``scale`` are multiples of ``across`` and ``down``.
+        image: uint8 [h, w, 3] or [h, w]; its width and height times ``scale`` are multiples of ``across`` and ``down``.
         across: width of a box, in pixels of the whole picture.
         down: height of a box.
         scale: how many times as wide and as high as ``image`` the whole picture is.
 
     Returns:
-        uint8 [h * scale / down, w * scale / across, 3], rounded as by OpenCV.
+        uint8 [h * scale / down, w * scale / across, ...], rounded as by OpenCV.
     """
     size = image.shape[1] * scale // across, image.shape[0] * scale // down
     boxes = _boxes(across, down, scale)
@@ -44,7 +44,7 @@ def box_means(image: npt.NDArray[np.uint8], across: int, down: int, scale: int =
     left = boxes.most > MOST or (across, down) in {(scale, scale), (2 * scale, 2 * scale)}
     if left or boxes.down < 2 * boxes.scale - 1:
         return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
-    lines, means = image.reshape(image.shape[0], -1), np.empty((size[1], size[0], 3), np.uint8)
+    lines, means = image.reshape(image.shape[0], -1), np.empty((size[1], size[0], *image.shape[2:]), np.uint8)
     step = max(1, STRIPE // (lines.shape[1] * boxes.scale)) * boxes.scale
     for top in range(0, size[1], step):
         stripe = means[top : top + step]
@@ -77,14 +77,14 @@ def _boxes(across: int, down: int, scale: int) -> _Boxes:
 
 
 def _fill(means: npt.NDArray[np.uint8], lines: npt.NDArray[np.uint8], boxes: _Boxes) -> None:
-    """Fill some rows of the result, uint8 [rows, columns, 3], from theirs of the picture, uint8 [h, w * 3]."""
+    """Fill some rows of the result, uint8 [rows, columns, ...], from theirs of the picture, uint8 [h, w * channels]."""
     sums, across, size = _sums(len(means) * lines.shape[1]), boxes.across, means.shape[1::-1]
     _add_rows(lines, sums[0].reshape(len(means), -1), boxes)
-    shape = len(means), -1, 3
+    shape = len(means), -1, *means.shape[2:]
     if across.denominator > 1:
         added: Any = cv2.resize(sums[0].reshape(shape), size, interpolation=cv2.INTER_AREA)
     else:
-        added = _add_neighbours(sums, across.numerator).reshape(shape)
+        added = _add_neighbours(sums, across.numerator, math.prod(means.shape[2:])).reshape(shape)
         if across > 1:
             added = cv2.resize(added, size, interpolation=cv2.INTER_NEAREST)
     cv2.convertScaleAbs(added, means, alpha=1 / boxes.most)
@@ -99,7 +99,7 @@ def _sums(length: int) -> npt.NDArray[np.uint16]:
 
 
 def _add_rows(lines: npt.NDArray[np.uint8], sums: npt.NDArray[np.uint16], boxes: _Boxes) -> None:
-    """Fill ``sums``, uint16 [rows, w * 3]: each is of the rows of one box.
+    """Fill ``sums``, uint16 [rows, w * channels]: each is of the rows of one box.
 
     Of a picture at a part of its size a row that two boxes share counts in each as far as it lies there; which rows
     these are repeats after ``scale`` boxes.
@@ -124,12 +124,17 @@ def _add_rows(lines: npt.NDArray[np.uint8], sums: npt.NDArray[np.uint16], boxes:
             np.multiply(target, boxes.finer, out=target)
 
 
-def _add_neighbours(sums: npt.NDArray[np.uint16], count: int) -> npt.NDArray[np.uint16]:
+def _add_neighbours(sums: npt.NDArray[np.uint16], count: int, channels: int) -> npt.NDArray[np.uint16]:
     """Return for each pixel the sum of it and the ``count`` - 1 to its right; over the end of a row it means nothing.
 
     Sums of 1, 2, 4, ... pixels are made, each of the one before and itself moved, and those that ``count`` has in
     binary are added up: of 5 pixels those of 1 and 4.
     """
+
+    def add(one: int, other: int, pixels: int, target: int) -> None:
+        far = channels * pixels
+        np.add(sums[one, :-far], sums[other, far:], out=sums[target, :-far])
+
     power, width = 0, 1
     total, have = -1, 0
     while True:
@@ -137,11 +142,11 @@ def _add_neighbours(sums: npt.NDArray[np.uint16], count: int) -> npt.NDArray[np.
             if total < 0:
                 total = power
             else:
-                np.add(sums[total, : -3 * have], sums[power, 3 * have :], out=sums[total, : -3 * have])
+                add(total, power, have, total)
             have += width
         if have == count:
             return np.asarray(sums[total])
         # Never in place: numpy would copy what it reads and writes at once.
         target = next(row for row in range(3) if row not in {power, total})
-        np.add(sums[power, : -3 * width], sums[power, 3 * width :], out=sums[target, : -3 * width])
+        add(power, power, width, target)
         power, width = target, 2 * width

@@ -34,7 +34,7 @@ class Frame:
     """A decoded picture, as a source gives it."""
 
     image: "npt.NDArray[np.uint8]"
-    """uint8 [h, w, 3], RGB, upright."""
+    """uint8 [h, w, 3], RGB, upright; where no sink wants it also [h, w], all its colours alike or not needed."""
     captured: Moment
     """When the camera gave it; for a file, when it was read."""
     source: str

@@ -32,10 +32,15 @@ class Header:
     """Whether a fourth channel or a transparent colour may be there."""
     orientation: int = 1
     """EXIF orientation, 1 to 8. OpenCV turns a JPEG upright itself."""
-    plain: bool = False
-    """Whether it is a JPEG of one or three components."""
+    components: int = 0
+    """Of a JPEG: 1 is grey, 3 mostly brightness and two differences of colour."""
     most: int | None = None
     """Pixels that a file of this length can hold at most; None where its compression does not say."""
+
+    @property
+    def plain(self) -> bool:
+        """Whether it is a JPEG of one or three components."""
+        return self.components in {1, 3}
 
     @property
     def upright(self) -> tuple[int, int]:
@@ -85,7 +90,7 @@ def _jpeg(content: bytes) -> Header:
         if marker in _START_OF_FRAME:
             height, width, components = struct.unpack_from(">HHB", content, position + 4)
             most = None if marker in _ARITHMETIC else len(content) * JPEG_PIXELS
-            header = Header("JPEG", width, height, plain=components in {1, 3}, most=most)
+            header = Header("JPEG", width, height, components=components, most=most)
         if marker == _APP1 and content.startswith(_EXIF, position + 3):
             orientation = max(orientation, _orientation(content[position + 3 + len(_EXIF) : position + 1 + length]))
         if marker == _START_OF_SCAN:

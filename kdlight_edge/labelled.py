@@ -10,7 +10,7 @@ from pathlib import Path
 
 from kdlight_edge.errors import DataError, UsageError
 from kdlight_edge.frame import Frame, Unreadable
-from kdlight_edge.picture import Choice
+from kdlight_edge.picture import Need
 from kdlight_edge.sources.folder import Folder
 
 LEFT_OUT = "-"
@@ -50,10 +50,10 @@ class Labelled:
         """Return the label that a picture should have."""
         return self._folders[bisect_right(self._ends, index)][1]
 
-    def shrink(self, choose: Choice) -> None:
+    def shrink(self, need: Need) -> None:
         """As `Folder.shrink`."""
         for _, _, folder in self._folders:
-            folder.shrink(choose)
+            folder.shrink(need)
 
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0

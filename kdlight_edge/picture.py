@@ -10,7 +10,7 @@ import importlib
 import os
 import stat
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -37,10 +37,23 @@ _set_log_level: Any = getattr(cv2, "setLogLevel", None) or cv2.utils.logging.set
 _set_log_level(0)
 
 
-Choice = Callable[[int, int], int]
-"""Upright width and height to the scale (1, 2, 4, 8) that a JPEG may be decoded at, by `prepare.reduction`."""
+class Need(NamedTuple):
+    """What a network needs of a JPEG, where nobody wants the picture itself; `prepare.need_of` tells it."""
+
+    scale: Callable[[int, int], int]
+    """Upright width and height to the scale, 1, 2, 4 or 8, that it may be decoded at."""
+    colours: bool = True
+    """Whether colours count. Where they do not, they are not even unpacked."""
+
 
 _REDUCED = {2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4, 8: cv2.IMREAD_REDUCED_COLOR_8}
+
+_GREY = {
+    1: cv2.IMREAD_GRAYSCALE,
+    2: cv2.IMREAD_REDUCED_GRAYSCALE_2,
+    4: cv2.IMREAD_REDUCED_GRAYSCALE_4,
+    8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
+}
 
 
 @functools.cache
@@ -58,7 +71,7 @@ def read_picture(path: str | os.PathLike[str]) -> npt.NDArray[np.uint8]:
 
 
 def read_reduced(
-    path: str | os.PathLike[str], choose: Choice | None
+    path: str | os.PathLike[str], need: Need | None
 ) -> tuple[npt.NDArray[np.uint8], tuple[int, int] | None]:
     """Read and decode a file; returns as `decode_reduced`.
 
@@ -70,7 +83,7 @@ def read_reduced(
         content = _content(path)
     except OSError as error:
         raise DataError(f"cannot be opened: {error.strerror}") from error
-    return decode_reduced(content, choose)
+    return decode_reduced(content, need)
 
 
 def _content(path: str | os.PathLike[str]) -> bytes:
@@ -126,17 +139,18 @@ class Room:
 
 
 def decode_reduced(
-    content: bytes, choose: Choice | None, room: Room | None = None
+    content: bytes, need: Need | None, room: Room | None = None
 ) -> tuple[npt.NDArray[np.uint8], tuple[int, int] | None]:
-    """Decode an encoded picture, a JPEG perhaps at a part of its size; raises as `decode`.
+    """Decode an encoded picture, a JPEG perhaps at a part of its size and without colours; raises as `decode`.
 
     Args:
         content: the bytes of the file.
-        choose: tells the part; None for the whole size.
+        need: what is needed of a JPEG; None for all of it.
         room: where the picture before it, which nobody looks at any more, may lie and be written over.
 
     Returns:
-        uint8 [h, w, 3], RGB, upright; and where it was decoded smaller, the width and height that it has.
+        uint8 [h, w, 3], RGB, upright; of a JPEG that has no colours, or whose are not needed, [h, w] unless ``need`` is
+        None; and where it was decoded smaller, the width and height that it has.
     """
     header = read_header(content)
     if header.width * header.height > MAX_PIXELS:
@@ -148,8 +162,10 @@ def decode_reduced(
         size = f"{header.width}x{header.height}"
         raise DataError(f"damaged {header.format} file: {len(content):,} bytes cannot hold {size} pixels")
     if header.format == "JPEG":
-        scale = 1 if choose is None else choose(*header.upright)
-        return _decode_jpeg(content, header, scale, room), None if scale == 1 else header.upright
+        scale = 1 if need is None else need.scale(*header.upright)
+        grey = need is not None and (header.components == 1 or (header.plain and not need.colours))
+        decoded = (_decode_grey if grey else _decode_jpeg)(content, header, scale, room)
+        return decoded, None if scale == 1 else header.upright
     flags = cv2.IMREAD_UNCHANGED if header.alpha else cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
     image = _to_rgb8(_imdecode(content, header, flags))
     # Asked for alpha, OpenCV leaves the picture as it lies in the file.
@@ -157,17 +173,36 @@ def decode_reduced(
 
 
 def _decode_jpeg(content: bytes, header: Header, scale: int, room: Room | None) -> npt.NDArray[np.uint8]:
-    if header.plain and header.orientation == 1 and (turbo := _turbo()) is not None:
-        width, height = header.width, header.height
-        place = None if room is None else room.of(3 * -(-width // scale) * -(-height // scale))
-        found: npt.NDArray[np.uint8] | None = turbo.decode_plain(content, width, height, scale, place)
-        if found is not None:
-            return found
+    """Decode to RGB, uint8 [h, w, 3]."""
+    found = _decode_plain(content, header, scale, room, 3)
+    if found is not None:
+        return found
     if scale == 1:
         image: npt.NDArray[np.uint8] = _imdecode(content, header, cv2.IMREAD_COLOR_RGB)
         return image
     reduced: Any = cv2.cvtColor(_imdecode(content, header, _REDUCED[scale]), cv2.COLOR_BGR2RGB)
     return reduced  # type: ignore[no-any-return]
+
+
+def _decode_grey(content: bytes, header: Header, scale: int, room: Room | None) -> npt.NDArray[np.uint8]:
+    """Decode the brightness alone, uint8 [h, w]."""
+    found = _decode_plain(content, header, scale, room, 1)
+    if found is not None:
+        return found[..., 0]
+    image: npt.NDArray[np.uint8] = _imdecode(content, header, _GREY[scale])
+    return image
+
+
+def _decode_plain(
+    content: bytes, header: Header, scale: int, room: Room | None, channels: int
+) -> npt.NDArray[np.uint8] | None:
+    """Return uint8 [h, w, channels] by the faster decoder; None where it is not there or leaves the file to OpenCV."""
+    if not header.plain or header.orientation != 1 or (turbo := _turbo()) is None:
+        return None
+    width, height = header.width, header.height
+    place = None if room is None else room.of(channels * -(-width // scale) * -(-height // scale))
+    found: npt.NDArray[np.uint8] | None = turbo.decode_plain(content, width, height, scale, channels, place)
+    return found
 
 
 def _imdecode(content: bytes, header: Header, flags: int) -> npt.NDArray[Any]:

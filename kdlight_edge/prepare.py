@@ -8,6 +8,7 @@ least as large as the target, then bilinear. It has no aliasing from a 12-megapi
 costs less than an area resize. ``linear`` and ``area`` are OpenCV's own.
 """
 
+import functools
 from typing import Any
 
 import cv2
@@ -16,6 +17,7 @@ import numpy.typing as npt
 
 from kdlight_edge.boxes import box_means
 from kdlight_edge.manifest import Input, Manifest
+from kdlight_edge.picture import Need
 
 PAD = 114
 """Grey level of the bars of ``fit``: mid-grey, as detectors of this field pad."""
@@ -40,13 +42,23 @@ def reduction(width: int, height: int, spec: Input) -> int:
     return next((scale for scale in (8, 4, 2) if box >= BOX * scale), 1)
 
 
+def need_of(spec: Input, *, live: bool = False) -> Need:
+    """Return what of a JPEG has to be decoded for this input.
+
+    Args:
+        spec: size and colour of the input.
+        live: whether the picture is for others too, whose size is this one and whose colour may not be.
+    """
+    return Need(functools.partial(reduction, spec=spec), colours=live or spec.colour != "grey")
+
+
 def prepare(
     image: npt.NDArray[np.uint8], manifest: Manifest, full: tuple[int, int] | None = None
 ) -> npt.NDArray[np.uint8]:
     """Bring a decoded picture to the size and colour the bundle was trained on.
 
     Args:
-        image: uint8 [h, w, 3], RGB.
+        image: uint8 [h, w, 3], RGB, or [h, w], grey.
         manifest: of the bundle; only its ``input`` is used.
         full: width and height of the picture, where ``image`` was decoded at the scale of `reduction`.
 
@@ -67,7 +79,9 @@ def prepare_input(
         result = _crop(image, size, spec.interpolation)
     else:
         result = _fit(image, spec, full)
-    if spec.colour == "grey":
+    if result.ndim == 2:  # noqa: PLR2004 - no channel axis: grey
+        result = cv2.cvtColor(result, cv2.COLOR_GRAY2RGB)
+    elif spec.colour == "grey":
         result = cv2.cvtColor(cv2.cvtColor(result, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
     return np.ascontiguousarray(result)
 
@@ -110,7 +124,7 @@ def _fit(image: npt.NDArray[Any], spec: Input, full: tuple[int, int] | None) -> 
     """Resize the whole picture into the target and fill the rest with `PAD`, picture centred."""
     width, height = full or (image.shape[1], image.shape[0])
     across, down = _fitted(width, height, spec)
-    result = np.full((spec.height, spec.width, 3), PAD, np.uint8)
+    result = np.full((spec.height, spec.width, *image.shape[2:]), PAD, np.uint8)
     left, top = (spec.width - across) // 2, (spec.height - down) // 2
     result[top : top + down, left : left + across] = _resize(image, (across, down), spec.interpolation, full)
     return result

@@ -1,7 +1,6 @@
 """From a source to the sinks: every picture of a folder in order on all cores, the newest frame of a camera at once."""
 
 import contextlib
-import functools
 import os
 import threading
 import time
@@ -13,7 +12,7 @@ from kdlight_edge.decide import Prediction, failed
 from kdlight_edge.errors import KDLightError
 from kdlight_edge.frame import Frame, Unreadable
 from kdlight_edge.pace import Pace
-from kdlight_edge.prepare import reduction
+from kdlight_edge.prepare import need_of
 from kdlight_edge.progress import Progress
 from kdlight_edge.quality import Quality
 from kdlight_edge.sinks import Sink
@@ -75,7 +74,8 @@ def run(
     keep = any(sink.wants_frames for sink in sinks)
     manifest = classifier.bundle.manifest
     if not keep and isinstance(source, Shrinking):
-        source.shrink(functools.partial(reduction, spec=manifest.input))
+        # A frame of a camera is also shown to the version that may follow, whose picture may have colours.
+        source.shrink(need_of(manifest.input, live=not isinstance(source, Album)))
     labels = frozenset(label.id for label in manifest.labels)
     if isinstance(source, Album):
         threads = (workers or len(os.sched_getaffinity(0))) if classifier.engine.concurrent else 1

@@ -1,6 +1,5 @@
 """One classifier of a pool: keys of files in, rows of answers out; a bad file is a row that says why."""
 
-import functools
 import json
 import tempfile
 import time
@@ -20,7 +19,7 @@ from kdlight_edge.dicom.identity import RUN
 from kdlight_edge.errors import DataError, KDLightError
 from kdlight_edge.frame import Frame, Moment, Unreadable
 from kdlight_edge.picture import decode_reduced
-from kdlight_edge.prepare import reduction
+from kdlight_edge.prepare import need_of
 
 MAGIC = slice(128, 132)
 """Where ``DICM`` stands in a DICOM file (PS3.10, 7.1)."""
@@ -47,7 +46,7 @@ class Member:
         with tempfile.TemporaryDirectory(prefix="kdlight-") as folder:
             unpack(job.bundle, folder)
             self._classifier = open_classifier(folder, engine=job.engine, threads=1, settings=settings)
-        self._choose = functools.partial(reduction, spec=self._classifier.bundle.manifest.input)
+        self._need = need_of(self._classifier.bundle.manifest.input)
 
     def __call__(self, keys: pa.Table) -> pa.Table:
         """Answer the files that a table of ``key`` names, in its order."""
@@ -75,7 +74,7 @@ class Member:
                 yield from _scan(content, key, captured)
                 return
             started = time.perf_counter()
-            image, full = decode_reduced(content, self._choose)
+            image, full = decode_reduced(content, self._need)
         except DataError as error:
             yield Unreadable(str(error), captured, key, 0)
             return

@@ -15,7 +15,7 @@ from kdlight_edge.errors import SourceError, UsageError
 from kdlight_edge.frame import Frame, Unreadable
 
 if TYPE_CHECKING:
-    from kdlight_edge.picture import Choice
+    from kdlight_edge.picture import Need
 
 
 class Source(Protocol):
@@ -42,10 +42,10 @@ class Album(Protocol):
 
 @runtime_checkable
 class Shrinking(Protocol):
-    """A source that may decode a JPEG at a part of its size, where nobody wants to see the picture itself."""
+    """A source that may decode of a JPEG no more than is needed, where nobody wants to see the picture itself."""
 
-    def shrink(self, choose: "Choice") -> None:
-        """Let ``choose`` tell the scale from now on; the frames say what they are a part of (`Frame.full`).
+    def shrink(self, need: "Need") -> None:
+        """Tell what is needed from now on; the frames say what they are a part of (`Frame.full`).
 
         A live source may also write over the picture of a frame once the next one is asked for.
         """

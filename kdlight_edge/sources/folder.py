@@ -8,7 +8,7 @@ from pathlib import Path
 
 from kdlight_edge.errors import DataError, SourceError
 from kdlight_edge.frame import Frame, Moment, Unreadable
-from kdlight_edge.picture import EXTENSIONS, NOT_A_FILE, Choice, read_reduced
+from kdlight_edge.picture import EXTENSIONS, NOT_A_FILE, Need, read_reduced
 from kdlight_edge.sources import Patience
 
 
@@ -27,7 +27,7 @@ class Folder:
         self._entries: list[tuple[str, str]] = []
         """Path below the root, and the reason why it cannot be read ("" where that is not known yet)."""
         self._closed = False
-        self._choose: Choice | None = None
+        self._need: Need | None = None
         try:
             if os.path.isdir(self.root):  # noqa: PTH112 - strings all the way: a folder may hold a million names
                 self._list("", {_identity(self.root)})
@@ -61,9 +61,9 @@ class Folder:
         except OSError as error:
             self._entries.append((below, f"this folder cannot be listed: {error.strerror}"))
 
-    def shrink(self, choose: Choice) -> None:
-        """Decode JPEG from now on at a part of its size where ``choose`` allows it; see `Frame.full`."""
-        self._choose = choose
+    def shrink(self, need: Need) -> None:
+        """Decode of a JPEG no more than is needed from now on; see `Frame.full` and `Frame.image`."""
+        self._need = need
 
     def listed(self) -> list[tuple[Path, str]]:
         """Return where the pictures are, in order, without reading any; each with why it cannot be ("" if unknown)."""
@@ -80,7 +80,7 @@ class Folder:
         started, captured = time.perf_counter(), Moment.now()
         if not reason:
             try:
-                image, full = read_reduced(path, self._choose)
+                image, full = read_reduced(path, self._need)
             except DataError as error:
                 reason = str(error)
         if reason:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from kdlight_edge.errors import DataError, SourceError
 from kdlight_edge.frame import NO_META, Frame, Moment, Unreadable
-from kdlight_edge.picture import Choice, Room, decode, decode_reduced
+from kdlight_edge.picture import Need, Room, decode, decode_reduced
 
 LOOK_UP = 0.5
 """Seconds of waiting after which a waiting thread looks up: a signal that comes just before the main thread begins to
@@ -39,8 +39,8 @@ class Slot:
         """Seconds of ``time.monotonic`` at the last attempt to open a camera that is lost; None while it is there."""
         self.asked = False
         """Whether somebody waits for a frame at this moment."""
-        self.choose: Choice | None = None
-        """The part of its size that a JPEG may be decoded at."""
+        self.need: Need | None = None
+        """What of a JPEG must be decoded."""
         self.room: Room | None = None
         """Where the frame handed out before may lie and be written over."""
         self._lock = threading.Lock()
@@ -123,7 +123,7 @@ class Slot:
         if isinstance(image, bytes):
             started = time.perf_counter()
             try:
-                image, full = decode_reduced(image, self.choose, self.room)
+                image, full = decode_reduced(image, self.need, self.room)
             except DataError as error:
                 image = str(error)
             else:
@@ -209,9 +209,9 @@ class Latest:
         """What ended the capture; None where it goes on or reached its end."""
         return self._error
 
-    def shrink(self, choose: Choice) -> None:
+    def shrink(self, need: Need) -> None:
         """See `Shrinking`; of a camera whose frames come encoded."""
-        self._slot.choose, self._slot.room = choose, Room()
+        self._slot.need, self._slot.room = need, Room()
 
     def begin(self, changed: threading.Condition) -> None:
         """Start to capture for one who reads several cameras by `poll`, and is notified of frames and the end.

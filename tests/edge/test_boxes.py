@@ -63,6 +63,14 @@ def test_a_part_of_a_picture_and_a_turned_one_are_taken() -> None:
         np.testing.assert_array_equal(box_means(view, 7, 5), by_opencv(straight, size))
 
 
+@pytest.mark.parametrize("scale", [1, 2, 4])
+def test_a_grey_picture_has_the_means_of_one_whose_colours_are_alike(scale: int) -> None:
+    for across, down in itertools.product(range(scale, 12), repeat=2):
+        grey = noise(ACROSS * across, DOWN * down)[..., 0]
+        means = box_means(grey, across, down, scale)
+        np.testing.assert_array_equal(np.dstack([means] * 3), box_means(np.dstack([grey] * 3), across, down, scale))
+
+
 def test_preparing_one_picture_after_the_other_takes_no_new_memory_for_the_sums() -> None:
     image, spec = noise(640, 480), Input(128, 128)
     prepare_input(image, spec)

@@ -19,7 +19,7 @@ import pytest
 from kdlight_edge.cli import main
 from kdlight_edge.errors import SourceError
 from kdlight_edge.frame import Frame, Unreadable
-from kdlight_edge.picture import decode_reduced
+from kdlight_edge.picture import Need, decode_reduced
 from kdlight_edge.sources import Patience, latest, open_source
 
 LIMIT = 20.0
@@ -178,7 +178,7 @@ def test_frames_that_nobody_takes_are_not_decoded(monkeypatch: pytest.MonkeyPatc
     pictures = [part(jpeg((200, 10, shade))) for shade in range(0, 240, 12)]
     camera = Server(sends(MULTIPART, *pictures))
     source: Any = open_source(camera.uri, Patience(1.0, 0), lambda _: None)
-    source.shrink(lambda _w, _h: 1)
+    source.shrink(Need(lambda _w, _h: 1))
     with contextlib.closing(source):
         source._thread.start()
         source._thread.join(LIMIT)  # the camera has closed the connection, and nobody comes to open it again
@@ -201,7 +201,7 @@ def test_a_camera_takes_no_memory_for_a_frame_once_it_runs() -> None:
 
     camera = Server(script)
     source: Any = open_source(camera.uri, Patience(5.0, 0), lambda _: None)
-    source.shrink(lambda _w, _h: 1)
+    source.shrink(Need(lambda _w, _h: 1))
     with contextlib.closing(source), contextlib.suppress(SourceError):
         for count, frame in enumerate(source):
             assert isinstance(frame, Frame)

@@ -1,5 +1,6 @@
 """A JPEG decoded by another decoder or at a part of its size is the same picture, exactly or within the bound."""
 
+import itertools
 import json
 import os
 import struct
@@ -17,8 +18,8 @@ from kdlight_edge.classifier import open_classifier
 from kdlight_edge.cli import main
 from kdlight_edge.header import read_header
 from kdlight_edge.manifest import Input
-from kdlight_edge.picture import decode, decode_reduced
-from kdlight_edge.prepare import prepare_input, reduction
+from kdlight_edge.picture import Need, decode, decode_reduced
+from kdlight_edge.prepare import need_of, prepare_input, reduction
 from kdlight_edge.testing import golden_picture
 from kdlight_edge.zoo import bundled
 
@@ -37,6 +38,11 @@ def turned(content: bytes, orientation: int) -> bytes:
     tiff = b"II*\0" + struct.pack("<IHHHII", 8, 1, 0x0112, 3, 1, orientation) + bytes(4)
     body = b"Exif\0\0" + tiff
     return content[:2] + b"\xff\xe1" + struct.pack(">H", len(body) + 2) + body + content[2:]
+
+
+def at(scale: int) -> Callable[[int, int], int]:
+    """Decode every picture at this scale."""
+    return lambda _width, _height: scale
 
 
 @pytest.fixture(params=["turbo", "OpenCV"])
@@ -88,15 +94,16 @@ def test_both_decoders_give_the_same_pixels(
     grey = encode(cv2.cvtColor(noise, cv2.COLOR_BGR2GRAY))  # type: ignore[arg-type]
     progressive = encode(noise, cv2.IMWRITE_JPEG_PROGRESSIVE, 1)
     files = [encode(noise, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, sampling), grey, progressive]
-    for content in files:
+    for content, colours in itertools.product(files, (True, False)):
         for scale in (1, 2, 4, 8):
-            first, full = decode_reduced(content, lambda _w, _h, scale=scale: scale)  # type: ignore[misc]
+            first, full = decode_reduced(content, Need(at(scale), colours))
             with monkeypatch.context() as without:
                 without.setattr(picture, "_turbo", lambda: None)
-                second, same = decode_reduced(content, lambda _w, _h, scale=scale: scale)  # type: ignore[misc]
+                second, same = decode_reduced(content, Need(at(scale), colours))
             np.testing.assert_array_equal(first, second)
             assert full == same == (None if scale == 1 else size)
-            assert first.shape == (-(-size[1] // scale), -(-size[0] // scale), 3)
+            channels = (3,) if colours and content is not grey else ()
+            assert first.shape == (-(-size[1] // scale), -(-size[0] // scale), *channels)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -114,7 +121,7 @@ def test_a_turned_picture_is_upright_with_both_decoders_at_every_scale(decoder: 
         asked.append((width, height))
         return 2
 
-    small, full = decode_reduced(content, choose)
+    small, full = decode_reduced(content, Need(choose))
     assert asked == [full] == [whole.shape[1::-1]]
     assert small.shape[:2] == (whole.shape[0] // 2, whole.shape[1] // 2)
     assert np.abs(cv2.resize(whole, small.shape[1::-1], interpolation=cv2.INTER_AREA).astype(int) - small).mean() < 3
@@ -159,7 +166,7 @@ def test_a_reduced_picture_makes_the_same_input_within_the_bound(decoder: str, s
             spec = Input(128, 128, resize=resize)
             for kind, image in kinds_of(*size).items():
                 content = encode(image)
-                small, full = decode_reduced(content, lambda w, h, spec=spec: reduction(w, h, spec))  # type: ignore[misc]
+                small, full = decode_reduced(content, need_of(spec))
                 assert full == size
                 both = prepare_input(small, spec, full), prepare_input(decode(content), spec)
                 difference = np.abs(both[0].astype(int) - both[1])

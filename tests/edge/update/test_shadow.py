@@ -1,6 +1,5 @@
 """A candidate in the shadow answers the very pixels that were served, however fast the camera goes on."""
 
-import functools
 import json
 import queue
 import threading
@@ -13,7 +12,7 @@ import numpy as np
 
 from kdlight_edge.classifier import Classifier, open_classifier
 from kdlight_edge.frame import Frame, Moment
-from kdlight_edge.prepare import reduction
+from kdlight_edge.prepare import need_of
 from kdlight_edge.sources.latest import Latest, Slot
 from kdlight_edge.update.shadow import Shadow, said
 from kdlight_edge.update.state import State
@@ -52,7 +51,7 @@ def test_a_camera_that_decodes_over_a_frame_does_not_change_what_the_shadow_comp
     camera = Latest("http://camera/", capture)
     shadow = Shadow(state, opener, print)
     with open_classifier(model, engine="onnxruntime", threads=1) as serving:
-        camera.shrink(functools.partial(reduction, spec=serving.bundle.manifest.input))  # as without a sink that draws
+        camera.shrink(need_of(serving.bundle.manifest.input, live=True))  # as without a sink that draws
         state.shadow_request.write_text(json.dumps({"id": "1", "model": str(model), "frames": 1}))
         shadow.look()
         frames = iter(camera)
