@@ -4,23 +4,22 @@ import csv
 import dataclasses
 import os
 from bisect import bisect_right
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
 
 from kdlight_edge.errors import DataError, UsageError
 from kdlight_edge.frame import Frame, Unreadable
 from kdlight_edge.picture import Need
+from kdlight_edge.sources.album import InOrder
 from kdlight_edge.sources.folder import Folder
 
 LEFT_OUT = "-"
 """Label of a class that is not to be looked at."""
 
 
-class Labelled:
+class Labelled(InOrder):
     """Every picture of the classes that have a label, class by class; an `Album` and a `Source`."""
-
-    live = False
 
     def __init__(self, parts: Mapping[Path, Mapping[str, str]]) -> None:
         """List the pictures.
@@ -36,7 +35,6 @@ class Labelled:
         ]
         self.labels = {name: label for name, label, _ in self._folders}
         self._ends = list(accumulate(len(folder) for _, _, folder in self._folders))
-        self._closed = False
 
     @property
     def counts(self) -> dict[str, int]:
@@ -64,16 +62,6 @@ class Labelled:
         _, label, folder = self._folders[place]
         item = folder[index - self._ends[place] + len(folder)]
         return dataclasses.replace(item, index=index, meta={**item.meta, "truth": label})
-
-    def __iter__(self) -> Iterator[Frame | Unreadable]:
-        for index in range(len(self)):
-            if self._closed:
-                return
-            yield self[index]
-
-    def close(self) -> None:
-        """End the iteration."""
-        self._closed = True
 
 
 def labels_of(

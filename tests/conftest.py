@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from kdlight_edge import picture
 from kdlight_edge.bundle import sha256_of, write_bundle
 from kdlight_edge.classifier import Classifier
 from kdlight_edge.decide import Settings
@@ -27,6 +28,15 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 GAIN = 12.0
 """Logit of a picture that is wholly of a label's colour, against 0 for black."""
+
+
+@pytest.fixture(params=["turbo", "OpenCV"])
+def decoder(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Decode JPEG with and without the optional package."""
+    if request.param == "OpenCV":
+        monkeypatch.setattr(picture, "_turbo", lambda: None)
+    else:
+        pytest.importorskip("simplejpeg")
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import errno
 import functools
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 from pydicom.dataset import Dataset
@@ -14,15 +14,14 @@ from kdlight_edge.dicom.scan import frame_of, frames_in, read
 from kdlight_edge.errors import DataError, SourceError
 from kdlight_edge.frame import Frame, Moment, Unreadable
 from kdlight_edge.sources import Patience
+from kdlight_edge.sources.album import InOrder
 
 HELD = 4
 """Files kept open as objects: workers that decode the frames of one file together read it once."""
 
 
-class DicomFolder:
+class DicomFolder(InOrder):
     """Every frame of every DICOM file once, sorted by path; an `Album` and a `Source`."""
-
-    live = False
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         """List the files and count their frames by their headers.
@@ -33,7 +32,6 @@ class DicomFolder:
         self.root = os.fspath(path)
         self._entries: list[tuple[str, int]] = []
         """Path below the root, and number of the frame."""
-        self._closed = False
         self._read = functools.lru_cache(maxsize=HELD)(self._object)
         try:
             if Path(self.root).is_dir():
@@ -90,15 +88,9 @@ class DicomFolder:
             raise DataError("not a file: it cannot be read like one")
         return read(path)
 
-    def __iter__(self) -> Iterator[Frame | Unreadable]:
-        for index in range(len(self)):
-            if self._closed:
-                return
-            yield self[index]
-
     def close(self) -> None:
         """End the iteration and let go of the files."""
-        self._closed = True
+        super().close()
         self._read.cache_clear()
 
 

@@ -3,19 +3,18 @@
 import os
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 from kdlight_edge.errors import DataError, SourceError
 from kdlight_edge.frame import Frame, Moment, Unreadable
 from kdlight_edge.picture import EXTENSIONS, NOT_A_FILE, Need, read_reduced
 from kdlight_edge.sources import Patience
+from kdlight_edge.sources.album import InOrder
 
 
-class Folder:
+class Folder(InOrder):
     """Every picture once, sorted by path; an `Album` and a `Source`."""
-
-    live = False
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         """List the pictures.
@@ -26,7 +25,6 @@ class Folder:
         self.root = os.fspath(path)
         self._entries: list[tuple[str, str]] = []
         """Path below the root, and the reason why it cannot be read ("" where that is not known yet)."""
-        self._closed = False
         self._need: Need | None = None
         try:
             if os.path.isdir(self.root):  # noqa: PTH112 - strings all the way: a folder may hold a million names
@@ -87,16 +85,6 @@ class Folder:
             return Unreadable(reason, captured, path, index, meta)
         meta["decode_ms"] = (time.perf_counter() - started) * 1000
         return Frame(image, captured, path, index, 0, meta, full)
-
-    def __iter__(self) -> Iterator[Frame | Unreadable]:
-        for index in range(len(self)):
-            if self._closed:
-                return
-            yield self[index]
-
-    def close(self) -> None:
-        """End the iteration."""
-        self._closed = True
 
 
 def load(uri: str, patience: Patience, report: Callable[[str], None]) -> Folder:

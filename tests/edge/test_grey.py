@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from kdlight_edge import picture, stream
+from kdlight_edge import stream
 from kdlight_edge.classifier import open_classifier
 from kdlight_edge.cli import main
 from kdlight_edge.frame import Frame
@@ -33,14 +33,6 @@ def encode(image: npt.NDArray[Any]) -> bytes:
 
 def sized(number: int, size: tuple[int, int]) -> npt.NDArray[np.uint8]:
     return np.asarray(cv2.resize(golden_picture(number), size, interpolation=cv2.INTER_CUBIC), np.uint8)
-
-
-@pytest.fixture(params=["turbo", "OpenCV"])
-def decoder(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    if request.param == "OpenCV":
-        monkeypatch.setattr(picture, "_turbo", lambda: None)
-    else:
-        pytest.importorskip("simplejpeg")
 
 
 @pytest.mark.usefixtures("decoder")

@@ -45,16 +45,6 @@ def at(scale: int) -> Callable[[int, int], int]:
     return lambda _width, _height: scale
 
 
-@pytest.fixture(params=["turbo", "OpenCV"])
-def decoder(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Decode with and without the optional package."""
-    if request.param == "OpenCV":
-        monkeypatch.setattr(picture, "_turbo", lambda: None)
-    else:
-        pytest.importorskip("simplejpeg")
-    return str(request.param)
-
-
 def real() -> list[Path]:
     """Give real pictures where the machine has them (KDLIGHT_TEST_PICTURES names a folder)."""
     folder = os.environ.get("KDLIGHT_TEST_PICTURES")
@@ -106,9 +96,9 @@ def test_both_decoders_give_the_same_pixels(
             assert first.shape == (-(-size[1] // scale), -(-size[0] // scale), *channels)
 
 
+@pytest.mark.usefixtures("decoder")
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_a_turned_picture_is_upright_with_both_decoders_at_every_scale(decoder: str, orientation: int) -> None:
-    del decoder
+def test_a_turned_picture_is_upright_with_both_decoders_at_every_scale(orientation: int) -> None:
     image = np.zeros((96, 160, 3), np.uint8)
     image[:32, :64] = (0, 0, 255)
     content = turned(encode(image), orientation)
@@ -158,9 +148,9 @@ def test_the_scale_is_chosen_by_the_pixels_that_are_left(width: int, height: int
     assert reduction(width, height, spec) == scale
 
 
+@pytest.mark.usefixtures("decoder")
 @pytest.mark.parametrize("size", SIZES)
-def test_a_reduced_picture_makes_the_same_input_within_the_bound(decoder: str, size: tuple[int, int]) -> None:
-    del decoder
+def test_a_reduced_picture_makes_the_same_input_within_the_bound(size: tuple[int, int]) -> None:
     with open_classifier(bundled()[0], threads=1) as classifier:
         for resize in ("squash", "fit"):
             spec = Input(128, 128, resize=resize)
