@@ -5,7 +5,7 @@ usage: scripts/measure_outliers.py --data DIR [--count N]
 
 For each bundle the outlier output of its own engine on its test pictures is compared with that on the test pictures of
 the other modalities, and on noise, black pictures, text and its own pictures inverted: AUROC, and the share that the
-bundle's own limit calls an outlier.
+bundle's own limit calls an outlier. ``patterns`` are those that a training shows (kdlight_train.patterns), drawn anew.
 """
 
 import argparse
@@ -27,6 +27,7 @@ from kdlight_edge.manifest import Manifest
 from kdlight_edge.metrics import auc
 from kdlight_edge.picture import read_picture
 from kdlight_edge.prepare import prepare
+from kdlight_train.patterns import patterns
 
 Images = npt.NDArray[np.uint8]
 RESULTS = ROOT / "docs" / "results" / "outliers.json"
@@ -71,6 +72,7 @@ def measure(name: str, data: Path, count: int) -> dict[str, Any]:
         if name not in names
     }
     kinds |= {"noise": noise(manifest), "black": black(manifest), "text": text(manifest), "inverted": 255 - own}
+    kinds["patterns"] = np.concatenate(list(patterns(manifest.input, seed=1).values()))
     with open_engine(bundle, threads=1) as engine:
         limit = engine.artifact.thresholds.outlier or np.inf  # None: the artifact calls nothing an outlier
         usual = distances(engine, own)

@@ -168,15 +168,18 @@ def _outlier(graph: Graph, student: Finished, features: str) -> None:
     spread = graph.constant("outlier.residual", np.array(model.residual))
     total = graph.add("Add", [nearest, graph.add("Div", [left, spread], "outlier.ratio")], "outlier.total")
     square = graph.add("Div", [total, graph.constant("outlier.size", np.array(float(size)))], "outlier.mean_square")
-    if model.plane is not None:
-        plane = graph.constant("outlier.plane", model.plane.reshape(1, size, 1, 1))
-        offset = graph.constant("outlier.offset", np.array([model.offset]))
-        odds = graph.add("Conv", [apart, plane, offset], "outlier.odds", kernel_shape=[1, 1])
-        positive = graph.add("Relu", [odds], "outlier.positive")
-        shape = graph.constant("outlier.row_shape", np.array([-1], np.int64))
-        square = graph.add(
-            "Add", [square, graph.add("Reshape", [positive, shape], "outlier.foreign")], "outlier.square"
+    if model.planes is not None and model.offsets is not None:
+        planes = graph.constant("outlier.plane", model.planes.reshape(-1, size, 1, 1))
+        odds = graph.add(
+            "Conv",
+            [apart, planes, graph.constant("outlier.offset", model.offsets)],
+            "outlier.odds",
+            kernel_shape=[1, 1],
         )
+        positive = graph.add("Relu", [odds], "outlier.positive")
+        added = graph.constant("outlier.kinds", np.array([1, 2, 3], np.int64))
+        foreign = graph.add("ReduceSum", [positive, added], "outlier.foreign", keepdims=0)
+        square = graph.add("Add", [square, foreign], "outlier.square")
     graph.add("Sqrt", [square], "outlier")
 
 

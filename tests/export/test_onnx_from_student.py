@@ -52,8 +52,10 @@ def test_the_outlier_output_is_the_fitted_distance(
     student: Finished, batch: npt.NDArray[np.uint8], *, shown: bool
 ) -> None:
     if shown:  # pictures of other things
-        plane = np.random.default_rng(3).normal(0, 3, student.outlier.mean.size).astype(np.float32)
-        student = dataclasses.replace(student, outlier=dataclasses.replace(student.outlier, plane=plane, offset=1.5))
+        planes = np.random.default_rng(3).normal(0, 3, (4, student.outlier.mean.size)).astype(np.float32)
+        offsets = np.linspace(-1, 2, 4, dtype=np.float32)
+        model = dataclasses.replace(student.outlier, planes=planes, offsets=offsets)
+        student = dataclasses.replace(student, outlier=model)
     with torch.inference_mode():
         x = torch.from_numpy(batch).permute(0, 3, 1, 2).float() / 255
         features = student.network().features(x).mean(dim=(2, 3)).numpy()

@@ -14,6 +14,7 @@ from kdlight_edge.manifest import Input
 from kdlight_train import finished
 from kdlight_train.calibrate import fit_outlier
 from kdlight_train.foreign import COUNT, _files, part_from, read_foreign
+from kdlight_train.patterns import EACH, patterns
 
 SPEC = Input(32, 32, "rgb", "squash", "reduce")
 
@@ -34,23 +35,58 @@ def test_things_close_to_home_become_outliers_when_they_were_shown() -> None:
     model = fit_outlier(home[:400], np.zeros(400, np.int64), 1)
     limit = np.quantile(model.distance(home[400:]), 0.99)
     assert (model.distance(away[200:]) > limit).mean() < 0.5
-    shown = part_from(model, home[:400], away[:200])
+    shown = part_from(model, home[:400], [away[:200]])
     assert (shown.distance(away[200:]) > np.quantile(shown.distance(home[400:]), 0.99)).mean() > 0.9
     far = np.full((1, 24), -9, np.float32)  # neither home nor what was shown
     assert shown.distance(far)[0] >= model.distance(far)[0] > limit
     assert np.all(shown.distance(home) >= model.distance(home) * (1 - 1e-6))
 
 
+def test_each_kind_of_things_has_a_direction_of_its_own() -> None:
+    random = np.random.default_rng(0)
+    home = random.normal(0, 1, (800, 24)).astype(np.float32)
+    step = np.eye(24, dtype=np.float32)[3] * 4
+    kinds = [random.normal(0, 1, (400, 24)).astype(np.float32) + side * step for side in (1, -1)]
+    model = fit_outlier(home[:400], np.zeros(400, np.int64), 1)
+    # No one plane parts from home what lies on both sides of it.
+    for groups, seen in (
+        ([np.concatenate([kind[:200] for kind in kinds])], 0.5),
+        ([kind[:200] for kind in kinds], 0.9),
+    ):
+        shown = part_from(model, home[:400], groups)
+        limit = np.quantile(shown.distance(home[400:]), 0.99)
+        share = np.mean([(shown.distance(kind[200:]) > limit).mean() for kind in kinds])
+        assert (share > seen) == (len(groups) == 2), (len(groups), share)
+
+
+def test_generated_pictures_are_the_same_for_the_same_seed_and_differ_in_every_kind() -> None:
+    once, again, others = patterns(SPEC), patterns(SPEC), patterns(SPEC, seed=1)
+    assert list(once) == ["static", "bars", "letters", "torn"]
+    for kind, images in once.items():
+        assert images.shape == (EACH, 32, 32, 3)
+        np.testing.assert_array_equal(images, again[kind])
+        assert len({image.tobytes() for image in images} | {image.tobytes() for image in others[kind]}) == 2 * EACH
+        assert images.reshape(EACH, -1).std(axis=1).min() > 0  # none is blank
+    grey = patterns(Input(48, 32, "grey", "fit", "reduce"))["bars"]
+    assert grey.shape == (EACH, 32, 48, 3)
+    assert np.ptp(grey, axis=3).max() == 0
+
+
 def test_of_a_folder_with_a_test_part_only_the_training_part_is_seen(tmp_path: Path) -> None:
     folder(tmp_path / "set" / "train" / "a", 5)
     folder(tmp_path / "set" / "test" / "a", 9)
-    assert read_foreign([tmp_path / "set"], SPEC).counts == {"set": 5}
+    assert len(read_foreign([tmp_path / "set"], SPEC)["set"]) == 5
+
+
+def test_two_folders_of_one_name_are_seen_both(tmp_path: Path) -> None:
+    both = [folder(tmp_path / "a" / "set", 5), folder(tmp_path / "b" / "set", 4)]
+    assert len(read_foreign(both, SPEC)["set"]) == 9
 
 
 def test_large_folders_are_seen_evenly(tmp_path: Path) -> None:
-    seen = read_foreign([folder(tmp_path / "many", 2 * COUNT)], SPEC)
-    assert seen.images.shape == (COUNT, 32, 32, 3)
-    assert seen.images[-1, 0, 0, 0] == (2 * COUNT - 2) % 250
+    seen = read_foreign([folder(tmp_path / "many", 2 * COUNT)], SPEC)["many"]
+    assert seen.shape == (COUNT, 32, 32, 3)
+    assert seen[-1, 0, 0, 0] == (2 * COUNT - 2) % 250
 
 
 def test_of_a_folder_a_little_too_large_the_end_is_seen_like_the_beginning(tmp_path: Path) -> None:
@@ -86,9 +122,12 @@ def test_a_training_shown_other_things_keeps_what_it_learnt_of_them(tmp_path: Pa
     ]  # fmt: skip
     assert main(words) == 0
     student = finished.load(run)
-    assert student.provenance["data"]["foreign"] == {"plain": 12}
-    assert student.outlier.plane is not None
-    without = dataclasses.replace(student.outlier, plane=None)
+    told = student.provenance["data"]["foreign"]
+    assert told.pop("plain") == 12
+    assert told == {f"{kind} (generated)": EACH for kind in ("static", "bars", "letters", "torn")}
+    assert student.outlier.planes is not None
+    assert student.outlier.planes.shape == (5, len(student.outlier.mean))
+    without = dataclasses.replace(student.outlier, planes=None)
     features = np.zeros((4, len(student.outlier.mean)), np.float32)
     assert np.all(student.outlier.distance(features) >= without.distance(features))
 

@@ -108,7 +108,7 @@ class OutlierModel:
 
     In the ``k`` principal directions the nearest class centre counts (Mahalanobis with one shared diagonal covariance),
     in all others the length of what is left over (the residual of ViM; Wang et al., CVPR 2022). 1 is usual. Where
-    foreign pictures were shown, their log odds count too where they are positive (`kdlight_train.foreign`).
+    foreign pictures were shown, the log odds of each kind count too where they are positive (`kdlight_train.foreign`).
     """
 
     mean: npt.NDArray[np.float32]
@@ -121,9 +121,10 @@ class OutlierModel:
     """float32 [C, k], class means in the basis, divided by ``scale``."""
     residual: float
     """Mean square of a feature's coordinate outside the basis."""
-    plane: npt.NDArray[np.float32] | None = None
-    """float32 [D]: with ``offset``, the log odds of a foreign picture, linear in the feature less ``mean``."""
-    offset: float = 0.0
+    planes: npt.NDArray[np.float32] | None = None
+    """float32 [K, D]: with ``offsets``, the log odds of K kinds of foreign pictures, linear in the centred feature."""
+    offsets: npt.NDArray[np.float32] | None = None
+    """float32 [K]."""
 
     def distance(self, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Return float32 [n] for features float32 [n, D]."""
@@ -133,8 +134,8 @@ class OutlierModel:
         nearest = ((scaled[:, None] - self.centres[None]) ** 2).sum(axis=2).min(axis=1)
         left = np.maximum((centred**2).sum(axis=1) - (inside**2).sum(axis=1), 0)
         square = (nearest + left / self.residual) / features.shape[1]
-        if self.plane is not None:
-            square = square + np.maximum(centred @ self.plane + self.offset, 0)
+        if self.planes is not None and self.offsets is not None:
+            square = square + np.maximum(centred @ self.planes.T + self.offsets, 0).sum(axis=1)
         result: npt.NDArray[np.float32] = np.sqrt(square)
         return result.astype(np.float32)
 

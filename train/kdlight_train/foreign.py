@@ -1,7 +1,7 @@
-"""Pictures of other things: read from any folders, and what of a student's feature parts them from its own."""
+"""Pictures of other things, read or generated, and what of a student's feature parts each kind of them from its own."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from kdlight_edge.errors import DataError
 from kdlight_edge.manifest import Input
 from kdlight_edge.picture import EXTENSIONS
 from kdlight_train.calibrate import OutlierModel
+from kdlight_train.patterns import patterns
 from kdlight_train.pictures import Picture, Split, load
 
 COUNT = 300
@@ -24,43 +25,49 @@ STEPS = 30
 """Newton's steps; eight are enough on what was seen."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Foreign:
-    """Pictures that are none of a student's business, as its input would show them."""
-
-    images: npt.NDArray[np.uint8]
-    """uint8 [n, H, W, 3]."""
-    counts: Mapping[str, int]
-    """Folder name to the number of its pictures."""
+Foreign = Mapping[str, npt.NDArray[np.uint8]]
+"""Pictures that are none of a student's business, as its input would show them, uint8 [n, H, W, 3], by their kind."""
 
 
 def read_foreign(paths: Sequence[Path], spec: Input) -> Foreign:
     """Read pictures of folders, of those with ``train/`` from there alone: ``test/`` stays to test with.
 
+    Returns:
+        Those of each folder by its name, and generated ones (`kdlight_train.patterns`), which every student is shown.
+
     Raises:
         DataError: a folder that holds no picture that can be read.
     """
-    images, counts = [], {}
+    found: dict[str, npt.NDArray[np.uint8]] = {}
     for path in paths:
-        loaded = load(Split(tuple(_picture(file) for file in _files(path))), spec)
-        images.append(loaded.images)
-        counts[path.resolve().name] = len(loaded.images)
-    return Foreign(np.concatenate(images), counts)
+        images = load(Split(tuple(_picture(file) for file in _files(path))), spec).images
+        name = path.resolve().name
+        found[name] = np.concatenate([found[name], images]) if name in found else images
+    return found | {f"{kind} (generated)": images for kind, images in patterns(spec).items()}
 
 
-def part_from(model: OutlierModel, own: npt.NDArray[np.float32], foreign: npt.NDArray[np.float32]) -> OutlierModel:
-    """Return an outlier model that also knows the direction in which foreign features lie.
+def part_from(
+    model: OutlierModel, own: npt.NDArray[np.float32], foreign: Iterable[npt.NDArray[np.float32]]
+) -> OutlierModel:
+    """Return an outlier model that also knows the directions in which foreign features lie.
 
-    A logistic regression, own against foreign with equal weight, by Newton's method; its log odds are added to the
-    squared distance where they are positive, so that what is seen as the student's own keeps its distance (pictures of
-    other things as examples: Hendrycks et al., Deep Anomaly Detection with Outlier Exposure, ICLR 2019).
+    For each kind a logistic regression, own against foreign with equal weight, by Newton's method; log odds are added
+    to the squared distance where they are positive, so that what is seen as the student's own keeps its distance
+    (pictures of other things as examples: Hendrycks et al., Deep Anomaly Detection with Outlier Exposure, ICLR 2019).
 
     Args:
         model: fitted to the own features.
         own: of training pictures, float32 [n, D].
-        foreign: of other pictures, float32 [m, D].
+        foreign: of the pictures of each kind, float32 [m, D].
     """
-    rows = np.concatenate([own, foreign]).astype(np.float64) - model.mean
+    found = [_plane(own - model.mean, features - model.mean) for features in foreign]
+    planes, offsets = (np.array(part, np.float32) for part in zip(*found, strict=True))
+    return dataclasses.replace(model, planes=planes, offsets=offsets)
+
+
+def _plane(own: npt.NDArray[np.float32], foreign: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.float64], float]:
+    """Return the weights, float64 [D], and the constant of the log odds that a feature is foreign."""
+    rows = np.concatenate([own, foreign]).astype(np.float64)
     scale = float(rows.std(axis=0).mean()) + 1e-12
     design = np.column_stack([rows / scale, np.ones(len(rows))])
     wanted = np.repeat([0.0, 1.0], [len(own), len(foreign)])
@@ -73,12 +80,12 @@ def part_from(model: OutlierModel, own: npt.NDArray[np.float32], foreign: npt.ND
         slope = design.T @ (share * (odds - wanted)) + ridge * plane
         curve = (design * (share * (odds * (1 - odds) + 1e-6))[:, None]).T @ design + np.diag(ridge + 1e-9)
         plane -= np.linalg.solve(curve, slope)
-    return dataclasses.replace(model, plane=(plane[:-1] / scale).astype(np.float32), offset=float(plane[-1]))
+    return plane[:-1] / scale, float(plane[-1])
 
 
-def told(data: Mapping[str, Any], foreign: Foreign | None) -> dict[str, Any]:
-    """Return a provenance of data that names the foreign folders too."""
-    return {**data, **({"foreign": dict(foreign.counts)} if foreign else {})}
+def told(data: Mapping[str, Any], foreign: Foreign) -> dict[str, Any]:
+    """Return a provenance of data that tells the foreign pictures too, how many of each kind."""
+    return {**data, "foreign": {kind: len(images) for kind, images in foreign.items()}}
 
 
 def _files(path: Path) -> list[Path]:

@@ -67,7 +67,7 @@ def _shown(student: Finished, data: Data, paths: Sequence[Path]) -> Finished:
         return features_of_images(network, images, place)
 
     own = features(load(data.train, student.input).images)
-    model = part_from(student.outlier, own, features(others.images))
+    model = part_from(student.outlier, own, map(features, others.values()))
     distances = model.distance(features(load(data.val, student.input).images))
     return dataclasses.replace(
         student, outlier=model, outlier_limit=float(np.quantile(distances, OUTLIER_QUANTILE)),

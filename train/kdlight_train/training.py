@@ -97,7 +97,7 @@ def train(
             say(line)
         shelf = Shelf(data, recipe, place, say)
         # A folder that will not do is told at once.
-        others = read_foreign(foreign, input_of(recipe)) if foreign else None
+        others = read_foreign(foreign, input_of(recipe))
         teacher = teach_teacher(shelf, teacher_weights, cache, say)
         lessons = lessons_of(shelf, None if recipe.distil.method == "none" else teacher.network)
         student = teach_student(shelf, lessons, run, weights, say)
@@ -178,16 +178,15 @@ def _result(name: str, taught: Taught, shelf: Shelf, side: int) -> ModelResult:
 
 
 def _finish(
-    run: Path, student: Taught, shelf: Shelf, temperature: float, provenance: dict[str, Any], foreign: Foreign | None
+    run: Path, student: Taught, shelf: Shelf, temperature: float, provenance: dict[str, Any], foreign: Foreign
 ) -> None:
     """Fit the thresholds on validation and write RUN/student.pt."""
     recipe, side = shelf.recipe, shelf.recipe.input.imgsz
     val = shelf.split("val", side)
     train = shelf.split("train", side)
     features = features_of(student.network, train.pictures, shelf.place)
-    model = fit_outlier(features, train.truth.numpy(), len(shelf.data.labels))
-    if foreign is not None:
-        model = part_from(model, features, features_of_images(student.network, foreign.images, shelf.place))
+    others = (features_of_images(student.network, images, shelf.place) for images in foreign.values())
+    model = part_from(fit_outlier(features, train.truth.numpy(), len(shelf.data.labels)), features, others)
     distances = model.distance(features_of(student.network, val.pictures, shelf.place))
     probabilities = softmax(student.logits["val"], temperature)
     finished.save(

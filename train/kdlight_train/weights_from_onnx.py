@@ -39,11 +39,11 @@ def weights_from_onnx(content: bytes, student: str, classes: int) -> tuple[dict[
         size, basis = constants["outlier.mean"].size, constants["outlier.basis"]
         # Older bundles hold it as the right side of a matrix product, later ones as a convolution.
         basis = basis.T if basis.ndim == 2 else basis.reshape(-1, size)  # noqa: PLR2004 - a matrix
-        plane = constants["outlier.plane"].reshape(size) if "outlier.plane" in constants else None
+        planes = constants["outlier.plane"].reshape(-1, size) if "outlier.plane" in constants else None
         model = OutlierModel(
             constants["outlier.mean"].reshape(size), np.ascontiguousarray(basis),
             constants["outlier.scale"], constants["outlier.centres"], constants["outlier.residual"].item(),
-            plane, 0.0 if plane is None else constants["outlier.offset"].item(),
+            planes, None if planes is None else constants["outlier.offset"],
         )  # fmt: skip
     except (KeyError, RuntimeError, ValueError, DecodeError) as error:
         raise DataError(f"the bundle's float ONNX file is not one of this program's '{student}' ({error})") from error
