@@ -148,8 +148,11 @@ def _times(exif: Tags, main: Tags, gps: Tags, order: str) -> tuple[str | None, s
             trouble = f"EXIF time {said[:24]!r} is none"
     offset = _text(exif, 0x9011) or _text(exif, 0x9010)
     if moment is not None and re.fullmatch(r"[+-]\d\d:\d\d", offset):
-        aware = dt.datetime.fromisoformat(f"{moment.isoformat()}{offset}")
-        return aware.isoformat(), _z(aware), trouble
+        try:
+            aware = dt.datetime.fromisoformat(f"{moment.isoformat()}{offset}")
+            return aware.isoformat(), _z(aware), trouble
+        except (ValueError, OverflowError):  # an offset of a day or more; a moment outside of the years 1 to 9999
+            trouble = f"EXIF time offset {offset!r} cannot be used with {said!r}"
     return (None if moment is None else moment.isoformat()), _gps_time(gps, order), trouble
 
 
