@@ -9,7 +9,7 @@ import numpy as np
 from kdlight_edge.survey.georef import Georeference
 from kdlight_edge.survey.grid import Grid
 from kdlight_edge.survey.record import Surface, to_record
-from kdlight_edge.survey.runs import Mask
+from kdlight_edge.survey.runs import Mask, Node
 
 Ring = list[tuple[int, int]]
 """Corners (row, column) of cells, the first not repeated."""
@@ -34,7 +34,7 @@ def features_of(surface: Surface, origin: Mapping[str, Any]) -> list[dict[str, A
         _feature(whole, properties),
         *(
             _feature(
-                outline(run.cells, grid, here),
+                outline(run.cells, grid, here, run.corner),
                 {
                     "source": surface.source,
                     "label": finding.label,
@@ -62,15 +62,23 @@ def _point(surface: Surface) -> dict[str, Any] | None:
     return {"type": "Point", "coordinates": [taken.longitude, taken.latitude, *height]}
 
 
-def outline(cells: Mask, grid: Grid, here: Georeference) -> dict[str, Any]:
-    """Return the area that the tiles of a run answer for, as a Polygon or MultiPolygon of longitudes and latitudes."""
+def outline(cells: Mask, grid: Grid, here: Georeference, corner: Node = (0, 0)) -> dict[str, Any]:
+    """Return the area that the tiles of a run answer for, as a Polygon or MultiPolygon of longitudes and latitudes.
+
+    Args:
+        cells: which tiles, bool [rows, columns] of a part of the grid.
+        grid: of the picture.
+        here: where it lies.
+        corner: row and column of the part's first tile.
+    """
     rings = rings_of(cells)
-    outer = [[ring] for ring in rings if _turned(ring) > 0]
+    outer = sorted(([ring] for ring in rings if _turned(ring) > 0), key=lambda group: _turned(group[0]))
+    boxes = [(min(group[0]), max(group[0])) for group in outer]
     for ring in rings:
         if _turned(ring) < 0:  # a hole: it belongs to the smallest ring around it
-            around = [group for group in outer if _inside(ring[0], ring[1], group[0])]
-            min(around, key=lambda group: _turned(group[0])).append(ring)
-    rows, columns = grid.rows_owned(), grid.columns_owned()
+            around = (group for group, (top, bottom) in zip(outer, boxes, strict=True) if top < ring[0] < bottom)
+            next(group for group in around if _inside(ring[0], ring[1], group[0])).append(ring)
+    rows, columns = grid.rows_owned()[corner[0] :], grid.columns_owned()[corner[1] :]
     parts = [_polygon(group, rows, columns, here) for group in outer]
     if len(parts) == 1:
         return parts[0]
@@ -99,21 +107,28 @@ def rings_of(cells: Mask) -> list[Ring]:
             if not padded[down + 1, across + 1]:
                 ways.setdefault(corners[side], []).append(corners[(side + 1) % 4])
     rings = []
-    while ways:
-        way = [min(ways)]
-        while way:
-            choices = ways.get(way[-1])
-            if not choices:
-                break
-            after = choices.pop()
-            if not choices:
-                del ways[way[-1]]
-            if after in way:  # a loop is closed, perhaps at a corner where cells only touch: it is a ring of its own
-                at = way.index(after)
-                rings.append(_straightened(way[at:]))
-                del way[at + 1 :]
-            else:
-                way.append(after)
+    for start in sorted(ways):
+        while start in ways:
+            rings += _walked(start, ways)
+    return rings
+
+
+def _walked(start: Node, ways: dict[Node, list[Node]]) -> list[Ring]:
+    """Follow the ways from a corner until they are used up, and return the rings that were closed."""
+    rings, way, at = [], [start], {start: 0}
+    while choices := ways.get(way[-1]):
+        after = choices.pop()
+        if not choices:
+            del ways[way[-1]]
+        if after in at:  # a loop is closed, perhaps at a corner where cells only touch: it is a ring of its own
+            ring = way[at[after] :]
+            rings.append(_straightened(ring))
+            for corner in ring[1:]:
+                del at[corner]
+            del way[at[after] + 1 :]
+        else:
+            at[after] = len(way)
+            way.append(after)
     return rings
 
 

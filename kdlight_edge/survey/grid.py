@@ -1,5 +1,6 @@
 """Where the tiles of a picture lie, and which of its pixels each of them answers for."""
 
+import functools
 import itertools
 from dataclasses import dataclass
 
@@ -83,7 +84,10 @@ def _starts(length: int, size: int, count: int) -> tuple[int, ...]:
     return tuple(i * (length - size) // (count - 1) for i in range(count)) if count > 1 else (0,)
 
 
+@functools.lru_cache(maxsize=4)
 def _edges(starts: tuple[int, ...], size: int, length: int) -> npt.NDArray[np.int64]:
-    """Cut each overlap in its middle."""
+    """Cut each overlap in its middle; every run of a map asks for the same."""
     middles = [(after + before + size) // 2 for before, after in itertools.pairwise(starts)]
-    return np.array([0, *middles, length], np.int64)
+    edges = np.array([0, *middles, length], np.int64)
+    edges.flags.writeable = False
+    return edges

@@ -13,13 +13,19 @@ from kdlight_edge.survey.grid import Grid
 Mask = npt.NDArray[np.bool_]
 """bool [rows, columns] of tiles."""
 
+Node = tuple[int, int]
+"""Row and column of a tile."""
+
 
 @dataclass(frozen=True, slots=True)
 class Run:
     """Tiles of a class that touch one another, at a side or a corner."""
 
     cells: Mask
-    """Which tiles, bool [rows, columns]."""
+    """Which tiles, bool [rows, columns] of the smallest box around them: a mask of the whole grid for each of ten
+    thousand specks would be gigabytes."""
+    corner: Node
+    """Row and column of the box's first tile in the grid."""
     tiles: int
     """How many."""
     length: int
@@ -39,24 +45,25 @@ def runs(found: Mask, grid: Grid) -> list[Run]:
     """Return every connected run of tiles, the longest first."""
     if not found.any():
         return []
-    labelled: tuple[int, Any] = cv2.connectedComponents(found.astype(np.uint8), connectivity=8)
-    count, numbers = labelled
-    measured = [_measure(numbers == number, grid) for number in range(1, count)]
+    labelled: tuple[int, Any, Any, Any] = cv2.connectedComponentsWithStats(found.astype(np.uint8), connectivity=8)
+    _, numbers, boxes, _ = labelled
+    measured = []
+    for number, (left, top, across, down, _) in enumerate(boxes.tolist()):
+        if number:  # the first is what lies between the runs
+            box = numbers[top : top + down, left : left + across]
+            measured.append(_measure(box == number, (top, left), grid))
     return sorted(measured, key=lambda run: (-run.pixels, -run.tiles))
 
 
-def _measure(cells: Mask, grid: Grid) -> Run:
+def _measure(cells: Mask, corner: Node, grid: Grid) -> Run:
     """Walk to the farthest tile and from there to the one farthest from it.
 
     Without a loop in the run this is its longest way; with loops it is never more than that, and never less than half.
     """
-    nodes = {(int(row), int(column)) for row, column in np.argwhere(cells)}
+    nodes = {(row + corner[0], column + corner[1]) for row, column in np.argwhere(cells).tolist()}
     end, _, _ = _farthest(min(nodes), nodes, grid)
     _, pixels, length = _farthest(end, nodes, grid)
-    return Run(cells, len(nodes), length, pixels + grid.step)
-
-
-Node = tuple[int, int]
+    return Run(cells, corner, len(nodes), length, pixels + grid.step)
 
 
 def _farthest(start: Node, nodes: set[Node], grid: Grid) -> tuple[Node, float, int]:

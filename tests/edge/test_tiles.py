@@ -89,6 +89,19 @@ def test_runs_that_do_not_touch_are_two_and_the_longer_is_first() -> None:
     assert runs(np.zeros((3, 5), np.bool_), square(3, 5)) == []
 
 
+def test_ten_thousand_specks_take_no_more_room_than_a_few() -> None:
+    specks = np.zeros((300, 300), np.bool_)
+    specks[::3, ::3] = True
+    specks[4, 3:5] = specks[3, 4] = True
+    found = runs(specks, square(300, 300))
+    assert len(found) == 10_000
+    assert sum(run.cells.size for run in found) <= specks.size
+    assert (found[0].corner, found[0].tiles, found[0].cells.tolist()) == ((3, 3), 4, [[True, True], [True, True]])
+    here = Georeference(10.0, 50.0, 0.00001, 0.00001, 4326)
+    (ring,) = outline(found[0].cells, square(300, 300), here, found[0].corner)["coordinates"]
+    assert ring == [[10.003, 49.997], [10.003, 49.995], [10.005, 49.995], [10.005, 49.997], [10.003, 49.997]]
+
+
 def test_the_length_of_any_run_lies_between_half_and_the_whole_of_its_longest_way() -> None:
     rng = np.random.default_rng(3)
     for _ in range(60):
