@@ -12,6 +12,7 @@ import tifffile
 
 from kdlight_edge.errors import DataError
 from kdlight_edge.survey.georef import Georeference, from_tags
+from kdlight_edge.survey.samples import samples_of
 
 MAX_SIDE = 1_000_000
 """Pixels of a side at most."""
@@ -24,8 +25,6 @@ MAX_ROW = 256 << 20
 
 # What tifffile has to say about a damaged file is told once, by us.
 logging.getLogger("tifffile").setLevel(logging.CRITICAL + 1)
-
-_PHOTOMETRIC = {0: "white is zero", 1: "black is zero", 2: "RGB", 3: "palette", 6: "YCbCr"}
 
 _FAULTS = (tifffile.TiffFileError, ValueError, NotImplementedError, RuntimeError, struct.error, IndexError, KeyError,
            OSError, TypeError, OverflowError, MemoryError, ZeroDivisionError, AttributeError)  # fmt: skip
@@ -49,6 +48,7 @@ class TiffRaster:
             page = _first(self._file)
             self._page = page
             self.width, self.height = int(page.imagewidth), int(page.imagelength)
+            self._meaning = samples_of(page)
             _check(page, path.stat().st_size)
             self.georeference, self.unplaced = _georeference(page, epsg)
         except DataError:
@@ -61,7 +61,6 @@ class TiffRaster:
         self._columns = math.ceil(self.width / page.tilewidth) if page.is_tiled else 1
         self._blocks: dict[int, npt.NDArray[np.uint8]] = {}
         self._samples = int(page.samplesperpixel)
-        self._alpha = self._samples in {2, 4} and self._samples > (1 if page.photometric in {0, 1, 3} else 3)
 
     def rows(self, top: int, bottom: int) -> npt.NDArray[np.uint8]:
         """Return rows as `Raster` says; what lies above them is let go."""
@@ -114,21 +113,7 @@ class TiffRaster:
             if decoded is None:
                 return None
             parts.append(decoded.reshape(decoded.shape[1:])[: shape[1], : shape[2]])
-        return self._rgb(np.concatenate(parts, axis=2) if len(parts) > 1 else parts[0])
-
-    def _rgb(self, part: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
-        """Bring samples of 8 or 16 bits to RGB of 8; what is transparent becomes black, as where nothing was seen."""
-        if part.dtype == np.uint16 and self._page.photometric != 3:  # noqa: PLR2004 - a palette's are indexes
-            part = ((part.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
-        if self._page.photometric == 0:
-            part = 255 - part
-        if self._page.photometric == 3:  # noqa: PLR2004 - palette
-            table = np.asarray(self._page.colormap).T >> 8
-            return np.ascontiguousarray(table[part[..., 0]].astype(np.uint8))
-        colour = part[..., :3] if part.shape[2] >= 3 else np.repeat(part[..., :1], 3, axis=2)  # noqa: PLR2004 - grey
-        if self._alpha:
-            colour = np.where(part[..., -1:] < 128, 0, colour)  # noqa: PLR2004 - half transparent
-        return np.ascontiguousarray(colour)
+        return self._meaning.rgb(np.concatenate(parts, axis=2) if len(parts) > 1 else parts[0])
 
     def close(self) -> None:
         """Let go of the file."""
@@ -147,11 +132,6 @@ def _check(page: Any, size: int) -> None:
     width, height = int(page.imagewidth), int(page.imagelength)
     if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE):
         raise DataError(f"damaged TIFF file: {width}x{height} pixels are not 1 to {MAX_SIDE:,} a side")
-    kind = str(page.dtype)
-    if page.photometric not in _PHOTOMETRIC or kind not in {"uint8", "uint16"} or page.samplesperpixel > 16:  # noqa: PLR2004
-        raise DataError(
-            f"a TIFF of {kind} samples, photometric {int(page.photometric)}; save it as RGB or grey of 8 or 16 bits"
-        )
     if page.compression not in tifffile.TIFF.DECOMPRESSORS:
         raise DataError(
             f"a TIFF of compression {int(page.compression)}, which is not unpacked here; save it with another "
