@@ -17,6 +17,9 @@ JPEG_PIXELS = 512
 """Pixels that a byte of a JPEG can hold at most: each block of 8x8 takes one bit or more (ITU-T T.81, F.1.2 and G.1.2),
 unless it is coded arithmetically."""
 
+TIFF_READ = frozenset({1, 2, 3, 4, 5, 7, 8, 32771, 32773, 32946})
+"""Compressions of TIFF that every OpenCV unpacks: of those that it does not know at all it makes a black picture."""
+
 TIFF_RATIO = {1: 2, 5: 1400, 8: 1100, 32946: 1100, 32773: 64}
 """How much smaller than its pixels a TIFF may be, by its compression (none with some slack, LZW, deflate, PackBits)."""
 
@@ -30,6 +33,10 @@ class Header:
     height: int
     alpha: bool = False
     """Whether a fourth channel or a transparent colour may be there."""
+    premultiplied: bool = False
+    """Whether OpenCV gives colours that were multiplied by alpha already."""
+    negative: bool = False
+    """Whether OpenCV gives white as zero."""
     orientation: int = 1
     """EXIF orientation, 1 to 8. OpenCV turns a JPEG upright itself."""
     components: int = 0
@@ -67,6 +74,8 @@ def read_header(content: bytes) -> Header:
             return _webp(content)
         if content[:4] in {b"II*\0", b"MM\0*"}:
             return _tiff(content)
+        if content[:4] in {b"II+\0", b"MM\0+"}:
+            raise DataError("a BigTIFF, which only --tiles reads; save it as a TIFF")
     except (struct.error, IndexError) as error:
         raise DataError("truncated file: its header is cut off") from error
     raise DataError("not a picture: the content is not JPEG, PNG, BMP, TIFF or WebP")
@@ -147,7 +156,8 @@ def _webp(content: bytes) -> Header:
     if kind == b"VP8X":
         width = int.from_bytes(content[24:27], "little") + 1
         height = int.from_bytes(content[27:30], "little") + 1
-        return Header("WebP", width, height, bool(content[20] & 0x10), _orientation(_webp_exif(content)))
+        orientation = _orientation(_webp_exif(content))
+        return Header("WebP", width, height, alpha=bool(content[20] & 0x10), orientation=orientation)
     if kind == b"VP8L":
         (bits,) = struct.unpack_from("<I", content, 21)
         return Header("WebP", (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1, alpha=bool(bits >> 28 & 1))
@@ -167,12 +177,44 @@ def _webp_exif(content: bytes) -> bytes:
 
 
 def _tiff(content: bytes) -> Header:
-    tags = _tags(content, {256: 0, 257: 0, 277: 1, 274: 1, 258: 1, 259: 1})
-    bits = tags[277] * (8 if tags[277] > 2 else tags[258])  # noqa: PLR2004 - of more samples the tag holds a place
+    tags = _tags(content, {256: 0, 257: 0, 258: 1, 259: 1, 262: 1, 274: 1, 277: 1, 284: 1, 322: 0, 338: -1})
+    bits, samples, extra = tags[258], tags[277], tags[338]
+    _check_tiff(tags)
     ratio = TIFF_RATIO.get(tags[259])
-    most = len(content) * 8 * ratio // max(bits, 1) if ratio else None
-    alpha = tags[277] == 4  # noqa: PLR2004 - RGBA has four samples
-    return Header("TIFF", tags[256], tags[257], alpha=alpha, orientation=_valid(tags[274]), most=most)
+    most = len(content) * 8 * ratio // max(bits * samples, 1) if ratio else None
+    alpha = samples == 4 and tags[262] == 2 and extra in {1, 2, -1}  # noqa: PLR2004 - RGB and one more
+    # libtiff multiplies RGB of 8 bits by alpha where the file does not, and takes one without a name for multiplied.
+    premultiplied = alpha and (bits == 8 or extra == 1)  # noqa: PLR2004
+    negative = tags[262] == 0 and bits > 8  # noqa: PLR2004 - up to there OpenCV turns it itself
+    return Header("TIFF", tags[256], tags[257], alpha, premultiplied, negative, _valid(tags[274]), most=most)
+
+
+def _check_tiff(tags: dict[int, int]) -> None:
+    """Refuse what OpenCV would read wrongly without a word."""
+    said = ""
+    if tags[259] not in TIFF_READ:
+        said = f"of compression {tags[259]}"
+    elif tags[277] > 4:  # noqa: PLR2004 - RGB and one more
+        said = f"of {tags[277]} samples a pixel"
+    elif tags[277] == 2 and tags[322]:  # noqa: PLR2004 - grey and transparency
+        said = "of two samples a pixel in tiles"
+    elif tags[284] == 2 and tags[277] > 1 and tags[258] > 8:  # noqa: PLR2004 - each colour in strips of its own
+        said = f"of {tags[258]} bits in separate planes"
+    elif tags[262] in {0, 1} and 1 < tags[258] < 8:  # noqa: PLR2004 - grey of fewer than eight bits
+        said = f"of {tags[258]} bits a pixel"
+    if said:
+        raise DataError(f"a TIFF {said}, which is not unpacked here; save it as plain RGB with LZW or deflate")
+
+
+def upright_tiff(content: bytes) -> bytes:
+    """Return a TIFF that says of itself that it lies upright: of tiles and of alpha OpenCV turns wrongly."""
+    order = "<" if content[:2] == b"II" else ">"
+    for tag, kind, _, position in _entries(content):
+        if tag == 274:  # noqa: PLR2004
+            changed = bytearray(content)
+            struct.pack_into(order + ("H" if kind == 3 else "I"), changed, position, 1)  # noqa: PLR2004
+            return bytes(changed)
+    return content
 
 
 def _orientation(exif: bytes | memoryview) -> int:
@@ -188,12 +230,24 @@ def _valid(orientation: int) -> int:
 
 
 def _tags(content: bytes | memoryview, found: dict[int, int]) -> dict[int, int]:
-    """Read whole-number tags of the first directory (TIFF 6.0, section 2) over the defaults in ``found``."""
+    """Read whole-number tags of the first directory (TIFF 6.0, section 2) over the defaults in ``found``.
+
+    Of a tag of several numbers it is the first.
+    """
+    order = "<" if content[:2] == b"II" else ">"
+    for tag, kind, _, position in _entries(content):
+        if tag in found:
+            (found[tag],) = struct.unpack_from(order + ("H" if kind == 3 else "I"), content, position)  # noqa: PLR2004
+    return found
+
+
+def _entries(content: bytes | memoryview) -> Iterator[tuple[int, int, int, int]]:
+    """Yield tag, type, count and the place of the value of each entry of the first directory."""
     order = "<" if content[:2] == b"II" else ">"
     (offset,) = struct.unpack_from(order + "I", content, 4)
     (count,) = struct.unpack_from(order + "H", content, offset)
     for entry in range(count):
-        tag, kind = struct.unpack_from(order + "HH", content, offset + 2 + 12 * entry)
-        if tag in found:
-            (found[tag],) = struct.unpack_from(order + ("H" if kind == 3 else "I"), content, offset + 10 + 12 * entry)  # noqa: PLR2004
-    return found
+        at = offset + 2 + 12 * entry
+        tag, kind, number, value = struct.unpack_from(order + "HHII", content, at)
+        inline = kind not in {3, 4} or number * (2 if kind == 3 else 4) <= 4  # noqa: PLR2004 - shorts and longs
+        yield tag, kind, number, at + 8 if inline else value

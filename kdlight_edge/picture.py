@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kdlight_edge.errors import DataError
-from kdlight_edge.header import Header, read_header
+from kdlight_edge.header import Header, read_header, upright_tiff
 
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
 """File names that are pictures, in lower case."""
@@ -167,9 +167,11 @@ def decode_reduced(
         decoded = (_decode_grey if grey else _decode_jpeg)(content, header, scale, room)
         return decoded, None if scale == 1 else header.upright
     flags = cv2.IMREAD_UNCHANGED if header.alpha else cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
-    image = _to_rgb8(_imdecode(content, header, flags))
+    turned = header.format == "TIFF" and header.orientation != 1
+    decoded = _imdecode(upright_tiff(content) if turned else content, header, flags)
+    image = _to_rgb8(~decoded if header.negative else decoded, premultiplied=header.premultiplied)
     # Asked for alpha, OpenCV leaves the picture as it lies in the file.
-    return (np.ascontiguousarray(_upright(image, header.orientation)) if header.alpha else image), None
+    return (np.ascontiguousarray(_upright(image, header.orientation)) if header.alpha or turned else image), None
 
 
 def _decode_jpeg(content: bytes, header: Header, scale: int, room: Room | None) -> npt.NDArray[np.uint8]:
@@ -215,7 +217,7 @@ def _imdecode(content: bytes, header: Header, flags: int) -> npt.NDArray[Any]:
     return image  # type: ignore[no-any-return]
 
 
-def _to_rgb8(image: npt.NDArray[Any]) -> npt.NDArray[Any]:
+def _to_rgb8(image: npt.NDArray[Any], *, premultiplied: bool) -> npt.NDArray[Any]:
     """Bring cv2's picture (grey, BGR or BGRA; 8 or 16 bit, float TIFF) to RGB of 8 bits."""
     if image.dtype == np.uint16:
         image = ((image.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
@@ -225,7 +227,10 @@ def _to_rgb8(image: npt.NDArray[Any]) -> npt.NDArray[Any]:
         image = cv2.cvtColor(image, cv2.COLOR_GRAY2RGB)
     elif image.shape[2] == 4:  # noqa: PLR2004 - the fourth channel is alpha
         alpha = image[..., 3:].astype(np.uint16)
-        image = ((image[..., :3] * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
+        if premultiplied:
+            image = np.minimum(image[..., :3] + (255 - alpha), 255).astype(np.uint8)
+        else:
+            image = ((image[..., :3] * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
         image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
     else:
         image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
