@@ -21,6 +21,9 @@ from kdlight_edge.sinks import ink
 SMALLEST, LARGEST = 256, 4096
 """Sides in pixels: a picture is enlarged until words fit on it, and a copy is never larger than this."""
 
+LONGEST = 255
+"""Bytes of a file's name that Linux takes at most."""
+
 QUALITY = 92
 """Of the JPEG."""
 
@@ -128,11 +131,15 @@ def copy_of(below: str | PurePath) -> str:
     """Return where the copy of a picture of a folder lies, both as paths below the folders.
 
     ``x.jpg`` keeps its name, ``x.png`` becomes ``x.png.jpg``, and so ``x.png.jpg`` becomes ``x.png.jpg.jpg``: no two
-    pictures share a copy.
+    pictures share a copy. A name that would become longer than disks take is cut, and a hash of it follows.
     """
     below = PurePath(below)
     keeps = below.suffix.lower() in {".jpg", ".jpeg"} and PurePath(below.stem).suffix.lower() not in EXTENSIONS
-    return str(below if keeps else below.with_name(below.name + ".jpg"))
+    name = os.fsencode(below.name if keeps else below.name + ".jpg")
+    if len(name) > LONGEST:
+        end = f"-{hashlib.sha256(name).hexdigest()[:16]}.jpg"
+        return str(below.with_name(name[: LONGEST - len(end)].decode("utf-8", "ignore") + end))
+    return str(below.with_name(os.fsdecode(name)))
 
 
 def _sized(image: ink.Picture) -> ink.Picture:
