@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -62,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if verb in ALIASES:
         arguments[arguments.index(verb)] = verb = ALIASES[verb]
     debug = os.environ.get("KDLIGHT_DEBUG") == "1"
-    _open_what_is_closed()
+    _open_streams()
     try:
         parser = build_parser(verb)
         args = parser.parse_args(arguments)
@@ -91,7 +92,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
-def _open_what_is_closed() -> None:
+def _open_streams() -> None:
     """Let a standard stream that was closed (``>&-``) lead nowhere.
 
     Python has None in its place, and the next file opened, a bundle or an audit, would get its number and what is
@@ -103,6 +104,9 @@ def _open_what_is_closed() -> None:
             os.set_inheritable(number, True)  # noqa: FBT003 - takes no keyword
             stream = os.fdopen(number, "r" if name == "stdin" else "w", encoding="utf-8", errors="backslashreplace")
             setattr(sys, name, stream)
+    # A name or a label that the terminal's encoding has not is written with escapes, as on stderr; it ended the run.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _let_go_of_stdout() -> None:

@@ -98,6 +98,17 @@ def test_a_name_with_line_breaks_is_one_row_of_a_table_and_one_line_for_people(t
     assert {row["label"] for row in rows} == {"crack"}
 
 
+def test_a_name_that_the_terminals_encoding_has_not_ends_no_inspection(tmp_path: Path) -> None:
+    picture(tmp_path / "brücke.png")
+    picture(tmp_path / "deck.png")
+    command, env = [*COMMAND, "--folder", str(tmp_path)], {**os.environ, "PYTHONIOENCODING": "ascii"}
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False, env=env)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    first, second = ran.stdout.splitlines()
+    assert first.startswith(rf"{tmp_path}/br\xfccke.png  Crack")
+    assert second.startswith(f"{tmp_path}/deck.png  Crack")
+
+
 def test_a_reader_that_goes_away_leaves_a_whole_report(tmp_path: Path) -> None:
     for number in range(40):
         picture(tmp_path / f"in/{number:02}.png")
