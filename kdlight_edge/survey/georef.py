@@ -13,6 +13,10 @@ GEOGRAPHIC, NORTH, SOUTH = 4326, 32600, 32700
 
 ZONES = 60
 
+MIDDLE, WIDEST, POLE, HALF_TURN = 500_000, 1_000_000, 10_000_000, 180
+"""Of a UTM zone, metres: the easting of its middle, and how far from it and from the equator a picture may lie (a zone
+is 670 km wide at most, and the pole 9,998 km away). Degrees from the middle of the world to its edges."""
+
 _LOCAL = 32767
 """A code of GeoTIFF that means: defined in words (OGC 19-008, user-defined)."""
 
@@ -39,6 +43,14 @@ class Georeference:
         south = self.epsg > SOUTH
         return utm_to_lonlat(x, y - (10_000_000 if south else 0), self.epsg - (SOUTH if south else NORTH))
 
+    def holds(self, width: int, height: int) -> bool:
+        """Whether a picture of so many pixels lies where the system has places: else it is in another system."""
+        left, right, top, bottom = self.x, self.x + width * self.dx, self.y, self.y - height * self.dy
+        if self.epsg == GEOGRAPHIC:
+            return max(-left, right, -2 * bottom, 2 * top) <= HALF_TURN
+        pole = 2 * POLE if self.epsg > SOUTH else POLE
+        return max(MIDDLE - left, right - MIDDLE) <= WIDEST and bottom >= pole - 2 * POLE and top <= pole
+
     @property
     def mm_per_pixel(self) -> float | None:
         """Ground size of a pixel, where the system is in metres; the grid's own scale (0.04 %) is left out."""
@@ -64,7 +76,7 @@ def from_tags(
         tie: ModelTiepoint.
         matrix: ModelTransformation, 16 numbers.
         keys: of the GeoKeyDirectory, those whose value is a code.
-        given: an EPSG code that the user names, over what is in the file.
+        given: an EPSG code that the user names, for a file that names none, or one that is not known here.
 
     Returns:
         The georeference, or None and why there is none; the reason is empty where the file does not claim any.
@@ -77,7 +89,11 @@ def from_tags(
         plane = (scale[0], 0.0, tie[3] - tie[0] * scale[0], 0.0, -scale[1], tie[4] + tie[1] * scale[1])
     else:
         return None, "its georeference is no plain transform (several tie points)"
-    code = given or keys.get(3072) or keys.get(2048) or 0
+    projected, geographic = keys.get(3072, 0), keys.get(2048, 0)
+    # A projected picture names the degrees below its projection too, which are not what its numbers are.
+    code = {1: projected, 2: geographic}.get(keys.get(1024, 0), projected or geographic)
+    if given is not None and not known(code):
+        code = given
     half = 0.5 if keys.get(1025) == 2 else 0.0  # noqa: PLR2004 - a pixel is a point: the corner is half of one away
     return _plain(plane, code, half)
 

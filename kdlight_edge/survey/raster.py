@@ -70,8 +70,13 @@ def open_raster(path: Path, epsg: int | None = None) -> Raster:
         if raster.georeference is None and (georeference or unplaced):
             raster.georeference, raster.unplaced = georeference, unplaced
         opened: Raster = raster
-        return opened
-    return Whole(read_picture(path), georeference, unplaced)
+    else:
+        opened = Whole(read_picture(path), georeference, unplaced)
+    here = opened.georeference
+    if here is not None and not here.holds(opened.width, opened.height):
+        opened.georeference = None
+        opened.unplaced = f"its georeference lies outside of EPSG {here.epsg}, so its numbers are of another system"
+    return opened
 
 
 def _is_tiff(path: Path) -> bool:

@@ -66,6 +66,18 @@ def test_a_damaged_tiff_is_told_in_words_for_people(tmp_path: Path, capsys: pyte
     ]
 
 
+def test_an_orthomosaic_with_numbers_of_another_system_has_no_place_and_a_note(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture(tmp_path / "in/a.png")
+    (tmp_path / "in/a.pgw").write_text("0.1\n0\n0\n-0.1\n5000000000000\n1200000\n")
+    code, (line,) = lines(capsys, tmp_path / "in", "--epsg", "32632", "--geojson", tmp_path / "map.geojson")
+    assert (code, line["mm_per_pixel"]) == (0, None)
+    assert line["note"] == "its georeference lies outside of EPSG 32632, so its numbers are of another system"
+    (feature,) = json.loads((tmp_path / "map.geojson").read_text(encoding="utf-8"))["features"]
+    assert feature["geometry"] is None
+
+
 def test_names_that_are_no_text_end_no_inspection_and_stand_in_every_file(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -183,3 +183,37 @@ def test_a_georeference_that_is_turned_or_in_another_system_is_told_and_not_gues
     turned_about = [0.1, 0.02, 0, 5e5, 0.02, -0.1, 0, 5e6, *[0.0] * 8]
     assert "north up" in from_tags(None, None, turned_about, {3072: 32632})[1]
     assert from_tags(None, None, None, {}) == (None, "")
+
+
+def test_a_system_that_the_user_names_is_taken_where_the_file_names_none_that_is_known() -> None:
+    scale, tie = (0.1, 0.1, 0.0), (0.0, 0.0, 0.0, 500_000.0, 5_000_000.0, 0.0)
+    for keys, epsg in (({3072: 32632}, 32632), ({3072: 25832}, 32633), ({3072: 32767}, 32633), ({}, 32633)):
+        placed, _ = from_tags(scale, tie, None, keys, 32633)
+        assert placed is not None
+        assert placed.epsg == epsg
+
+
+def test_the_degrees_below_a_projection_without_a_name_are_not_what_its_numbers_are() -> None:
+    scale, tie = (0.1, 0.1, 0.0), (0.0, 0.0, 0.0, 10.0, 20.0, 0.0)
+    assert "is not named" in from_tags(scale, tie, None, {1024: 1, 2048: 4326})[1]
+    for keys in ({1024: 2, 2048: 4326}, {2048: 4326}):
+        placed, _ = from_tags(scale, tie, None, keys)
+        assert placed is not None
+        assert placed.epsg == 4326
+
+
+@pytest.mark.parametrize(
+    ("here", "holds"),
+    [
+        (Georeference(13.4, 52.5, 1e-6, 1e-6, 4326), True),
+        (Georeference(-180.0, 90.0, 0.36, 0.18, 4326), True),
+        (Georeference(500_000.0, 5_000_000.0, 0.1, 0.1, 4326), False),
+        (Georeference(500_000.0, 5_000_000.0, 0.1, 0.1, 32632), True),
+        (Georeference(300_000.0, 50.0, 0.1, 0.1, 32737), False),
+        (Georeference(300_000.0, 9_999_000.0, 0.1, 0.1, 32737), True),
+        (Georeference(2_600_000.0, 1_200_000.0, 0.1, 0.1, 32632), False),
+        (Georeference(5e12, 5e12, 0.1, 0.1, 32632), False),
+    ],
+)
+def test_a_georeference_with_numbers_of_another_system_is_known(here: Georeference, *, holds: bool) -> None:
+    assert here.holds(1000, 1000) is holds
