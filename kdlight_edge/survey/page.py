@@ -2,6 +2,7 @@
 
 import html
 import math
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -140,9 +141,8 @@ class Page:
             "SECTIONS": self._sections(),
         }
         text = resources.files("kdlight_edge.survey").joinpath("pages", "report.html").read_text(encoding="utf-8")
-        for key, value in parts.items():
-            text = text.replace(f"{{{{{key}}}}}", value)
-        return text
+        # In one go, so that a picture called {{ROWS}} is only a name.
+        return re.sub(r"\{\{([A-Z]+)\}\}", lambda found: parts[found[1]], text)
 
     def _facts(self) -> list[tuple[str, str]]:
         kinds = Counter(entry.kind for entry in self._entries)

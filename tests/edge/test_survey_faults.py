@@ -95,6 +95,17 @@ def test_names_that_are_no_text_end_no_inspection_and_stand_in_every_file(
         assert all(rf"{name}\udcff.png" in path.read_text(encoding="utf-8") for name in "bc")
 
 
+def test_a_picture_that_is_called_like_a_part_of_the_page_is_only_a_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture(tmp_path / "in/{{SECTIONS}}.png")
+    picture(tmp_path / "in/{{FACTS}}.png")
+    assert lines(capsys, tmp_path / "in", "--report", tmp_path / "out")[0] == 0
+    page = (tmp_path / "out/index.html").read_text(encoding="utf-8")
+    assert ">{{SECTIONS}}.png</a>" in page
+    assert (page.count("<figure"), page.count("inspected and clean")) == (2, 1)
+
+
 def test_a_name_with_line_breaks_is_one_row_of_a_table_and_one_line_for_people(tmp_path: Path) -> None:
     folder, table = tmp_path / "in", tmp_path / "table.csv"
     paths = [f"{folder}/{name}" for name in ("a\nb.png", "a\rb.png", 'a, "b".png', os.fsdecode(b"b\xff.png"))]
