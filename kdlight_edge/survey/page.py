@@ -4,7 +4,7 @@ import html
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib import resources
@@ -32,6 +32,7 @@ class _Entry:
     """What is kept of a surface for the end."""
 
     row: str
+    """All cells but the name's."""
     card: str
     kind: str
     """found | clean | unjudged | unreadable"""
@@ -50,6 +51,9 @@ class _Entry:
     place: tuple[float, float] | None
     """Longitude and latitude."""
     anchor: str
+    picture: str
+    """Address of its overlay; empty where there is none."""
+    source: str
     name: str
     skipped: Mapping[str, int]
     tiles: int
@@ -73,16 +77,15 @@ class Page:
         runs = [finding.runs[0].pixels for finding in found]
         self._entries.append(
             _Entry(
-                self._row(surface, anchor), self._card(surface, picture, anchor), kind, surface.coverage or 0.0,
+                self._row(surface), self._card(surface, picture, anchor), kind, surface.coverage or 0.0,
                 judged, judged * (surface.coverage or 0.0) / 100, areas, max(runs, default=0.0), surface.band,
                 _colour(surface.band, surface.bands),
-                _place(surface), anchor, PurePath(surface.source).name, surface.skipped,
+                _place(surface), anchor, picture, surface.source, PurePath(surface.source).name, surface.skipped,
                 0 if survey is None else int(survey.letters.size),
             )
         )  # fmt: skip
 
-    def _row(self, surface: Surface, anchor: str) -> str:
-        name = html.escape(PurePath(surface.source).name)
+    def _row(self, surface: Surface) -> str:
         runs = [finding.runs[0] for finding in surface.findings if finding.runs]
         longest = max((run.pixels for run in runs), default=0.0)
         scale = surface.mm_per_pixel
@@ -91,7 +94,6 @@ class Page:
             found = f"not read: {surface.reason}"
         band = surface.band
         cells: list[tuple[object, str]] = [
-            (surface.source, f'<a href="#{anchor}">{name}</a>'),
             (
                 surface.taken.utc or surface.taken.local or "",
                 html.escape(surface.taken.local or surface.taken.utc or ""),
@@ -104,7 +106,7 @@ class Page:
             _number(surface.judged_percent, "{:.1f}"),
             (sum(surface.skipped.values()), html.escape(_counts(surface.skipped))),
         ]
-        return "".join(f'<td data-key="{html.escape(str(key))}">{text}</td>' for key, text in cells)
+        return "".join(_cell(key, text) for key, text in cells)
 
     def _card(self, surface: Surface, picture: str, anchor: str) -> str:
         name = html.escape(PurePath(surface.source).name)
@@ -125,6 +127,8 @@ class Page:
 
     def html(self) -> str:
         """Return the page."""
+        chosen = self._chosen()
+        shown = {entry.anchor for _, _, cards in chosen for entry in cards}
         bundle = self._origin.get("bundle", {})
         parts = {
             "NAME": bundle.get("name", ""), "VERSION": bundle.get("version", ""), "DIGEST": bundle.get("digest", ""),
@@ -135,10 +139,13 @@ class Page:
         parts = {key: html.escape(str(value)) for key, value in parts.items()}
         parts |= {
             "FACTS": "".join(f"<div><b>{value}</b>{name}</div>" for name, value in self._facts()),
-            "MAP": self._map(),
+            "MAP": self._map(shown),
             "HEADS": "".join(f'<th scope="col"><button type="button">{head}</button></th>' for head in HEADS),
-            "ROWS": "".join(f"<tr>{entry.row}</tr>" for entry in self._entries),
-            "SECTIONS": self._sections(),
+            "ROWS": "".join(
+                f"<tr>{_cell(entry.source, _linked(entry, shown, html.escape(entry.name)))}{entry.row}</tr>"
+                for entry in self._entries
+            ),
+            "SECTIONS": self._sections(chosen),
         }
         text = resources.files("kdlight_edge.survey").joinpath("pages", "report.html").read_text(encoding="utf-8")
         # In one go, so that a picture called {{ROWS}} is only a name.
@@ -159,21 +166,27 @@ class Page:
             ("highest band", f"{max(bands)}" if bands else "none"),
         ]
 
-    def _sections(self) -> str:
+    def _chosen(self) -> list[tuple[str, list[_Entry], list[_Entry]]]:
+        """Return each section's title, its surfaces, and those of them that have a card."""
         titles = {
             "found": "Findings", "clean": "Inspected and found clean", "unjudged": "Not judged",
             "unreadable": "Not read",
         }  # fmt: skip
-        text, left = "", CARDS
+        chosen, left = [], CARDS
         for kind, title in titles.items():
             entries = sorted((entry for entry in self._entries if entry.kind == kind), key=lambda e: -e.weight)
-            if not entries:
-                continue
+            if entries:
+                chosen.append((title, entries, entries[:left]))
+                left -= min(left, len(entries))
+        return chosen
+
+    def _sections(self, chosen: list[tuple[str, list[_Entry], list[_Entry]]]) -> str:
+        text = ""
+        for title, entries, cards in chosen:
             text += f'<h2>{title} ({len(entries):,})</h2><div class="cards">'
-            text += "".join(entry.card for entry in entries[:left]) + "</div>"
-            if len(entries) > left:
-                text += f'<p class="soft">The table has {len(entries) - left:,} more.</p>'
-            left -= min(left, len(entries))
+            text += "".join(entry.card for entry in cards) + "</div>"
+            if len(entries) > len(cards):
+                text += f'<p class="soft">The table has {len(entries) - len(cards):,} more.</p>'
         return text + self._skipped()
 
     def _skipped(self) -> str:
@@ -192,18 +205,17 @@ class Page:
             f"<tbody>{rows}</tbody></table></div>"
         )
 
-    def _map(self) -> str:
+    def _map(self, shown: Collection[str]) -> str:
         """Draw the places to scale, north up; empty where no picture has one."""
         placed = [entry for entry in self._entries if entry.place is not None]
         if not placed:
             return '<h2>Map</h2><p class="soft">No picture knows where it was taken (EXIF GPS or a georeference).</p>'
         places = [entry.place for entry in placed if entry.place is not None]
         x, y, scale = _projected(places)
-        dots = "".join(
-            f'<a href="#{entry.anchor}"><circle class="{entry.colour}" cx="{a:.1f}" cy="{b:.1f}" r="8"><title>'
-            f"{html.escape(entry.name)}</title></circle></a>"
-            for entry, a, b in zip(placed, x, y, strict=True)
-        )
+        dots = ""
+        for entry, a, b in zip(placed, x, y, strict=True):
+            dot = f'<circle class="{entry.colour}" cx="{a:.1f}" cy="{b:.1f}" r="8">'
+            dots += _linked(entry, shown, f"{dot}<title>{html.escape(entry.name)}</title></circle>")
         metres = _round_length(WIDE / 5 / scale)
         bar = metres * scale
         words = f"{metres:g} m" if metres < 1000 else f"{metres / 1000:g} km"  # noqa: PLR2004 - metres of a kilometre
@@ -213,6 +225,16 @@ class Page:
         note = f'<p class="soft small">{lost:,} without a place.</p>' if lost else ""
         svg = f'<svg viewBox="0 0 {WIDE} {TALL}" role="img" aria-label="Map">{dots}{ruler}{north}</svg>'
         return f'<h2>Map</h2><div class="map">{svg}</div>{note}'
+
+
+def _cell(key: object, text: str) -> str:
+    return f'<td data-key="{html.escape(str(key))}">{text}</td>'
+
+
+def _linked(entry: _Entry, shown: Collection[str], text: str) -> str:
+    """Let a text lead to the card of a surface, or to its overlay where the page has no card of it."""
+    address = f"#{entry.anchor}" if entry.anchor in shown else entry.picture
+    return f'<a href="{address}">{text}</a>' if address else text
 
 
 def _projected(places: Sequence[tuple[float, float]]) -> tuple[list[float], list[float], float]:

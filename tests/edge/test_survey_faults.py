@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -104,6 +105,23 @@ def test_a_picture_that_is_called_like_a_part_of_the_page_is_only_a_name(
     page = (tmp_path / "out/index.html").read_text(encoding="utf-8")
     assert ">{{SECTIONS}}.png</a>" in page
     assert (page.count("<figure"), page.count("inspected and clean")) == (2, 1)
+
+
+def test_every_link_of_a_page_leads_somewhere_also_to_pictures_without_a_card(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kdlight_edge.survey.page.CARDS", 2)
+    for name in "abcd":
+        path = picture(tmp_path / f"in/{name}.png")
+        path.with_suffix(".pgw").write_text("0.1\n0\n0\n-0.1\n500000\n5000000\n")
+    (tmp_path / "in/e.png").write_bytes(b"dear sir")
+    assert lines(capsys, tmp_path / "in", "--report", tmp_path / "out", "--epsg", "32632")[0] == 1
+    page = (tmp_path / "out/index.html").read_text(encoding="utf-8")
+    assert page.count("<figure") == 2
+    links = re.findall(r'href="([^"]*)"', page)
+    assert len(links) == 4 + 4 + 2  # rows of the table, dots of the map, cards
+    for link in links:
+        assert f'id="{link[1:]}"' in page if link.startswith("#") else (tmp_path / "out" / link).is_file()
 
 
 def test_a_name_with_line_breaks_is_one_row_of_a_table_and_one_line_for_people(tmp_path: Path) -> None:
