@@ -97,7 +97,8 @@ def _figures(classifier: Classifier, album: Labelled, judged: list[Prediction]) 
     rows = [dict(prediction.top) for prediction in judged]
     probabilities = np.array([[row[name] for name in ids] for row in rows])
     truth = np.array([ids.index(album.truth(prediction.index)) for prediction in judged])
-    return figures(probabilities, truth, ids, [label.positive for label in labels])
+    answered = np.array([ids.index(str(prediction.label)) for prediction in judged])
+    return figures(probabilities, truth, ids, [label.positive for label in labels], answered)
 
 
 def _decisions(album: Labelled, judged: list[Prediction], summary: Summary) -> dict[str, Any]:

@@ -23,7 +23,11 @@ SMALLEST = 1e-12
 
 
 def figures(
-    probabilities: Floats, truth: npt.NDArray[Any], ids: Sequence[str], positive: Sequence[bool] | None = None
+    probabilities: Floats,
+    truth: npt.NDArray[Any],
+    ids: Sequence[str],
+    positive: Sequence[bool] | None = None,
+    answered: npt.NDArray[Any] | None = None,
 ) -> dict[str, Any]:
     """Judge a classifier's probabilities against the truth.
 
@@ -33,6 +37,7 @@ def figures(
         ids: the C names of the classes.
         positive: which class is the one that matters (a crack, a disease); only the two-class AUC asks, and takes
             index 1 where none, or more than one, is marked.
+        answered: int [n], the class that was answered, where a threshold may demand another than the likeliest.
 
     Returns:
         Plain JSON types. ``n``, ``accuracy``, ``ci95`` (low, high), ``balanced_accuracy`` and ``macro_f1``
@@ -47,7 +52,7 @@ def figures(
     scores = np.asarray(probabilities, np.float64)
     true = np.asarray(truth)
     _check(scores, true, len(ids))
-    table = confusion(scores.argmax(axis=1), true, len(ids))
+    table = confusion(scores.argmax(axis=1) if answered is None else answered, true, len(ids))
     per_class = {
         name: {**_one_class(table, index), "auc": auc(scores[:, index], true == index)}
         for index, name in enumerate(ids)

@@ -1,5 +1,6 @@
 """A bundle is judged on labelled folders by the runtime's own code, and nothing that is wrong with them goes unsaid."""
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -9,10 +10,12 @@ import cv2
 import numpy as np
 import pytest
 
+from kdlight_edge.bundle import open_bundle, write_bundle
 from kdlight_edge.cli import main
 from kdlight_edge.errors import UsageError
 from kdlight_edge.frame import Frame
 from kdlight_edge.labelled import Labelled, labels_of, read_map
+from kdlight_edge.manifest import Thresholds
 
 Make = Callable[..., Path]
 RED, GREEN, DULL = (255, 20, 0), (20, 255, 0), (60, 50, 0)
@@ -65,6 +68,24 @@ def test_what_the_bundle_does_not_accept_is_counted_apart(
     assert record["accuracy_of_accepted"] == 4 / 5
     record = evaluated(capsys, tiny_bundle(outlier=0.1), "--data", data)
     assert (record["accepted"], record["outliers"], record["accuracy_of_accepted"]) == (0, 6, None)
+
+
+def test_a_class_that_its_threshold_demands_is_counted_as_the_answer_that_infer_gives(
+    tiny_bundle: Make, data: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    bundle = open_bundle(tiny_bundle())
+    (artifact,) = bundle.manifest.artifacts
+    eager = dataclasses.replace(artifact, thresholds=Thresholds(0.6, None, {"crack": 1e-12}))
+    files = {artifact.file: (bundle.path / artifact.file).read_bytes()}
+    write_bundle(bundle.path, dataclasses.replace(bundle.manifest, artifacts=(eager,)), files)
+    record = evaluated(capfd, bundle.path, "--data", data)
+    assert record["confusion"] == [[4, 0], [2, 0]]
+    assert record["per_class"]["crack"]["sensitivity"] == 1.0
+    assert record["accuracy"] == record["accuracy_of_accepted"] == 4 / 6
+    assert main(["infer", "--folder", str(data), "--model", str(bundle.path), "--json"]) == 0
+    said = capfd.readouterr()
+    assert {json.loads(line)["label"] for line in said.out.splitlines()} == {"crack"}
+    assert "4 of 6" in said.err
 
 
 def test_one_thread_and_many_give_the_same_figures(
