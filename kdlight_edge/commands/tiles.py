@@ -178,7 +178,7 @@ def _one(
     with contextlib.closing(open_raster(path, args.epsg)) as raster:
         view = Overview(raster.width, raster.height, side or 65_500) if args.report else None
         survey = judge.survey(raster, size, overlap, seen=None if view is None else view.add, stop=stop)
-        here, unplaced = raster.georeference, raster.unplaced
+        here, unused = raster.georeference, "; ".join(filter(None, (raster.unplaced, raster.more)))
     del raster  # a whole picture in memory, which the overlay needs no more
     if survey is None:
         return None
@@ -186,5 +186,5 @@ def _one(
     scale = args.mm_per_pixel or (None if here is None else here.mm_per_pixel)
     bands = bands_of(args.bands)
     taken = read_taken(path)
-    surface = Surface(str(path), taken, survey, "", here, unplaced, findings, coverage, scale, bands)
+    surface = Surface(str(path), taken, survey, "", here, unused, findings, coverage, scale, bands)
     return surface, None if view is None else paint(view.image, survey)

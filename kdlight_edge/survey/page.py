@@ -120,7 +120,7 @@ class Page:
             said.append(html.escape(text))
         if surface.skipped:
             said.append(f'<span class="soft">not judged: {html.escape(_counts(surface.skipped))}</span>')
-        notes = [note for note in (surface.taken.note, surface.unplaced) if note]
+        notes = [note for note in (surface.taken.note, surface.unused) if note]
         said += [f'<span class="soft">{html.escape(note)}</span>' for note in notes]
         image = f'<a href="{picture}"><img loading="lazy" src="{picture}" alt="{name}"></a>' if picture else ""
         return f'<figure class="card" id="{anchor}">{image}<figcaption>{"<br>".join(said)}</figcaption></figure>'

@@ -19,6 +19,8 @@ class Raster(Protocol):
     georeference: Georeference | None
     unplaced: str
     """Why a georeference that is there cannot be used; empty where nothing is wrong."""
+    more: str
+    """What else the file holds and is not read; empty where that is nothing."""
 
     def rows(self, top: int, bottom: int) -> npt.NDArray[np.uint8]:
         """Return rows ``top`` to ``bottom``, uint8 [bottom - top, width, 3] RGB, not to be written to.
@@ -41,7 +43,7 @@ class Whole:
     def __init__(self, image: npt.NDArray[np.uint8], georeference: Georeference | None, unplaced: str) -> None:
         self._image = image
         self.height, self.width = image.shape[:2]
-        self.georeference, self.unplaced = georeference, unplaced
+        self.georeference, self.unplaced, self.more = georeference, unplaced, ""
 
     def rows(self, top: int, bottom: int) -> npt.NDArray[np.uint8]:
         """Return a view."""

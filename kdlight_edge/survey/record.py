@@ -44,8 +44,8 @@ class Surface:
     reason: str = ""
     """Why it could not be read."""
     georeference: Georeference | None = None
-    unplaced: str = ""
-    """Why its georeference cannot be used."""
+    unused: str = ""
+    """Why its georeference cannot be used, and what else the file holds."""
     findings: tuple[Finding, ...] = ()
     coverage: float | None = None
     """Percent of the judged area with any class that matters."""
@@ -100,7 +100,7 @@ def to_record(surface: Surface, origin: Mapping[str, Any]) -> dict[str, Any]:
     record: dict[str, Any] = {
         "schema": SCHEMA, "source": surface.source, "decision": "error" if survey is None else "judged",
         "reason": surface.reason, "taken": taken.local, "taken_utc": taken.utc, "place": _place(taken),
-        "note": "; ".join(part for part in (taken.note, surface.unplaced) if part),
+        "note": "; ".join(part for part in (taken.note, surface.unused) if part),
     }  # fmt: skip
     if survey is None:
         return {**record, **origin}

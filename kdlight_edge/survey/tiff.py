@@ -1,5 +1,6 @@
 """A TIFF or BigTIFF read strip by strip or tile by tile, by tifffile: only the rows asked for are in memory."""
 
+import itertools
 import logging
 import math
 import struct
@@ -20,6 +21,12 @@ MAX_SIDE = 1_000_000
 MAX_SEGMENT = 128 << 20
 """Bytes of a strip or tile, unpacked, at most: a file that wants more at once is refused before it gets them."""
 
+MAX_PAGES = 1000
+"""Pictures of a file that are looked at."""
+
+_REDUCED, _MASK = 1, 4
+"""Bits of NewSubfileType (TIFF 6.0, tag 254)."""
+
 MAX_ROW = 256 << 20
 """Bytes of a row of strips or tiles over the whole width, as RGB, at most."""
 
@@ -32,7 +39,7 @@ _FAULTS = (tifffile.TiffFileError, ValueError, NotImplementedError, RuntimeError
 
 
 class TiffRaster:
-    """The first picture of a file; of the others (masks, reduced copies) nothing is read."""
+    """The first picture of a file that is no mask and no reduced copy; of the others nothing is read."""
 
     def __init__(self, path: Path, epsg: int | None = None) -> None:
         """Open it and check that what its header promises is there.
@@ -45,7 +52,7 @@ class TiffRaster:
         except _FAULTS as error:
             raise DataError(_told(error, "its header cannot be read")) from error
         try:
-            page = _first(self._file)
+            page, others = _first(self._file)
             self._page = page
             self.width, self.height = int(page.imagewidth), int(page.imagelength)
             self._meaning = samples_of(page)
@@ -57,6 +64,7 @@ class TiffRaster:
         except _FAULTS as error:
             self._file.close()
             raise DataError(_told(error, "what describes its picture cannot be read")) from error
+        self.more = f"{others:,} more of the file's pictures not read; save each as a file" if others else ""
         self._tall = int(page.tilelength if page.is_tiled else min(page.rowsperstrip, self.height))
         self._columns = math.ceil(self.width / page.tilewidth) if page.is_tiled else 1
         self._blocks: dict[int, npt.NDArray[np.uint8]] = {}
@@ -121,10 +129,19 @@ class TiffRaster:
         self._file.close()
 
 
-def _first(file: Any) -> Any:
+def _first(file: Any) -> tuple[Any, int]:
+    """Return the picture that is read, and how many others there are that are no masks and no reduced copies."""
     if not file.pages:
         raise DataError("truncated or damaged TIFF file: what should describe its picture is not there")
-    return file.pages[0]
+    whole, first = 0, None
+    try:
+        for page in itertools.islice(file.pages, MAX_PAGES):
+            if not int(page.subfiletype) & (_REDUCED | _MASK):
+                whole += 1
+                first = page if first is None else first
+    except _FAULTS:  # what comes behind a picture that is whole
+        pass
+    return (file.pages[0] if first is None else first), max(0, whole - 1)
 
 
 def _check(page: Any, size: int) -> None:
@@ -145,11 +162,15 @@ def _check(page: Any, size: int) -> None:
         raise DataError("damaged TIFF file: its strips have no rows")
     samples = page.samplesperpixel if page.planarconfig == 1 else 1
     segment = tall * wide * samples * page.dtype.itemsize
-    if segment > MAX_SEGMENT or tall * width * 3 > MAX_ROW:
-        raise DataError(
-            f"strips or tiles of {segment / 1e6:,.0f} MB are more than {MAX_SEGMENT / 1e6:,.0f} MB; "
-            "save it with smaller ones (gdal_translate -co TILED=YES)"
-        )
+    for size_of, what, most in (
+        (segment, "strips or tiles", MAX_SEGMENT),
+        (tall * width * 3, "rows of tiles over the whole width", MAX_ROW),
+    ):
+        if size_of > most:
+            raise DataError(
+                f"{what} of {math.ceil(size_of / (1 << 20)):,} MB are more than {most >> 20:,} MB; "
+                "save it with smaller ones (gdal_translate -co TILED=YES)"
+            )
     count = math.ceil(height / tall) * math.ceil(width / wide) * (page.samplesperpixel if samples == 1 else 1)
     _check_segments(page, count, size)
 
