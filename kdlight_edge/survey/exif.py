@@ -19,7 +19,7 @@ _ENTRIES = 1024
 """Entries of a directory at most: more are damage."""
 
 _HEAD = 4 << 20
-"""Bytes of a JPEG or WebP file in which the note is looked for."""
+"""Bytes of a JPEG in which the note is looked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +57,28 @@ def _block(content: mmap.mmap) -> Content:
     if head[:2] == b"\xff\xd8":
         at = _app1(head)
         return head[at:] if at else b""
-    for sign in (b"eXIf", b"EXIF"):
-        at = head.find(sign)
-        if at > 0 and head[:4] in {b"\x89PNG", b"RIFF"}:
-            return head[at + (4 if sign == b"eXIf" else 8) :].removeprefix(b"Exif\0\0")
+    if head[:4] == b"\x89PNG":
+        return _part(content, ">I4s", 8, b"eXIf")
+    return _part(content, "<4sI", 12, b"EXIF").removeprefix(b"Exif\0\0") if head[:4] == b"RIFF" else b""
+
+
+def _part(content: mmap.mmap, head: str, position: int, wanted: bytes) -> bytes:
+    """Return a part of a PNG (with a checksum behind each part) or WebP file (of even lengths), which may be the last.
+
+    Args:
+        content: of the file.
+        head: how the length and the name of a part are written.
+        position: of the first part.
+        wanted: its name; where there is none, the result is empty.
+    """
+    while position + 8 <= len(content):
+        first, second = struct.unpack_from(head, content, position)
+        length, name = (first, second) if isinstance(first, int) else (second, first)
+        if name == wanted:
+            return content[position + 8 : position + 8 + length]
+        if not name.strip().isalnum():  # damage, of which there may be gigabytes
+            break
+        position += 8 + length + (4 if head[0] == ">" else length % 2)
     return b""
 
 

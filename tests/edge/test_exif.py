@@ -1,15 +1,20 @@
-"""What a camera's clock may have noted: times that no calendar has cost a picture its time, and nothing else."""
+"""Notes of cameras are found wherever they stand, and a time that no calendar has costs a picture its time only."""
 
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from PIL import ExifTags, Image, TiffImagePlugin
 
 from kdlight_edge.survey.exif import read_taken
 
+BLACK = np.zeros((8, 8, 3), np.uint8)
 
-def photograph(path: Path, moment: str, offset: str) -> Path:
+
+def photograph(path: Path, moment: str, offset: str, image: npt.NDArray[np.uint8] = BLACK) -> Path:
     def fraction(value: int) -> TiffImagePlugin.IFDRational:
         return TiffImagePlugin.IFDRational(value, 1)
 
@@ -18,7 +23,7 @@ def photograph(path: Path, moment: str, offset: str) -> Path:
     note.get_ifd(ExifTags.IFD.GPSInfo).update({
         1: "N", 2: (fraction(47), fraction(30), fraction(0)), 3: "E", 4: (fraction(8), fraction(15), fraction(0)),
     })  # fmt: skip
-    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(path, exif=note.tobytes())
+    Image.fromarray(image).save(path, exif=note.tobytes(), lossless=True)
     return path
 
 
@@ -38,3 +43,23 @@ def test_an_offset_that_no_clock_has_is_told_and_the_place_is_kept(
     assert (taken.latitude, taken.longitude) == (47.5, 8.25)
     assert (taken.local, taken.utc) == (local, None)
     assert taken.note == f"EXIF time offset {offset!r} cannot be used with {moment!r}"
+
+
+def test_the_note_is_found_at_the_end_of_a_large_webp_file(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (1300, 1300, 3), np.uint8)
+    path = photograph(tmp_path / "a.webp", "2026:05:04 14:30:00", "+02:00", noise)
+    assert path.stat().st_size > 4 << 20
+    taken = read_taken(path)
+    assert (taken.utc, taken.latitude, taken.note) == ("2026-05-04T12:30:00Z", 47.5, "")
+
+
+def test_the_note_is_found_behind_the_pixels_of_a_png_and_not_in_them(tmp_path: Path) -> None:
+    content = photograph(tmp_path / "a.png", "2026:05:04 14:30:00", "+02:00").read_bytes()
+    at = content.index(b"eXIf") - 4
+    (length,) = struct.unpack_from(">I", content, at)
+    note, rest = content[at : at + 12 + length], content[:at] + content[at + 12 + length :]
+    body = b"a comment: eXIfII*"
+    comment = struct.pack(">I", len(body)) + b"tEXt" + body + struct.pack(">I", zlib.crc32(b"tEXt" + body))
+    (tmp_path / "a.png").write_bytes(rest[:33] + comment + rest[33:-12] + note + rest[-12:])
+    taken = read_taken(tmp_path / "a.png")
+    assert (taken.utc, taken.latitude, taken.note) == ("2026-05-04T12:30:00Z", 47.5, "")
