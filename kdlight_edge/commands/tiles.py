@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from kdlight_edge.commands import originals
 from kdlight_edge.commands.given import given
-from kdlight_edge.errors import DataError, UsageError
+from kdlight_edge.errors import DataError, KDLightError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -132,7 +132,12 @@ def run(args: argparse.Namespace, model: str | None) -> int:
 def _tell(args: argparse.Namespace, surface: "Surface", origin: Any, texts: dict[str, str]) -> None:
     from kdlight_edge.survey.record import to_line, to_record
 
-    print(json.dumps(to_record(surface, origin)) if args.json else to_line(surface, texts), flush=True)
+    try:
+        print(json.dumps(to_record(surface, origin)) if args.json else to_line(surface, texts), flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise KDLightError(f"stdout cannot be written: {error.strerror}; make room there") from error
 
 
 def _listed(given: str) -> list[tuple[Path, str]]:

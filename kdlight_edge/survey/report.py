@@ -46,21 +46,19 @@ class Report:
             paths = [self._folder / f"surfaces.{name}"] if self._folder is not None else []
             files_of += [_file(files, path) for path in [*paths, *([Path(given)] if given else [])]]
         for file in self._tables:
-            file.write(_row(COLUMNS))
+            _put(file, _row(COLUMNS))
         for file in self._maps:
-            file.write('{"type": "FeatureCollection", "features": [')
+            _put(file, '{"type": "FeatureCollection", "features": [')
 
     def add(self, surface: Surface, picture: npt.NDArray[np.uint8] | None) -> None:
         """Write one surface; ``picture`` is its overlay, uint8 [h, w, 3] RGB."""
         for file in self._lines:
-            file.write(json.dumps(to_record(surface, self._origin)) + "\n")
-            file.flush()
+            _put(file, json.dumps(to_record(surface, self._origin)) + "\n")
         for file in self._tables:
-            file.write("".join(_row(row) for row in to_rows(surface)))
-            file.flush()
+            _put(file, "".join(_row(row) for row in to_rows(surface)))
         features = [json.dumps(feature) for feature in features_of(surface, self._origin)] if self._maps else []
         for file in self._maps:
-            file.write((",\n" if self._count else "\n") + ",\n".join(features))
+            _put(file, (",\n" if self._count else "\n") + ",\n".join(features))
         self._count += 1
         if self._folder is not None and self._page is not None:
             shown = ""
@@ -78,7 +76,7 @@ class Report:
     def finish(self) -> None:
         """Close the maps and write the page."""
         for file in self._maps:
-            file.write("\n]}\n")
+            _put(file, "\n]}\n")
         if self._folder is not None and self._page is not None:
             (self._folder / "index.html").write_text(self._page.html(), "utf-8", ODD_NAMES)
 
@@ -116,7 +114,33 @@ def open_report(
 
 
 def _file(files: contextlib.ExitStack, path: Path) -> TextIO:
-    return files.enter_context(path.open("w", encoding="utf-8", errors=ODD_NAMES))
+    file = path.open("w", encoding="utf-8", errors=ODD_NAMES)
+    files.callback(_close, file)
+    return file
+
+
+def _put(file: TextIO, text: str) -> None:
+    """Write at once, so that what was told is on the disk, and an error has the name of its file."""
+    try:
+        file.write(text)
+        file.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise _unwritten(file, error) from error
+
+
+def _close(file: TextIO) -> None:
+    try:
+        file.close()
+    except BrokenPipeError:
+        raise
+    except OSError as error:  # what `_put` could not write is tried once more
+        raise _unwritten(file, error) from error
+
+
+def _unwritten(file: TextIO, error: OSError) -> KDLightError:
+    return KDLightError(f"{file.name} cannot be written: {error.strerror}; make room or choose another place")
 
 
 def _row(values: tuple[object, ...]) -> str:

@@ -150,6 +150,21 @@ def test_a_name_that_the_terminals_encoding_has_not_ends_no_inspection(tmp_path:
     assert second.startswith(f"{tmp_path}/deck.png  Crack")
 
 
+@pytest.mark.parametrize("flag", ["--csv", "--geojson"])
+def test_a_full_disk_is_told_with_the_name_of_what_is_on_it(flag: str, tmp_path: Path) -> None:
+    ran = inspect(picture(tmp_path / "in/a.png").parent, flag, "/dev/full")
+    said = "kdlight-edge: /dev/full cannot be written: No space left on device; make room or choose another place\n"
+    assert (ran.returncode, ran.stderr) == (1, said)
+
+
+def test_a_full_disk_behind_stdout_is_no_fault_of_a_report(tmp_path: Path) -> None:
+    command = [*COMMAND, "--folder", str(picture(tmp_path / "in/a.png").parent)]
+    with Path("/dev/full").open("w") as full:
+        ran = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=30, check=False)
+    said = "kdlight-edge: stdout cannot be written: No space left on device; make room there\n"
+    assert (ran.returncode, ran.stderr) == (1, said)
+
+
 def test_a_reader_that_goes_away_leaves_a_whole_report(tmp_path: Path) -> None:
     for number in range(40):
         picture(tmp_path / f"in/{number:02}.png")
