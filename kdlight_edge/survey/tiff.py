@@ -105,7 +105,7 @@ class TiffRaster:
         page = self._page
         planes = [index]
         if page.planarconfig == 2 and self._samples > 1:  # noqa: PLR2004 - each colour in strips of its own
-            each = len(page.dataoffsets) // self._samples
+            each = math.ceil(self.height / self._tall) * self._columns
             planes = [index + each * sample for sample in range(self._samples)]
         parts = []
         for plane in planes:

@@ -1,5 +1,6 @@
 """Of a TIFF the picture is read, not its reduced copy; what is not read is told, and so is why it cannot be."""
 
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -63,3 +64,16 @@ def test_what_is_too_large_is_named_with_its_own_size(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "a.tif", large, photometric="rgb", rowsperstrip=6000, compression="zlib")
     with pytest.raises(DataError, match="strips or tiles of 155 MB are more than 128 MB"):
         open_raster(tmp_path / "a.tif")
+
+
+def test_planes_are_found_where_the_list_of_tiles_is_longer_than_it_should_be(tmp_path: Path) -> None:
+    planes = np.ascontiguousarray(np.moveaxis(NOISE, 2, 0))
+    tifffile.imwrite(tmp_path / "a.tif", planes, photometric="rgb", planarconfig="separate", tile=(32, 32))
+    content = bytearray((tmp_path / "a.tif").read_bytes())
+    with tifffile.TiffFile(tmp_path / "a.tif") as file:
+        entry, count = file.pages[0].tags[324].offset, file.pages[0].tags[324].count
+    struct.pack_into("<I", content, entry + 4, count + 9)
+    (tmp_path / "a.tif").write_bytes(content)
+    raster = open_raster(tmp_path / "a.tif")
+    np.testing.assert_array_equal(raster.rows(0, raster.height), NOISE)
+    raster.close()
