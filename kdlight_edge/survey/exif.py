@@ -157,9 +157,10 @@ def _rationals(tags: Tags, order: str, tag: int) -> list[float] | None:
 
 
 def _times(exif: Tags, main: Tags, gps: Tags, order: str) -> tuple[str | None, str | None, str]:
-    said = _text(exif, 0x9003) or _text(exif, 0x9004) or _text(main, 0x0132)
+    noted = (_text(exif, 0x9003), _text(exif, 0x9004), _text(main, 0x0132))
+    said = next((text for text in noted if text.strip(": 0")), "")  # a clock that was never set notes zeros or blanks
     moment, trouble = None, ""
-    if said.strip(": 0"):
+    if said:
         try:
             moment = dt.datetime.strptime(said, "%Y:%m:%d %H:%M:%S")  # noqa: DTZ007 - cameras know no zone
         except ValueError:

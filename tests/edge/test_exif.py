@@ -45,6 +45,17 @@ def test_an_offset_that_no_clock_has_is_told_and_the_place_is_kept(
     assert taken.note == f"EXIF time offset {offset!r} cannot be used with {moment!r}"
 
 
+@pytest.mark.parametrize("blank", ["0000:00:00 00:00:00", "    :  :     :  :  "])
+def test_a_time_of_zeros_or_blanks_does_not_hide_the_one_that_was_noted(blank: str, tmp_path: Path) -> None:
+    note = Image.Exif()
+    note.get_ifd(ExifTags.IFD.Exif).update({0x9003: blank, 0x9004: blank})
+    Image.fromarray(BLACK).save(tmp_path / "a.jpg", exif=note.tobytes())
+    assert (read_taken(tmp_path / "a.jpg").local, read_taken(tmp_path / "a.jpg").note) == (None, "")
+    note[0x0132] = "2026:05:04 14:30:00"
+    Image.fromarray(BLACK).save(tmp_path / "a.jpg", exif=note.tobytes())
+    assert read_taken(tmp_path / "a.jpg").local == "2026-05-04T14:30:00"
+
+
 def test_the_note_is_found_at_the_end_of_a_large_webp_file(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (1300, 1300, 3), np.uint8)
     path = photograph(tmp_path / "a.webp", "2026:05:04 14:30:00", "+02:00", noise)
