@@ -217,6 +217,23 @@ def upright_tiff(content: bytes) -> bytes:
     return content
 
 
+def tiff_tags(content: bytes) -> dict[int, tuple[int, ...]]:
+    """Return the whole numbers (shorts and longs) of each tag of a TIFF's first directory.
+
+    Raises:
+        DataError: they lie behind the end of the file.
+    """
+    order = "<" if content[:2] == b"II" else ">"
+    try:
+        return {
+            tag: struct.unpack_from(f"{order}{number}{'H' if kind == 3 else 'I'}", content, position)  # noqa: PLR2004
+            for tag, kind, number, position in _entries(content)
+            if kind in {3, 4}
+        }
+    except struct.error as error:
+        raise DataError("truncated TIFF file: what describes its picture is cut off") from error
+
+
 def _orientation(exif: bytes | memoryview) -> int:
     """Return the orientation of an EXIF block, 1 where it has none or is damaged: a note, not the picture."""
     try:

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from kdlight_edge.errors import DataError
 from kdlight_edge.header import Header, read_header, upright_tiff
+from kdlight_edge.strips import check_strips
 
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
 """File names that are pictures, in lower case."""
@@ -166,6 +167,8 @@ def decode_reduced(
         grey = need is not None and (header.components == 1 or (header.plain and not need.colours))
         decoded = (_decode_grey if grey else _decode_jpeg)(content, header, scale, room)
         return decoded, None if scale == 1 else header.upright
+    if header.format == "TIFF":
+        check_strips(content)
     flags = cv2.IMREAD_UNCHANGED if header.alpha else cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
     turned = header.format == "TIFF" and header.orientation != 1
     decoded = _imdecode(upright_tiff(content) if turned else content, header, flags)

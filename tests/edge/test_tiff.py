@@ -37,6 +37,40 @@ def test_a_compression_that_opencv_does_not_know_is_told_and_never_a_black_pictu
         read_picture(path)
 
 
+@pytest.mark.parametrize("tile", [None, (32, 32)])
+@pytest.mark.parametrize("compression", ["zlib", "lzw", "packbits"])
+def test_a_part_that_a_broken_copy_left_empty_is_damage_and_never_a_black_stripe(
+    compression: str, tile: tuple[int, int] | None, tmp_path: Path
+) -> None:
+    rows = None if tile else 16
+    path = written(tmp_path / "a.tif", COLOUR, photometric="rgb", compression=compression, rowsperstrip=rows, tile=tile)
+    np.testing.assert_array_equal(read_picture(path), COLOUR)
+    content = bytearray(path.read_bytes())
+    with tifffile.TiffFile(path) as file:
+        offset, length = file.pages[0].dataoffsets[2], file.pages[0].databytecounts[2]
+    content[offset : offset + length] = bytes(length)
+    path.write_bytes(content)
+    with pytest.raises(DataError, match="damaged TIFF file: strip or tile 2 cannot be unpacked"):
+        read_picture(path)
+    path.write_bytes(content[: offset + length // 2])
+    with pytest.raises(DataError, match="truncated TIFF file: strip or tile 2 lies behind its end"):
+        read_picture(path)
+
+
+@pytest.mark.parametrize("compression", ["zlib", None])
+def test_a_strip_that_is_shorter_than_its_rows_is_damage(compression: str | None, tmp_path: Path) -> None:
+    path = written(tmp_path / "a.tif", COLOUR, photometric="rgb", compression=compression, rowsperstrip=16)
+    content = bytearray(path.read_bytes())
+    with tifffile.TiffFile(path) as file:
+        entry = file.pages[0].tags[279]
+    size = {3: 2, 4: 4}[int(entry.dtype)]
+    at = entry.valueoffset + 2 * size
+    content[at : at + size] = (20).to_bytes(size, "little")
+    path.write_bytes(content)
+    with pytest.raises(DataError, match="damaged TIFF file: strip or tile 2 cannot be unpacked"):
+        read_picture(path)
+
+
 @pytest.mark.parametrize("bits", [8, 16])
 @pytest.mark.parametrize("kind", ["unassalpha", "assocalpha"])
 def test_transparency_is_laid_over_white_once(kind: str, bits: int, tmp_path: Path) -> None:
