@@ -99,7 +99,7 @@ def run(args: argparse.Namespace, model: str | None) -> int:
     from kdlight_edge.commands.tenant import open_tenant
     from kdlight_edge.decide import Settings
     from kdlight_edge.signals import stopped_by_signals
-    from kdlight_edge.survey.judge import Judge, classes_of
+    from kdlight_edge.survey.judge import FOUND, Judge, classes_of
 
     listed = _listed(args.folder or args.source)[: args.frames or None]
     originals.check_survey(args, [path for path, _ in listed])
@@ -109,8 +109,12 @@ def run(args: argparse.Namespace, model: str | None) -> int:
         held.enter_context(classifier)
         held.enter_context(tenure)
         manifest = classifier.bundle.manifest
-        if not classes_of(manifest):
+        classes = classes_of(manifest)
+        if not classes:
             raise UsageError(f"{manifest.name} has no class that matters (positive in its card); --tiles measures one")
+        if len(classes) > len(FOUND):
+            many = f"{len(classes)} classes that matter; --tiles tells {len(FOUND)} apart"
+            raise UsageError(f"{manifest.name} has {many}")
         with contextlib.closing(Judge(classifier, conf=args.conf, workers=args.threads)) as judge:
             size = args.tiles or 2 * max(manifest.input.width, manifest.input.height)
             from kdlight_edge.survey.report import open_report

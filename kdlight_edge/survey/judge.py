@@ -27,6 +27,9 @@ nothing by larger batches, and the last ones of a row leave a worker without wor
 
 CLEAN, ABSTAINED, OUTLIER, DARK, OVER, BLURRED, EMPTY, ERROR = ".", "a", "o", "d", "w", "b", "e", "x"
 
+FOUND = "123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+"""Letters of the classes that matter, in their order."""
+
 SKIPPED = {
     ABSTAINED: "abstained", OUTLIER: "outlier", DARK: "dark", OVER: "over-exposed", BLURRED: "blurred", EMPTY: "empty",
     ERROR: "error",
@@ -43,7 +46,7 @@ class Answer(NamedTuple):
     """What one tile is."""
 
     letter: str
-    """`CLEAN`, a letter of `SKIPPED`, or the digit of a class that matters (see `Survey.classes`)."""
+    """`CLEAN`, a letter of `SKIPPED`, or one of `FOUND` for a class that matters (see `Survey.classes`)."""
     chances: tuple[float, ...]
     """Calibrated probability of each class that matters; empty where the network was not asked."""
 
@@ -54,7 +57,7 @@ class Survey:
 
     grid: Grid
     classes: tuple[str, ...]
-    """Ids of the labels that matter; digit ``1`` in the letters is the first."""
+    """Ids of the labels that matter; the first is `FOUND`'s first in the letters."""
     letters: npt.NDArray[np.str_]
     """str [rows, columns], a letter each."""
     chances: npt.NDArray[np.float32]
@@ -63,7 +66,7 @@ class Survey:
 
     def found(self, number: int) -> npt.NDArray[np.bool_]:
         """Return which tiles show the class of that place in `classes`, bool [rows, columns]."""
-        found: npt.NDArray[np.bool_] = self.letters == str(number + 1)
+        found: npt.NDArray[np.bool_] = self.letters == FOUND[number]
         return found
 
     @property
@@ -176,7 +179,7 @@ class Judge:
         chances = tuple(by_label[name] for name in self.classes)
         if found.decision != "accepted":
             return Answer(_LETTERS[found.decision], chances)
-        return Answer(str(self.classes.index(found.label) + 1) if found.label in self.classes else CLEAN, chances)
+        return Answer(FOUND[self.classes.index(found.label)] if found.label in self.classes else CLEAN, chances)
 
     def close(self) -> None:
         """End the workers."""

@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from kdlight_edge.evidence import glow_fast
 from kdlight_edge.sinks import ink
-from kdlight_edge.survey.judge import SKIPPED, Survey
+from kdlight_edge.survey.judge import FOUND, SKIPPED, Survey
 
 QUALITY = 88
 """Of the JPEG."""
@@ -81,7 +81,9 @@ def paint(picture: npt.NDArray[np.uint8], survey: Survey) -> npt.NDArray[np.uint
         part = picture[top : top + CHUNK]
         part[:] = glow_fast(part, _enlarged(heat, (width, height), top, len(part)))
         _stripe(part, codes[top : top + CHUNK], top)
-    found = ((codes >= ord("1")) & (codes <= ord("9"))).view(np.uint8)
+    table = np.zeros(256, np.uint8)
+    table[np.frombuffer(FOUND.encode(), np.uint8)] = 1
+    found = cv2.LUT(codes, table)
     borders, _ = cv2.findContours(found, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
     cv2.drawContours(picture, borders, -1, ink.POSITIVE, max(1, round(max(width, height) / 1000)), cv2.LINE_AA)
     return picture
