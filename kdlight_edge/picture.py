@@ -156,7 +156,8 @@ def decode_reduced(
     header = read_header(content)
     if header.width * header.height > MAX_PIXELS:
         raise DataError(
-            f"{header.width}x{header.height} pixels are more than {MAX_PIXELS:,}; refused before unpacking, tile it"
+            f"{header.width}x{header.height} pixels are more than {MAX_PIXELS:,}; refused before unpacking; "
+            "infer --tiles reads such a picture as a TIFF of strips or tiles"
         )
     if header.most is not None and header.width * header.height > header.most:
         # A header of two kilobytes may claim a gigabyte of pixels, which the codec would fill with grey.

@@ -4,8 +4,10 @@ import csv
 import json
 import os
 import re
+import struct
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +79,18 @@ def test_an_orthomosaic_with_numbers_of_another_system_has_no_place_and_a_note(
     assert line["note"] == "its georeference lies outside of EPSG 32632, so its numbers are of another system"
     (feature,) = json.loads((tmp_path / "map.geojson").read_text(encoding="utf-8"))["features"]
     assert feature["geometry"] is None
+
+
+def test_a_picture_too_large_to_be_decoded_at_once_is_told_what_it_has_to_be(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = bytearray(picture(tmp_path / "in/a.png").read_bytes())
+    content[16:24] = struct.pack(">II", 20_000, 20_000)
+    content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
+    (tmp_path / "in/a.png").write_bytes(content)
+    code, (line,) = lines(capsys, tmp_path / "in")
+    assert code == 1
+    assert line["reason"].endswith("infer --tiles reads such a picture as a TIFF of strips or tiles")
 
 
 def test_names_that_are_no_text_end_no_inspection_and_stand_in_every_file(
