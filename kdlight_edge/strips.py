@@ -11,8 +11,8 @@ _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _SAMPLES, _PLANES = 256, 257
 _ROWS, _TILE_WIDTH, _TILE_HEIGHT = 278, 322, 323
 _DEFLATE, _YCBCR = frozenset({8, 32946}), 6
 
-CHUNK = 1 << 20
-"""Bytes that are unpacked at a time."""
+PACKED, CHUNK = 1 << 16, 1 << 20
+"""Bytes that are unpacked at a time, and that they may become."""
 
 MOST = 4 << 30
 """Bytes that all parts may have once they are unpacked: a picture that is read has a third, and tiles stand over."""
@@ -66,13 +66,14 @@ def _sizes(one: Mapping[int, int], *, tiled: bool) -> list[int]:
 
 
 def _unpacks(part: memoryview, size: int, *, counted: bool) -> bool:
-    stream, done, rest = zlib.decompressobj(), 0, bytes(part)
+    stream, done = zlib.decompressobj(), 0
     try:
-        while not stream.eof and done < size:
-            unpacked = stream.decompress(rest, CHUNK)
-            done, rest = done + len(unpacked), stream.unconsumed_tail
-            if not unpacked and not rest:
-                break
+        for start in range(0, len(part), PACKED):
+            rest = bytes(part[start : start + PACKED])
+            while rest and not stream.eof and done < size:
+                done += len(stream.decompress(rest, CHUNK))
+                rest = stream.unconsumed_tail
+        done += len(stream.flush()) if done < size else 0  # the end of a match, where the last piece was just full
     except zlib.error:
         return False
     return done >= size or (stream.eof and not counted)
