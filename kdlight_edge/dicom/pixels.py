@@ -2,7 +2,7 @@
 
 Grey: stored value, modality LUT or rescale, VOI LUT or window, and only then the inversion of MONOCHROME1 (PS3.3,
 C.7.6.3.1.2, C.11.1, C.11.2); the other order turns a window inside out. Values are real numbers up to the last step,
-which rounds to 8 bits. pydicom does the arithmetic of each step, with the range of its output asked for as 8 bits.
+which rounds to 8 bits. pydicom does the arithmetic of a window, with the range of its output asked for as 8 bits.
 """
 
 from typing import Any, NamedTuple
@@ -11,10 +11,11 @@ import numpy as np
 import numpy.typing as npt
 from pydicom.dataset import Dataset
 from pydicom.pixels.decoders.base import get_decoder
-from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply_voi, apply_windowing
+from pydicom.pixels.processing import apply_color_lut, apply_windowing
 from pydicom.uid import UID
 
 from kdlight_edge.dicom import turbo
+from kdlight_edge.dicom.lut import looked_up
 from kdlight_edge.errors import DataError
 from kdlight_edge.picture import MAX_PIXELS
 
@@ -94,11 +95,11 @@ def _stored(values: Array, bits: int) -> Array:
 def _grey(stored: Array, dataset: Dataset, index: int, space: str) -> tuple[npt.NDArray[np.uint8], str]:
     """Return uint8 [h, w] and how it was chosen."""
     rules = _rules(dataset, index)
-    values = apply_modality_lut(stored, rules).astype(np.float64)
+    values = _rescaled(stored, rules)
     if "VOILUTSequence" in rules:
         tables = rules.VOILUTSequence
-        bits = int(tables[0].LUTDescriptor[2])
-        scaled = apply_voi(np.rint(values), rules).astype(np.float64) * (255 / (2**bits - 1))
+        scaled, bits = looked_up(values, tables[0], little_endian=_little_endian(rules))
+        scaled *= 255 / (2**bits - 1)
         window = f"VOI LUT{_first_of(len(tables))}"
     elif "WindowCenter" in rules and "WindowWidth" in rules:
         scaled = apply_windowing(values, _window(rules))
@@ -122,8 +123,22 @@ def _rules(dataset: Dataset, index: int) -> Dataset:
         for keyword in _PRESENTATION:
             if keyword in part and not part[keyword].is_empty:
                 rules[keyword] = part[keyword]
-    rules.BitsStored, rules.PixelRepresentation = dataset.BitsStored, dataset.PixelRepresentation
+    rules.file_meta = dataset.file_meta
     return rules
+
+
+def _rescaled(values: Array, rules: Dataset) -> npt.NDArray[np.float64]:
+    """Apply the modality LUT, or the rescale, or neither where there is none."""
+    if "ModalityLUTSequence" in rules:
+        return looked_up(values, rules.ModalityLUTSequence[0], little_endian=_little_endian(rules))[0]
+    real = values.astype(np.float64)
+    if "RescaleSlope" in rules and "RescaleIntercept" in rules:
+        return real * float(rules.RescaleSlope) + float(rules.RescaleIntercept)
+    return real
+
+
+def _little_endian(rules: Dataset) -> bool:
+    return bool(UID(rules.file_meta.TransferSyntaxUID).is_little_endian)
 
 
 def _window(rules: Dataset) -> Dataset:
@@ -143,12 +158,12 @@ def _without_window(values: Array, dataset: Dataset, rules: Dataset) -> tuple[Ar
     bits = int(dataset.BitsStored)
     if bits <= FULL_RANGE_BITS:
         ends = (0, 2**bits - 1) if dataset.PixelRepresentation == 0 else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
-        low, high = sorted(apply_modality_lut(np.array(ends), rules).astype(np.float64).tolist())
+        low, high = sorted(_rescaled(np.array(ends), rules).tolist())
         return (values - low) * (255 / max(high - low, 1e-12)), "full range"
     seen = values
     if "PixelPaddingValue" in dataset:
         last = dataset.get("PixelPaddingRangeLimit", dataset.PixelPaddingValue)
-        first, last = sorted(apply_modality_lut(np.array([dataset.PixelPaddingValue, last]), rules).tolist())
+        first, last = sorted(_rescaled(np.array([dataset.PixelPaddingValue, last]), rules).tolist())
         inside = values[(values < first) | (values > last)]
         seen = inside if inside.size else values
     low, high = float(seen.min()), float(seen.max())
