@@ -22,6 +22,9 @@ from kdlight_edge.picture import MAX_PIXELS
 FULL_RANGE_BITS = 8
 """Without a window, values of up to so many bits are shown over their full range; wider ones seldom fill theirs."""
 
+SAMPLES = {"MONOCHROME1": 1, "MONOCHROME2": 1, "PALETTE COLOR": 1, "RGB": 3}
+"""Photometric interpretations after decoding, and how many samples a pixel then has."""
+
 _PRESENTATION = (
     "ModalityLUTSequence", "RescaleSlope", "RescaleIntercept",
     "VOILUTSequence", "WindowCenter", "WindowWidth", "VOILUTFunction",
@@ -60,15 +63,17 @@ def shown(dataset: Dataset, index: int) -> Shown:
     if values.shape[:2] != (dataset.Rows, dataset.Columns):
         raise DataError(f"decodes to {values.shape[1]}x{values.shape[0]} pixels where its header says otherwise")
     space = str(decoded["photometric_interpretation"])
-    if space in {"MONOCHROME1", "MONOCHROME2"} and values.ndim == 2:  # noqa: PLR2004 - no axis of samples
+    if space not in SAMPLES:
+        raise DataError(f"photometric interpretation {space!r} is not one that is read here")
+    if (samples := values.shape[2] if values.ndim > 2 else 1) != SAMPLES[space]:  # noqa: PLR2004 - no axis of samples
+        raise DataError(f"has {samples} samples a pixel where {space} has {SAMPLES[space]}")
+    if space in {"MONOCHROME1", "MONOCHROME2"}:
         grey, window = _grey(_stored(values, int(dataset.BitsStored)), dataset, index, space)
         return Shown(np.repeat(grey[..., np.newaxis], 3, axis=2), window)
     if space == "PALETTE COLOR":
         lut_bits = int(dataset.RedPaletteColorLookupTableDescriptor[2])
         return Shown(_eight_bits(apply_color_lut(values, dataset)[..., :3], lut_bits), "")
-    if space == "RGB":
-        return Shown(_eight_bits(values, int(dataset.BitsStored)), "")
-    raise DataError(f"photometric interpretation {space!r} is not one that is read here")
+    return Shown(_eight_bits(values, int(dataset.BitsStored)), "")
 
 
 def _bounded(dataset: Dataset) -> None:
