@@ -5,11 +5,14 @@ C.7.6.3.1.2, C.11.1, C.11.2); the other order turns a window inside out. Values 
 which rounds to 8 bits. pydicom does the arithmetic of a window, with the range of its output asked for as 8 bits.
 """
 
+import re
+from decimal import Decimal
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.processing import apply_color_lut, apply_windowing
 from pydicom.uid import UID
@@ -35,6 +38,13 @@ turbo.register()
 
 _NEEDED = ("Rows", "Columns", "BitsStored", "PhotometricInterpretation", "PixelRepresentation")
 
+_NUMBERS = ("NumberOfFrames", "RescaleSlope", "RescaleIntercept", "WindowCenter", "WindowWidth")
+_CODES = ("PhotometricInterpretation", "VOILUTFunction")
+"""Elements that are written as text: anything may stand there, also a name, which errors about it would quote."""
+
+_CODE = re.compile(r"[A-Z0-9_ ]{1,16}")
+"""A code string (PS3.5, 6.2)."""
+
 Array = npt.NDArray[Any]
 
 
@@ -55,10 +65,10 @@ def shown(dataset: Dataset, index: int) -> Shown:
         index: of the frame, from 0.
 
     Raises:
-        DataError: more than `MAX_PIXELS`, or a photometric interpretation that is not of pictures.
+        DataError: more than `MAX_PIXELS`, a photometric interpretation that is not of pictures, or as `check_header`.
         Exception: whatever a decoder makes of damaged data.
     """
-    _bounded(dataset)
+    check_header(dataset, index)
     values, decoded = get_decoder(UID(dataset.file_meta.TransferSyntaxUID)).as_array(dataset, index=index)
     if values.shape[:2] != (dataset.Rows, dataset.Columns):
         raise DataError(f"decodes to {values.shape[1]}x{values.shape[0]} pixels where its header says otherwise")
@@ -76,8 +86,34 @@ def shown(dataset: Dataset, index: int) -> Shown:
     return Shown(_eight_bits(values, int(dataset.BitsStored)), "")
 
 
+def check_header(dataset: Dataset, index: int) -> None:
+    """Refuse what cannot be unpacked, or would unpack to too much, by the header alone.
+
+    Raises:
+        DataError: what is missing, too large, no number or no code where one should be; told without its text, which
+            whoever reads it later would quote.
+    """
+    for part in _parts(dataset, index):
+        for keyword in _NUMBERS:
+            if not all(isinstance(number, int | float | Decimal) for number in _values(part, keyword)):
+                raise DataError(f"its {keyword} is no number")
+        for keyword in _CODES:
+            if not all(_CODE.fullmatch(str(code)) for code in _values(part, keyword)):
+                raise DataError(f"its {keyword} is no code")
+    _bounded(dataset)
+
+
+def _values(part: Dataset, keyword: str) -> list[Any]:
+    """Return the values of an element, without those that are empty."""
+    try:
+        found = part.get(keyword)
+    except Exception as error:
+        raise DataError(f"its {keyword} cannot be read") from error
+    values = list(found) if isinstance(found, MultiValue) else [found]
+    return [value for value in values if value not in (None, "")]
+
+
 def _bounded(dataset: Dataset) -> None:
-    """Refuse what cannot be unpacked, or would unpack to too much, by the header alone."""
     missing = [keyword for keyword in _NEEDED if keyword not in dataset or dataset[keyword].is_empty]
     if missing:
         raise DataError(f"its header lacks {', '.join(missing)}")
@@ -119,17 +155,22 @@ def _grey(stored: Array, dataset: Dataset, index: int, space: str) -> tuple[npt.
 def _rules(dataset: Dataset, index: int) -> Dataset:
     """Gather what belongs to a frame: of the object, over it of all frames, over it of this frame (PS3.3, C.7.6.16)."""
     rules = Dataset()
-    groups = [*dataset.get("SharedFunctionalGroupsSequence", [])[:1]]
-    groups += [*dataset.get("PerFrameFunctionalGroupsSequence", [])[index : index + 1]]
-    parts = [dataset]
-    for group in groups:
-        parts += [*group.get("PixelValueTransformationSequence", [])[:1], *group.get("FrameVOILUTSequence", [])[:1]]
-    for part in parts:
+    for part in _parts(dataset, index):
         for keyword in _PRESENTATION:
             if keyword in part and not part[keyword].is_empty:
                 rules[keyword] = part[keyword]
     rules.file_meta = dataset.file_meta
     return rules
+
+
+def _parts(dataset: Dataset, index: int) -> list[Dataset]:
+    """Return the object and those of its functional groups that a frame has."""
+    groups = [*dataset.get("SharedFunctionalGroupsSequence", [])[:1]]
+    groups += [*dataset.get("PerFrameFunctionalGroupsSequence", [])[index : index + 1]]
+    parts = [dataset]
+    for group in groups:
+        parts += [*group.get("PixelValueTransformationSequence", [])[:1], *group.get("FrameVOILUTSequence", [])[:1]]
+    return parts
 
 
 def _rescaled(values: Array, rules: Dataset) -> npt.NDArray[np.float64]:
@@ -178,7 +219,10 @@ def _without_window(values: Array, dataset: Dataset, rules: Dataset) -> tuple[Ar
 def _number(rules: Dataset, keyword: str) -> float:
     """Return the first value of an element that may hold several."""
     element = rules[keyword]
-    return float(element.value[0] if element.VM > 1 else element.value)
+    first = element.value[0] if element.VM > 1 else element.value
+    if first == "":
+        raise DataError(f"the first of its {element.VM} values of {keyword} is empty")
+    return float(first)
 
 
 def _first_of(count: int) -> str:

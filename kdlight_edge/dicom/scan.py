@@ -18,7 +18,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from kdlight_edge.dicom.claims import check_claims
 from kdlight_edge.dicom.identity import RUN
-from kdlight_edge.dicom.pixels import shown
+from kdlight_edge.dicom.pixels import check_header, shown
 from kdlight_edge.errors import DataError
 from kdlight_edge.frame import Frame, Moment, Unreadable
 
@@ -168,9 +168,10 @@ def frame_of(
 def _picture(dataset: Dataset, number: int) -> tuple[Any, str]:
     if _text(dataset, "ManufacturerModelName") == MODEL_NAME:
         raise DataError("an answer of kdlight-edge, not a scan")
-    if "PixelData" not in dataset:
+    if "PixelData" not in dataset or dataset["PixelData"].is_empty:
         raise DataError("holds no picture (no pixel data)")
     try:
+        check_header(dataset, number)
         check_claims(dataset, number)
         return shown(dataset, number)
     except DataError:
