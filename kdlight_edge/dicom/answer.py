@@ -15,6 +15,7 @@ import highdicom
 import numpy as np
 import numpy.typing as npt
 from highdicom import sr
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.uid import ImplicitVRLittleEndian
@@ -22,6 +23,7 @@ from pydicom.uid import ImplicitVRLittleEndian
 from kdlight_edge import __version__
 from kdlight_edge.decide import Prediction
 from kdlight_edge.dicom.scan import CAUTION, MODEL_NAME, frames_of
+from kdlight_edge.errors import DataError
 from kdlight_edge.manifest import Manifest
 
 MAKER = "kdlight-edge project"
@@ -37,6 +39,9 @@ _EMPTY_WHERE_MISSING = (
     "StudyTime", "ReferringPhysicianName",
 )  # fmt: skip
 """Elements of type 2: they may be empty and must be there."""
+
+_NAMED_BY = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")
+"""What an answer names its object by; an empty one names nothing."""
 
 # It logs identifiers of the objects it copies from.
 logging.getLogger("highdicom").setLevel(logging.CRITICAL + 1)
@@ -66,6 +71,7 @@ class Author:
             "device_serial_number": self.manifest.digest[:16],
             "series_description": CAUTION,
             "transfer_syntax_uid": ImplicitVRLittleEndian,
+            "specific_character_set": None,  # highdicom knows none of those that take two; see `_finished`
             "contributing_equipment": [
                 highdicom.ContributingEquipment(
                     MAKER,
@@ -87,8 +93,12 @@ def report(dataset: Dataset, predictions: Sequence[Prediction], author: Author, 
         predictions: one for each of its frames that was answered.
         author: who answers.
         number: of the report in its series.
+
+    Raises:
+        DataError: the object has no identifier that the report could name it by.
+        Exception: whatever highdicom makes of its other elements.
     """
-    reference = _reference(dataset)
+    reference, bare = _reference(dataset)
     device = sr.DeviceObserverIdentifyingAttributes(
         uid=_uid(author.manifest.digest),
         name=_plain(author.manifest.name),
@@ -102,8 +112,8 @@ def report(dataset: Dataset, predictions: Sequence[Prediction], author: Author, 
         imaging_measurements=[_group(reference, prediction, author) for prediction in predictions],
         title=codes.DCM.ImagingMeasurementReport,
     )
-    return sr.Comprehensive3DSR(
-        evidence=[reference],
+    made = sr.Comprehensive3DSR(
+        evidence=[bare],
         content=content[0],
         series_instance_uid=author.series(reference.StudyInstanceUID, "SR"),
         series_number=SERIES["SR"],
@@ -114,6 +124,7 @@ def report(dataset: Dataset, predictions: Sequence[Prediction], author: Author, 
         is_verified=False,
         **author.identity,
     )
+    return _finished(made, reference)
 
 
 def _group(reference: Dataset, prediction: Prediction, author: Author) -> Any:
@@ -146,9 +157,9 @@ def _group(reference: Dataset, prediction: Prediction, author: Author) -> Any:
 
 def capture(dataset: Dataset, picture: npt.NDArray[np.uint8], author: Author, number: int) -> Dataset:
     """Return a picture, uint8 [h, w, 3] RGB with everything burned in, as a Secondary Capture of the object's study."""
-    reference = _reference(dataset)
+    reference, bare = _reference(dataset)
     made = highdicom.sc.SCImage.from_ref_dataset(
-        reference,
+        bare,
         picture,
         "RGB",
         8,
@@ -166,19 +177,39 @@ def capture(dataset: Dataset, picture: npt.NDArray[np.uint8], author: Author, nu
     source = Dataset()
     source.ReferencedSOPClassUID, source.ReferencedSOPInstanceUID = reference.SOPClassUID, reference.SOPInstanceUID
     made.SourceImageSequence = [source]
-    return made
+    return _finished(made, reference)
 
 
-def _reference(dataset: Dataset) -> Dataset:
-    """Return the object without its pixels, and with what every object must have."""
-    reference = Dataset()
+def _finished(made: Any, reference: Dataset) -> Dataset:
+    """Give an answer what its object says of the patient and the study, letter by letter, odd things too."""
+    made.copy_patient_and_study_information(reference)
+    for keyword in _EMPTY_WHERE_MISSING:
+        made[keyword] = reference[keyword]
+    if "SpecificCharacterSet" in reference:
+        made.SpecificCharacterSet = reference.SpecificCharacterSet
+    answer: Dataset = made
+    return answer
+
+
+def _reference(dataset: Dataset) -> tuple[Dataset, Dataset]:
+    """Return the object without its pixels and with what every object must have, and the same for highdicom.
+
+    The second is empty where highdicom would refuse what others live with, as a birth date of 00000000.
+    """
+    reference, bare = Dataset(), Dataset()
     for element in dataset:
         if element.tag.group < 0x7FE0:  # noqa: PLR2004 - the group of the pixels
             reference.add(element)
     for keyword in _EMPTY_WHERE_MISSING:
         if keyword not in reference:
             setattr(reference, keyword, "")
-    return reference
+    missing = [keyword for keyword in _NAMED_BY if not reference.get(keyword)]
+    if missing:
+        raise DataError(f"it has no {', '.join(missing)}")
+    bare.update(reference)
+    for keyword in _EMPTY_WHERE_MISSING:
+        bare[keyword] = DataElement(keyword, reference[keyword].VR, "")  # a new one: elements are shared
+    return reference, bare
 
 
 def _label(manifest: Manifest, label: str, before: str = "") -> Any:

@@ -17,7 +17,7 @@ from kdlight_edge.decide import Prediction
 from kdlight_edge.dicom.answer import Author, capture, report
 from kdlight_edge.dicom.scan import CAUTION
 from kdlight_edge.dicom.send import Sender
-from kdlight_edge.errors import KDLightError
+from kdlight_edge.errors import DataError, KDLightError
 from kdlight_edge.evidence import evidence, glow, shown_class
 from kdlight_edge.frame import Frame
 from kdlight_edge.prepare import prepare_input
@@ -113,6 +113,9 @@ class DicomAnswers:
                 report(pending.dataset, pending.predictions, author, self._count),
                 capture(pending.dataset, self.draw(prediction, frame), author, self._count),
             ]
+        except DataError as error:
+            self._tell(f"scan {prediction.index} has no answer object: {error}")
+            return
         except Exception as error:  # noqa: BLE001 - elements of a scan may be anything but what the standard says
             self._tell(f"scan {prediction.index} has no answer object: its header cannot be used ({_first(error)})")
             return

@@ -254,7 +254,7 @@ def test_a_scan_that_belongs_to_no_study_is_told_to_have_no_answer(
     save(scan, tmp_path / "in/1")
     answers, told = answered(tiny_bundle(), tmp_path / "in", tmp_path / "out")
     assert answers == []
-    assert told == ["scan 0 has no answer object: its header cannot be used (AttributeError)"]
+    assert told == ["scan 0 has no answer object: it has no StudyInstanceUID"]
 
 
 def test_a_name_of_one_part_is_not_told_while_its_scan_is_answered(
