@@ -90,7 +90,7 @@ def report(dataset: Dataset, predictions: Sequence[Prediction], author: Author, 
 
     Args:
         dataset: the object that was answered.
-        predictions: one for each of its frames that was answered.
+        predictions: one for each of its frames that was answered; where that are not all, the report says so.
         author: who answers.
         number: of the report in its series.
 
@@ -99,6 +99,7 @@ def report(dataset: Dataset, predictions: Sequence[Prediction], author: Author, 
         Exception: whatever highdicom makes of its other elements.
     """
     reference, bare = _reference(dataset)
+    missing = frames_of(reference) - len(predictions)
     device = sr.DeviceObserverIdentifyingAttributes(
         uid=_uid(author.manifest.digest),
         name=_plain(author.manifest.name),
@@ -119,11 +120,13 @@ def report(dataset: Dataset, predictions: Sequence[Prediction], author: Author, 
         series_number=SERIES["SR"],
         sop_instance_uid=_uid(),
         instance_number=number,
-        is_complete=True,
+        is_complete=not missing,
         is_final=False,
         is_verified=False,
         **author.identity,
     )
+    if missing:
+        made.CompletionFlagDescription = f"{missing} of {frames_of(reference)} frames have no answer"
     return _finished(made, reference)
 
 

@@ -86,18 +86,20 @@ class DicomAnswers:
         if self._pending is not None and name != self._pending.name:
             self._finish()
         dataset = None if frame is None else frame.meta.get("dicom")
-        if frame is None or dataset is None:
-            return
+        if frame is not None and dataset is not None:
+            self._take(name, dataset, prediction, frame)
+        if prediction.scan["frame"] == prediction.scan["frames"]:
+            self._finish()
+
+    def _take(self, name: tuple[str, str | None], dataset: Dataset, prediction: Prediction, frame: Frame) -> None:
         matters = [value for label, value in prediction.top if label in self._positive]
         weight = matters[0] if matters else -1.0 + (prediction.probability or 0)
         if self._pending is None:
             self._pending = _Pending(name, dataset, [prediction], (weight, frame, prediction))
-        else:
-            self._pending.predictions.append(prediction)
-            if weight > self._pending.shown[0]:
-                self._pending.shown = (weight, frame, prediction)
-        if prediction.scan["frame"] == prediction.scan["frames"]:
-            self._finish()
+            return
+        self._pending.predictions.append(prediction)
+        if weight > self._pending.shown[0]:
+            self._pending.shown = (weight, frame, prediction)
 
     def _finish(self) -> None:
         """Make both answers and hand them on."""
