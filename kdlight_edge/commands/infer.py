@@ -107,8 +107,8 @@ def run(args: argparse.Namespace) -> int:
     from kdlight_edge.progress import Progress
     from kdlight_edge.pulse import Pulse
     from kdlight_edge.signals import stopped_by_signals
-    from kdlight_edge.sinks.queues import Queues
-    from kdlight_edge.sources import Album, Patience
+    from kdlight_edge.sinks.queues import Queues, Receipt
+    from kdlight_edge.sources import Album, Answerable, Patience
     from kdlight_edge.stream import run as stream
 
     share_one()
@@ -144,6 +144,7 @@ def run(args: argparse.Namespace) -> int:
                 *_sinks(args, classifier, source, queues),
                 *tenure.sinks,
                 *pulse.sinks,
+                *([Receipt(source, queues)] if isinstance(source, Answerable) else []),
             ])  # fmt: skip
             try:
                 summary = stream(

@@ -123,8 +123,8 @@ class Outbox:
         self._dropped: Counter[str] = Counter()
         self._unnoted: Counter[str] = Counter()
         """What an `Accountable` sink has not been told of yet."""
-        self._reached = 0.0
-        """Monotonic time of the decision up to which everything was delivered or given up."""
+        self._reached = self._given_up = 0.0
+        """Monotonic time of the decision up to which everything was delivered or given up, of the last one given up."""
         self._stuck = False
         """Whether somebody has waited for it in vain since it last moved."""
         self._error: BaseException | None = None
@@ -151,7 +151,8 @@ class Outbox:
             if self._wait:
                 self._wait_until(lambda: len(self._queue) < self._room, self._patience)
             if len(self._queue) >= self._room:
-                self._reached = max(self._reached, self._queue.popleft()[0].decided.monotonic)
+                self._given_up = self._queue.popleft()[0].decided.monotonic
+                self._reached = max(self._reached, self._given_up)
                 self._lose("full", 1)
             self._queue.append((item, frame))
             self._changed.notify_all()
@@ -186,6 +187,13 @@ class Outbox:
                 self._stuck = not self._changed.wait_for(
                     lambda: self._reached >= prediction.decided.monotonic or self._closing, patience
                 )
+
+    def arrived(self, prediction: Prediction) -> bool:
+        """Wait until the prediction that was written last was delivered or given up; return whether delivered."""
+        decided = prediction.decided.monotonic
+        with self._changed:
+            self._wait_until(lambda: self._reached >= decided, self._patience)
+            return self._reached >= decided > self._given_up and self._error is None
 
     def close(self) -> None:
         """Wait for what is queued, as long as it moves, give the rest up and close the sink; told in one line."""
@@ -281,6 +289,7 @@ class Outbox:
             self._moved = time.monotonic()
             self._take_back()
             if reason:
+                self._given_up = item.decided.monotonic
                 self._lose("closing" if self._closing else reason, 1)
             elif self._error is None:
                 self._delivered += 1

@@ -8,6 +8,7 @@ from kdlight_edge.events import Event
 from kdlight_edge.frame import Frame
 from kdlight_edge.sinks import Listener, Sink
 from kdlight_edge.sinks.outbox import ROOM, Delivery, Outbox
+from kdlight_edge.sources import Answerable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,9 +47,32 @@ class Queues:
         self.deliveries.append(outbox.delivery)
         return outbox
 
+    def written(self, prediction: Prediction) -> bool:
+        """Whether a prediction that was just written is where it should be, in all of them; waits for a slow disk."""
+        return all(box.arrived(prediction) for box in self._boxes.values())
+
     def lost(self) -> int:
         """Return how many results will not be where they should, once all sinks are closed."""
         return sum(delivery().lost for delivery in self.deliveries) + sum(count() for count in self.losses)
+
+
+class Receipt:
+    """The last sink of a run whose source owes its sender a word: what was not written is not acknowledged."""
+
+    wants_frames = False
+
+    def __init__(self, source: Answerable, queues: Queues) -> None:
+        """Take who is told, and where results are written to."""
+        self._source, self._queues = source, queues
+
+    def write(self, prediction: Prediction, frame: Frame | None) -> None:
+        """Wait until a result was written."""
+        del frame
+        if not self._queues.written(prediction):
+            self._source.withhold()
+
+    def close(self) -> None:
+        """Nothing is held back."""
 
 
 class _After:

@@ -65,6 +65,15 @@ class Idle(Protocol):
         ...
 
 
+@runtime_checkable
+class Answerable(Protocol):
+    """A source that acknowledges what it was sent once it was answered; its sender keeps it until then (a listener)."""
+
+    def withhold(self) -> None:
+        """Do not acknowledge what the last frame is of, as its result was not written; by the thread that iterates."""
+        ...
+
+
 class Kind(NamedTuple):
     """One row of `SOURCES`."""
 

@@ -2,7 +2,8 @@
 
 An object is acknowledged once it was answered: the sender is told of success only after the lines for all its frames
 are written. One that cannot wait in the queue is sent back as ``out of resources`` (0xA700), which senders repeat, and
-so is one that was not answered when the program ends. Nothing is written to a disk here.
+so is one whose lines could not be written, or that was not answered when the program ends. Nothing is written to a
+disk here.
 """
 
 import io
@@ -80,6 +81,8 @@ class DicomListener:
         self._waiting: queue.Queue[_Job | None] = queue.Queue(settings.queue + 1)  # one place is for the end
         self._room = threading.BoundedSemaphore(settings.queue)
         self._index = 0
+        self._withheld = False
+        """Whether the object in work is to be sent back, though it was answered."""
         self._ending: threading.Thread | None = None
         self._closing = threading.Lock()
         self._ae = _entity(settings)
@@ -144,8 +147,13 @@ class DicomListener:
         self._asked = False
         return job
 
+    def withhold(self) -> None:
+        """See `Answerable`."""
+        self._withheld = True
+
     def _answer(self, job: _Job) -> Iterator[Frame | Unreadable]:
         """Yield the frames of an object; when the one after the last is asked for, all of them were delivered."""
+        self._withheld = False
         try:
             dataset, why = _decoded(job.event)
             unread, count = 0, 1 if dataset is None else frames_of(dataset)
@@ -154,7 +162,8 @@ class DicomListener:
                 unread += isinstance(item, Unreadable)
                 self._index += 1
                 yield item
-            job.status = CANNOT_UNDERSTAND if unread == count else SUCCESS
+            if not self._withheld:
+                job.status = CANNOT_UNDERSTAND if unread == count else SUCCESS
         finally:
             job.done.set()
 

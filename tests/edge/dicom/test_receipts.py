@@ -1,0 +1,111 @@
+"""A sender hears of success once its result lies where it should, and keeps its object until then."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydicom.dataset import Dataset
+
+from kdlight_edge.decide import Prediction
+from kdlight_edge.frame import Frame, Moment
+from kdlight_edge.sinks.outbox import Outbox
+
+MakeScan = Callable[..., Dataset]
+LIMIT = 60.0
+# pynetdicom installs a program of the same name into the environment: the real one is the system's.
+STORESCU = shutil.which("storescu", path="/usr/bin:/usr/local/bin")
+needs_dcmtk = pytest.mark.skipif(STORESCU is None, reason="storescu is not installed (Debian: dcmtk)")
+
+
+@contextmanager
+def running(command: list[str]) -> "Iterator[subprocess.Popen[str]]":
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def port_of(process: "subprocess.Popen[str]") -> str:
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "listening on" in line:
+            return line.split()[3].rpartition(":")[2]
+    raise AssertionError("it ended without listening")
+
+
+def send(port: str, *files: Path) -> str:
+    command = [str(STORESCU), "-v", "127.0.0.1", port, *map(str, files)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=LIMIT, check=False).stderr
+
+
+@needs_dcmtk
+@pytest.mark.parametrize("flag", ["--json-file", "--audit", "--csv"])
+def test_an_object_whose_line_found_no_room_on_the_disk_is_sent_back(
+    tmp_path: Path, tiny_bundle: Callable[..., Path], make_scan: MakeScan, disk_of: Callable[[int], Path], flag: str
+) -> None:
+    disk = disk_of(64)
+    make_scan(np.full((8, 8), 90, np.uint8)).save_as(tmp_path / "scan.dcm", enforce_file_format=True)
+    command = [
+        sys.executable, "-m", "kdlight_edge.cli", "infer", "--camera", "dicom://127.0.0.1:0", "--model",
+        str(tiny_bundle()), "--json", flag, str(disk / "results"),
+    ]  # fmt: skip
+    with running(command) as process:
+        port = port_of(process)
+        assert "(Success)" in send(port, tmp_path / "scan.dcm")
+        (disk / "other").write_bytes(b"\0" * os.statvfs(disk).f_bavail * os.statvfs(disk).f_bsize)
+        said = send(port, *[tmp_path / "scan.dcm"] * 60)  # the last block of the file has some room
+        assert "(Refused: OutOfResources)" in said
+        (disk / "other").unlink()
+        assert "(Success)" in send(port, tmp_path / "scan.dcm")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(LIMIT) == 0
+
+
+class Stuck:
+    """A sink that writes when it may, or refuses."""
+
+    wants_frames = False
+
+    def __init__(self) -> None:
+        self.go_on = threading.Event()
+        self.refuse = False
+
+    def write(self, prediction: Prediction, frame: Frame | None) -> None:
+        """Wait, then take it or not."""
+        del prediction, frame
+        assert self.go_on.wait(LIMIT)
+        if self.refuse:
+            raise OSError("no room")
+
+    def close(self) -> None:
+        """Nothing is held back."""
+
+
+def prediction() -> Prediction:
+    return Prediction("fake", 0, Moment.now(), Moment.now(), "accepted", "")
+
+
+def test_what_is_still_waiting_or_was_refused_has_not_arrived() -> None:
+    sink, stop = Stuck(), threading.Event()
+    outbox = Outbox("stuck", sink, stop=stop, alone=True, patience=0.2, report=lambda _: None)
+    outbox.write(first := prediction(), None)
+    assert not outbox.arrived(first)
+    sink.go_on.set()
+    while outbox.delivery().waiting:
+        time.sleep(0.01)
+    outbox.write(second := prediction(), None)
+    assert outbox.arrived(second)
+    sink.refuse = True
+    outbox.write(third := prediction(), None)
+    assert not outbox.arrived(third)
+    outbox.close()
