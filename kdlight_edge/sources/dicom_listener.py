@@ -11,7 +11,6 @@ import logging
 import queue
 import threading
 import time
-import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -20,6 +19,7 @@ from pydicom.dataset import Dataset
 from pynetdicom import AE, AllStoragePresentationContexts, evt
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
+from kdlight_edge.dicom.caller import ANNOUNCED, Caller
 from kdlight_edge.dicom.listen import Listen, read_listen
 from kdlight_edge.dicom.scan import check_inflated, frame_of, frames_of
 from kdlight_edge.errors import DataError, SourceError
@@ -34,9 +34,6 @@ ANSWER_SECONDS = 30.0
 
 GRACE_SECONDS = 0.7
 """How long callers have to hear their last answer when the program ends."""
-
-LARGEST_OBJECT = 1 << 30
-"""Bytes of an object above which its caller is cut off: it is held in memory, one of each caller."""
 
 DEFAULT_TITLE = "KDLIGHT"
 
@@ -86,10 +83,11 @@ class DicomListener:
         self._ending: threading.Thread | None = None
         self._closing = threading.Lock()
         self._ae = _entity(settings)
-        meter = _Meter()
+        caller = Caller()
         handlers: list[Any] = [
             (evt.EVT_C_ECHO, lambda _: SUCCESS), (evt.EVT_C_STORE, self._store),
-            (evt.EVT_DATA_RECV, meter.received), (evt.EVT_DIMSE_SENT, meter.answered),
+            (evt.EVT_CONN_OPEN, caller.called), (evt.EVT_DATA_RECV, caller.received),
+            (evt.EVT_DIMSE_SENT, caller.answered),
         ]  # fmt: skip
         try:
             server = self._ae.start_server((settings.host, settings.port), block=False, evt_handlers=handlers)
@@ -206,31 +204,13 @@ def _decoded(event: evt.Event) -> tuple[Dataset | None, str]:
     return dataset, ""
 
 
-class _Meter:
-    """Cuts off a caller that sends more than `LARGEST_OBJECT` bytes without having been answered meanwhile."""
-
-    def __init__(self) -> None:
-        self._received = weakref.WeakKeyDictionary[Any, int]()
-
-    def received(self, event: evt.Event) -> None:
-        """Count what came; in the thread that reads for an association."""
-        count = self._received.get(event.assoc, 0) + len(event.data)
-        self._received[event.assoc] = count
-        if count > LARGEST_OBJECT:
-            connection: Any = event.assoc.dul.socket
-            connection.close()
-
-    def answered(self, event: evt.Event) -> None:
-        """Begin anew."""
-        self._received.pop(event.assoc, None)
-
-
 def _entity(settings: Listen) -> AE:
     entity = AE(ae_title=settings.aet or DEFAULT_TITLE)
     entity.maximum_associations = settings.associations
     entity.require_called_aet = settings.aet is not None
     entity.require_calling_aet = list(settings.allow)
     entity.acse_timeout, entity.dimse_timeout, entity.network_timeout = 10, 30, 60
+    entity.maximum_pdu_size = ANNOUNCED
     entity.add_supported_context(Verification)
     for context in AllStoragePresentationContexts:
         if context.abstract_syntax is not None:

@@ -172,7 +172,7 @@ def test_a_deflated_object_is_taken_and_one_that_would_fill_the_memory_is_not(
 def test_a_caller_that_sends_without_end_is_cut_off_and_the_next_is_answered(
     listen: Callable[..., Node], make_scan: MakeScan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kdlight_edge.sources.dicom_listener.LARGEST_OBJECT", 500_000)
+    monkeypatch.setattr("kdlight_edge.dicom.caller.LARGEST_OBJECT", 500_000)
     node, large, small = listen(), make_scan(np.zeros((512, 512, 3), np.uint8)), make_scan(RED)
     caller = AE()
     caller.add_requested_context(large.SOPClassUID, ExplicitVRLittleEndian)
