@@ -21,6 +21,8 @@ WAITS = (0.5, 2.0)
 """Seconds before a read that failed is tried again: a store of millions of files fails now and then."""
 
 _NUMBER = re.compile(r"\.\d*")
+_ESCAPED = re.compile(rb"\\x([89a-f][0-9a-f])")
+"""How a key tells a byte that is no UTF-8: names of old disks are in other encodings, and Parquet holds only UTF-8."""
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 
 
@@ -45,6 +47,8 @@ class Shelf:
         self._root = self._root.rstrip("/") or "/"
         self.place = self._root if isinstance(self._files, fs.LocalFileSystem) else uri
         """What names it in every process."""
+        if any("\ud800" <= letter <= "\udfff" for letter in self._root):  # what Python makes of other bytes
+            raise UsageError(f"--folder {uri} is no name in UTF-8; rename it, or give a link to it")
         try:
             found = self._files.get_file_info(self._root).type
         except (ArrowException, OSError) as error:
@@ -83,7 +87,8 @@ class Shelf:
             folders[:] = [name for name in folders if not name.startswith(".")]
             below = os.path.relpath(folder, self._root)
             before = "" if below == "." else f"{below}/"
-            yield from (before + name for name in files if not name.startswith("."))
+            names = (before + name for name in files if not name.startswith("."))
+            yield from (os.fsencode(name).decode("utf-8", "backslashreplace") for name in names)
 
     def _remote(self) -> Iterator[str]:
         start = len(self._root) + 1
@@ -100,7 +105,7 @@ class Shelf:
         """
         for wait in (*WAITS, None):
             try:
-                return self._read(f"{self._root}/{key}")
+                return self._read(key)
             except (FileNotFoundError, PermissionError) as error:  # noqa: PERF203 - reading costs more
                 reason = os.strerror(error.errno) if error.errno else "no such file"
                 raise DataError(f"cannot be opened: {reason}") from error
@@ -110,14 +115,28 @@ class Shelf:
                 time.sleep(wait)
         raise AssertionError
 
-    def _read(self, path: str) -> bytes:
-        if isinstance(self._files, fs.LocalFileSystem) and not Path(path).is_file() and os.path.lexists(path):
-            raise DataError("not a file: it cannot be read like one")
-        with self._files.open_input_file(path) as file:
-            if file.size() > LARGEST_FILE:
-                raise DataError(f"{file.size():,} bytes are more than {LARGEST_FILE:,}; refused unread")
+    def _read(self, key: str) -> bytes:
+        if isinstance(self._files, fs.LocalFileSystem):
+            return self._read_local(f"{self._root}/{key}")
+        with self._files.open_input_file(f"{self._root}/{key}") as file:
+            _check_size(file.size())
             content: bytes = file.read()
             return content
+
+    @staticmethod
+    def _read_local(path: str) -> bytes:
+        if not os.path.lexists(path):
+            path = os.fsdecode(_ESCAPED.sub(lambda found: bytes.fromhex(found[1].decode()), os.fsencode(path)))
+        if not Path(path).is_file() and os.path.lexists(path):
+            raise DataError("not a file: it cannot be read like one")
+        with Path(path).open("rb") as file:
+            _check_size(os.fstat(file.fileno()).st_size)
+            return file.read()
+
+
+def _check_size(size: int) -> None:
+    if size > LARGEST_FILE:
+        raise DataError(f"{size:,} bytes are more than {LARGEST_FILE:,}; refused unread")
 
 
 def is_picture(key: str) -> bool:

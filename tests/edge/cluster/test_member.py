@@ -107,7 +107,25 @@ def test_a_shelf_lists_what_may_be_classified_by_name_and_counts_the_rest(tmp_pa
     assert [name for name in names if may_be_scan(name)] == ["b/IM0001", "b/1.2.840.1", "scan.dcm"]
 
 
+def test_a_name_in_another_encoding_than_utf_8_is_listed_read_and_answered(
+    tmp_path: Path, tiny_bundle: Callable[..., Path]
+) -> None:
+    archive = tmp_path / "archive"
+    picture(archive / "red.png")
+    (archive / "red.png").rename(os.fsdecode(os.fsencode(archive) + b"/M\xfcller.png"))
+    picture(archive / "Bj\u00f6rk\\xfc.png", (0, 255, 0))
+    keys, _ = Shelf(str(archive)).keys(scans=False)
+    assert keys == ["Bj\u00f6rk\\xfc.png", "M\\xfcller.png"]
+    rows = Member(job(archive, tiny_bundle()))(pa.table({"key": keys})).to_pylist()
+    assert [(row["key"], row["label"], row["error"]) for row in rows] == [
+        (keys[0], "no_crack", None),
+        (keys[1], "crack", None),
+    ]
+
+
 def test_what_is_no_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="is no name in UTF-8"):
+        Shelf(f"{tmp_path}/\udcfc")
     with pytest.raises(SourceError, match="not a folder"):
         Shelf(str(tmp_path / "nowhere"))
     with pytest.raises(UsageError, match="cannot be opened"):
