@@ -158,8 +158,20 @@ def _group(reference: Dataset, prediction: Prediction, author: Author) -> Any:
     )
 
 
-def capture(dataset: Dataset, picture: npt.NDArray[np.uint8], author: Author, number: int) -> Dataset:
-    """Return a picture, uint8 [h, w, 3] RGB with everything burned in, as a Secondary Capture of the object's study."""
+def capture(
+    dataset: Dataset, picture: npt.NDArray[np.uint8], author: Author, number: int, *, frame: int = 1
+) -> Dataset:
+    """Return a picture, uint8 [h, w, 3] RGB with everything burned in, as a Secondary Capture of the object's study.
+
+    Args:
+        dataset: the object that was answered.
+        picture: of one of its frames.
+        author: who answers.
+        number: of the picture in its series.
+        frame: which one, from 1.
+
+    Raises: as `report`.
+    """
     reference, bare = _reference(dataset)
     made = highdicom.sc.SCImage.from_ref_dataset(
         bare,
@@ -179,6 +191,8 @@ def capture(dataset: Dataset, picture: npt.NDArray[np.uint8], author: Author, nu
     made.DerivationDescription = f"heat map of {_plain(author.manifest.name)}; {CAUTION}"
     source = Dataset()
     source.ReferencedSOPClassUID, source.ReferencedSOPInstanceUID = reference.SOPClassUID, reference.SOPInstanceUID
+    if frames_of(reference) > 1:
+        source.ReferencedFrameNumber = frame  # else it would be of all of them (PS3.3, 10.3)
     made.SourceImageSequence = [source]
     return _finished(made, reference)
 

@@ -88,4 +88,5 @@ def describe(study: Study) -> str:
     ]
     said += [f"{count:,} {decision}" for decision, count in study.decisions.items() if decision != "accepted"]
     frames = "1 frame" if study.frames == 1 else f"{study.frames:,} frames"
-    return f"study {(study.study or 'without identifier')[:12]}: {frames}: {', '.join(said)}"
+    name = "without identifier" if study.study is None else study.study[:12]
+    return f"study {name}: {frames}: {', '.join(said)}"

@@ -92,14 +92,21 @@ class DicomAnswers:
             self._finish()
 
     def _take(self, name: tuple[str, str | None], dataset: Dataset, prediction: Prediction, frame: Frame) -> None:
-        matters = [value for label, value in prediction.top if label in self._positive]
-        weight = matters[0] if matters else -1.0 + (prediction.probability or 0)
+        weight = self._weight(prediction)
         if self._pending is None:
             self._pending = _Pending(name, dataset, [prediction], (weight, frame, prediction))
             return
         self._pending.predictions.append(prediction)
         if weight > self._pending.shown[0]:
             self._pending.shown = (weight, frame, prediction)
+
+    def _weight(self, prediction: Prediction) -> float:
+        """Return how much a frame speaks for the class that matters; for its own, where none matters more."""
+        matters = [value for label, value in prediction.top if label in self._positive]
+        if matters:
+            return matters[0]
+        # Below all that name one: the less sure it is of its own, the more is left for those not told (--topk).
+        return (prediction.probability or 0) * (-1 if self._positive else 1)
 
     def _finish(self) -> None:
         """Make both answers and hand them on."""
@@ -108,12 +115,13 @@ class DicomAnswers:
             return
         self._count += 1
         _, frame, prediction = pending.shown
+        shown = prediction.scan["frame"] if prediction.scan is not None else 1
         engine = self._classifier.engine  # another one may have taken over since the run began
         author = Author(self._classifier.bundle.manifest, engine.name, engine.artifact.precision, self._run)
         try:
             answers = [
                 report(pending.dataset, pending.predictions, author, self._count),
-                capture(pending.dataset, self.draw(prediction, frame), author, self._count),
+                capture(pending.dataset, self.draw(prediction, frame), author, self._count, frame=shown),
             ]
         except DataError as error:
             self._tell(f"scan {prediction.index} has no answer object: {error}")

@@ -16,7 +16,7 @@ from kdlight_edge.cli import main
 from kdlight_edge.decide import Prediction
 from kdlight_edge.dicom.identity import Identity
 from kdlight_edge.dicom.scan import frames_in, read
-from kdlight_edge.dicom.study import KEPT, RollUp, describe
+from kdlight_edge.dicom.study import KEPT, RollUp, Study, describe
 from kdlight_edge.dicom.suited import noted, unsuited
 from kdlight_edge.errors import DataError, SourceError, UsageError
 from kdlight_edge.frame import Frame, Moment, Unreadable
@@ -269,6 +269,10 @@ def test_a_study_keeps_the_frame_that_speaks_most_for_a_label() -> None:
     assert (
         describe(study) == "study s: 4 frames: ill 2 (at most 0.900, frame 2), well 1 (at most 0.800, frame 3), 1 error"
     )
+
+
+def test_a_study_without_an_identifier_is_called_so() -> None:
+    assert describe(Study(None, 1, {"accepted": 1}, {}, {})).startswith("study without identifier: 1 frame")
 
 
 def test_only_the_last_studies_are_kept() -> None:
