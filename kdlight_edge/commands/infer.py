@@ -255,7 +255,7 @@ def _sinks(args: argparse.Namespace, classifier: "Classifier", source: "Source",
     if args.save_video:
         sinks.append(outlets.video(args, classifier, source, queues))
     if args.dicom_out is not None or args.dicom_to is not None:
-        sinks.append(outlets.scan_answers(args, classifier, queues))
+        sinks.append(outlets.scan_answers(args, classifier, source, queues))
     if args.csv:
         sinks.append(queues.before("csv", Csv(open_lines(args.csv, at_once=live))))
     if args.sheet:

@@ -255,16 +255,18 @@ def video(args: argparse.Namespace, classifier: "Classifier", source: "Source", 
     return queues.before("video", sink, room=16)  # pictures wait in it: few, or they would fill the memory
 
 
-def scan_answers(args: argparse.Namespace, classifier: "Classifier", queues: "Queues") -> "Sink":
+def scan_answers(args: argparse.Namespace, classifier: "Classifier", source: "Source", queues: "Queues") -> "Sink":
     """Return what answers scans with a report and a picture, into a folder, to a node, or both."""
     from kdlight_edge.dicom.scan import CAUTION
     from kdlight_edge.dicom.send import Sender, read_node
     from kdlight_edge.sinks.dicom import DicomAnswers
-    from kdlight_edge.sources import tell
+    from kdlight_edge.sinks.queues import Returning
+    from kdlight_edge.sources import Answerable, tell
 
     sender = None if args.dicom_to is None else Sender(read_node(args.dicom_to), tell)
     if sender is not None:
         queues.losses.append(lambda: sender.lost)
     tell(f"answers to scans are made; {CAUTION}")
     folder = None if args.dicom_out is None else Path(args.dicom_out)
-    return DicomAnswers(classifier, folder=folder, sender=sender, tell=tell)
+    answers = DicomAnswers(classifier, folder=folder, sender=sender, tell=tell)
+    return Returning(answers, source) if isinstance(source, Answerable) else answers

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import io
 import os
 import secrets
 from collections.abc import Callable
@@ -139,9 +140,11 @@ class DicomAnswers:
         """Write a file whole or not at all; it names a patient, so that only its owner may read it."""
         path = folder / f"{answer.SOPInstanceUID}.dcm"
         beside = path.with_suffix(".part")
+        content = io.BytesIO()  # pydicom tells of a disk in words of its own, which quote the element in work
+        answer.save_as(content, enforce_file_format=True)
         try:
             with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as file:
-                answer.save_as(file, enforce_file_format=True)
+                file.write(content.getbuffer())
             beside.replace(path)
         except OSError as error:
             with contextlib.suppress(OSError):

@@ -4,11 +4,12 @@ import threading
 from typing import TYPE_CHECKING
 
 from kdlight_edge.decide import Prediction
+from kdlight_edge.errors import KDLightError
 from kdlight_edge.events import Event
 from kdlight_edge.frame import Frame
 from kdlight_edge.sinks import Listener, Sink
 from kdlight_edge.sinks.outbox import ROOM, Delivery, Outbox
-from kdlight_edge.sources import Answerable
+from kdlight_edge.sources import Answerable, tell
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,6 +74,29 @@ class Receipt:
 
     def close(self) -> None:
         """Nothing is held back."""
+
+
+class Returning:
+    """A sink without a queue before it: what it cannot write is sent back to who sent it, and the run goes on."""
+
+    def __init__(self, sink: Sink, source: Answerable, report: "Callable[[str], None]" = tell) -> None:
+        """Take the sink, who is told of each result that was not written, and who is told in words when that begins."""
+        self.wants_frames = sink.wants_frames
+        self.close = sink.close
+        self._sink, self._source, self._report = sink, source, report
+        self._failing = False
+
+    def write(self, prediction: Prediction, frame: Frame | None) -> None:
+        """Write, or withhold."""
+        try:
+            self._sink.write(prediction, frame)
+        except KDLightError as error:
+            if not self._failing:
+                self._report(f"{error}; scans are sent back until then")
+            self._failing = True
+            self._source.withhold()
+        else:
+            self._failing = False
 
 
 class _After:
