@@ -78,8 +78,8 @@ class DicomListener:
         self._waiting: queue.Queue[_Job | None] = queue.Queue(settings.queue + 1)  # one place is for the end
         self._room = threading.BoundedSemaphore(settings.queue)
         self._index = 0
-        self._withheld = False
-        """Whether the object in work is to be sent back, though it was answered."""
+        self._working = self._withheld = False
+        """Whether an object is in work, and whether it is to be sent back, though it was answered."""
         self._ending: threading.Thread | None = None
         self._closing = threading.Lock()
         self._ae = _entity(settings)
@@ -151,7 +151,7 @@ class DicomListener:
 
     def _answer(self, job: _Job) -> Iterator[Frame | Unreadable]:
         """Yield the frames of an object; when the one after the last is asked for, all of them were delivered."""
-        self._withheld = False
+        self._working, self._withheld = True, False
         try:
             dataset, why = _decoded(job.event)
             unread, count = 0, 1 if dataset is None else frames_of(dataset)
@@ -163,6 +163,7 @@ class DicomListener:
             if not self._withheld:
                 job.status = CANNOT_UNDERSTAND if unread == count else SUCCESS
         finally:
+            self._working = False
             job.done.set()
 
     def _item(self, received: Moment, dataset: Dataset | None, number: int, why: str) -> Frame | Unreadable:
@@ -179,7 +180,10 @@ class DicomListener:
                 self._ending = threading.Thread(target=self._end, name="end of listening", daemon=True)
                 self._ending.start()
                 return
-        self._ending.join(2 * GRACE_SECONDS)
+        if (
+            not self._working
+        ):  # else its sender could not hear in time what becomes of it: a run closes again at its end
+            self._ending.join(2 * GRACE_SECONDS)
 
     def _end(self) -> None:
         self._server.shutdown()

@@ -15,9 +15,13 @@ import numpy as np
 import pytest
 from pydicom.dataset import Dataset
 
+from kdlight_edge.classifier import open_classifier
 from kdlight_edge.decide import Prediction
+from kdlight_edge.dicom.listen import Listen
 from kdlight_edge.frame import Frame, Moment
 from kdlight_edge.sinks.outbox import Outbox
+from kdlight_edge.sources.dicom_listener import DicomListener
+from kdlight_edge.stream import run
 
 MakeScan = Callable[..., Dataset]
 LIMIT = 60.0
@@ -101,18 +105,42 @@ class Stuck:
     wants_frames = False
 
     def __init__(self) -> None:
-        self.go_on = threading.Event()
+        self.go_on, self.began = threading.Event(), threading.Event()
         self.refuse = False
 
     def write(self, prediction: Prediction, frame: Frame | None) -> None:
         """Wait, then take it or not."""
         del prediction, frame
+        self.began.set()
         assert self.go_on.wait(LIMIT)
         if self.refuse:
             raise OSError("no room")
 
     def close(self) -> None:
         """Nothing is held back."""
+
+
+@needs_dcmtk
+@pytest.mark.parametrize(("frames", "status"), [(1, "Success"), (3, "Refused: OutOfResources")])
+def test_a_sender_hears_what_becomes_of_the_object_in_work_when_the_program_is_told_to_end(
+    tmp_path: Path, tiny_bundle: Callable[..., Path], make_scan: MakeScan, frames: int, status: str
+) -> None:
+    scan = make_scan(np.full((frames, 8, 8), 90, np.uint8), frames=frames)
+    scan.save_as(tmp_path / "scan.dcm", enforce_file_format=True)
+    sink, stop, said = Stuck(), threading.Event(), list[str]()
+    listener = DicomListener(Listen("127.0.0.1", 0), lambda _: None)
+    with open_classifier(tiny_bundle(), threads=1) as classifier:
+        whole = threading.Thread(target=run, args=(listener, classifier, [sink]), kwargs={"stop": stop})
+        sender = threading.Thread(target=lambda: said.append(send(str(listener.port), tmp_path / "scan.dcm")))
+        whole.start()
+        sender.start()
+        assert sink.began.wait(LIMIT)
+        stop.set()
+        time.sleep(0.2)  # a signal comes, and the source is closed, while the line of its first frame is written
+        sink.go_on.set()
+        sender.join(LIMIT)
+        whole.join(LIMIT)
+    assert f"({status})" in said[0]
 
 
 def prediction() -> Prediction:
