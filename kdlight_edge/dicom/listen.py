@@ -35,8 +35,14 @@ def read_listen(uri: str) -> Listen:
     Raises:
         UsageError: a part is missing, unknown or out of range.
     """
-    parts = urllib.parse.urlsplit(uri)
-    given = dict(urllib.parse.parse_qsl(parts.query, keep_blank_values=True))
+    # A title may have a # in it: cut off there, the titles that may call would be lost without a word.
+    parts = urllib.parse.urlsplit(uri, allow_fragments=False)
+    pairs = urllib.parse.parse_qsl(parts.query, keep_blank_values=True)
+    given = dict(pairs)
+    if len(given) < len(pairs):
+        raise UsageError(f"{uri}: an option is given twice; titles that may call stand in one list, allow=A,B")
+    if given.get("allow") == "":
+        raise UsageError(f"{uri}: allow names nobody; name titles that may call, or leave it out for anyone")
     try:
         port = parts.port
         associations, queue = int(given.pop("associations", "16")), int(given.pop("queue", "8"))

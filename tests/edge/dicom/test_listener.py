@@ -374,6 +374,7 @@ def test_the_uri_of_a_listener_is_read() -> None:
     uri = "dicom://0.0.0.0:11112?aet=WALL&allow=CT1,MR 2&associations=4&queue=2"
     assert read_listen(uri) == Listen("0.0.0.0", 11112, "WALL", ("CT1", "MR 2"), 4, 2)  # noqa: S104 - an example
     assert read_listen("dicom://[::1]:104") == Listen("::1", 104)
+    assert read_listen("dicom://h:1?aet=WALL#1&allow=CT1") == Listen("h", 1, "WALL#1", ("CT1",))
 
 
 @pytest.mark.parametrize(
@@ -385,6 +386,8 @@ def test_the_uri_of_a_listener_is_read() -> None:
         ("dicom://h:1?aets=X", "unknown option aets; there are aet, allow"),
         ("dicom://h:1?aet=SEVENTEEN_LETTERS", "no application entity title"),
         ("dicom://h:1?allow=A,B\\C", "no application entity title"),
+        ("dicom://h:1?allow=A&allow=B", "an option is given twice"),
+        ("dicom://h:1?allow=", "allow names nobody"),
         ("dicom://h:1?queue=0", "associations and queue are 1 to 1000"),
         ("dicom://h:1?queue=many", "invalid literal"),
     ],
