@@ -4,6 +4,9 @@ OpenCV adds the pixels of such boxes one by one (but for 2x2). Here whole rows a
 by some pixels, which processors do for many numbers at once. Where boxes share pixels, as in a JPEG that was decoded
 at a part of its size, the rows are added here, each as often as it counts in a box, and OpenCV goes along them; a mean
 halfway between two levels may there become the other one.
+
+Boxes of 3 or 5 pixels across are picked out of what a blur makes of the whole picture, which is less work still: a few
+calls that leave the caches to the picture. Of an odd number of pixels no mean is halfway, so there is one rounding.
 """
 
 import functools
@@ -22,8 +25,14 @@ MOST = 65535 // 255
 STRIPE = 128 << 10
 """Sums that are made at a time: a bound on their memory; fewer would be no quicker."""
 
+BLURRED = (3, 5)
+"""Widths that OpenCV's blur adds up for many pixels at once; others it takes three times as long for."""
+
+BLURRED_DOWN = 5
+"""Height above which picking is slower: a blur makes a mean for every row, however few are picked."""
+
 _OWN = threading.local()
-"""Sums of this thread, kept from picture to picture."""
+"""Memory of this thread for sums, kept from picture to picture."""
 
 
 def box_means(image: npt.NDArray[np.uint8], across: int, down: int, scale: int = 1) -> npt.NDArray[np.uint8]:
@@ -44,7 +53,11 @@ def box_means(image: npt.NDArray[np.uint8], across: int, down: int, scale: int =
     left = boxes.most > MOST or (across, down) in {(scale, scale), (2 * scale, 2 * scale)}
     if left or boxes.down < 2 * boxes.scale - 1:
         return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
-    lines, means = image.reshape(image.shape[0], -1), np.empty((size[1], size[0], *image.shape[2:]), np.uint8)
+    means = np.empty((size[1], size[0], *image.shape[2:]), np.uint8)
+    if boxes.blurred:
+        _pick(means, image, across // scale, boxes.down)
+        return means
+    lines = image.reshape(image.shape[0], -1)
     step = max(1, STRIPE // (lines.shape[1] * boxes.scale)) * boxes.scale
     for top in range(0, size[1], step):
         stripe = means[top : top + step]
@@ -67,13 +80,27 @@ class _Boxes(NamedTuple):
     much that rounding the mean of the box again gives what rounding it once would."""
     most: int
     """How many pixels a sum is of, those that count more than once as often."""
+    blurred: bool
+    """Whether they are picked out of a blur."""
 
 
 @functools.lru_cache(maxsize=64)
 def _boxes(across: int, down: int, scale: int) -> _Boxes:
     part, wide = math.gcd(down, scale), Fraction(across, scale)
     finer = wide.numerator if wide.denominator > 1 else 1
-    return _Boxes(wide, down // part, scale // part, finer, wide.numerator * (down // part))
+    most = wide.numerator * (down // part)
+    blurred = wide in BLURRED and part == scale and most % 2 == 1 and down <= BLURRED_DOWN * scale
+    return _Boxes(wide, down // part, scale // part, finer, most, blurred)
+
+
+def _pick(means: npt.NDArray[np.uint8], image: npt.NDArray[np.uint8], across: int, down: int) -> None:
+    """Fill the result, uint8 [rows, columns, ...], with the means at the upper left corner of each box."""
+    step = max(1, 2 * STRIPE // (down * image[0].size))
+    for top in range(0, len(means), step):
+        stripe = means[top : top + step]
+        part = image[top * down : (top + len(stripe)) * down]
+        blurred = cv2.blur(part, (across, down), _memory(part.size).reshape(part.shape), (0, 0))
+        cv2.resize(blurred, (means.shape[1], len(stripe)), stripe, interpolation=cv2.INTER_NEAREST)
 
 
 def _fill(means: npt.NDArray[np.uint8], lines: npt.NDArray[np.uint8], boxes: _Boxes) -> None:
@@ -92,10 +119,15 @@ def _fill(means: npt.NDArray[np.uint8], lines: npt.NDArray[np.uint8], boxes: _Bo
 
 def _sums(length: int) -> npt.NDArray[np.uint16]:
     """Return three rows, uint16 [3, length], that this thread may write to."""
-    kept: npt.NDArray[np.uint16] | None = getattr(_OWN, "sums", None)
-    if kept is None or kept.shape[1] < length:
-        kept = _OWN.sums = np.empty((3, length), np.uint16)
-    return kept[:, :length]
+    return _memory(6 * length).view(np.uint16).reshape(3, length)
+
+
+def _memory(size: int) -> npt.NDArray[np.uint8]:
+    """Return uint8 [size] that this thread may write to until it asks again."""
+    kept: npt.NDArray[np.uint8] | None = getattr(_OWN, "memory", None)
+    if kept is None or kept.size < size:
+        kept = _OWN.memory = np.empty(size, np.uint8)
+    return kept[:size]
 
 
 def _add_rows(lines: npt.NDArray[np.uint8], sums: npt.NDArray[np.uint16], boxes: _Boxes) -> None:
