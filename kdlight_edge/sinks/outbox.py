@@ -112,6 +112,8 @@ class Outbox:
         self._name, self._sink, self._stop, self._wait = name, sink, stop, wait
         self._alone = alone
         self._room, self._patience, self._report = room, patience, report
+        # Asked once: to look for a contract's methods takes as long as the rest of a delivery.
+        self._doubtful = sink if isinstance(sink, Doubtful) else None
         self._changed = threading.Condition()
         self._queue: deque[tuple[Prediction | Event, Frame | None]] = deque()
         self._busy = self._closing = self._failing = False
@@ -173,7 +175,7 @@ class Outbox:
     def delivery(self) -> Delivery:
         """Return how it stands; may be asked from any thread."""
         with self._changed:
-            doubt = self._sink.in_doubt if isinstance(self._sink, Doubtful) else 0
+            doubt = 0 if self._doubtful is None else self._doubtful.in_doubt
             self._told = max(self._told, self._delivered - doubt)
             return Delivery(self._name, len(self._queue) + self._busy, self._told, dict(self._dropped))
 
@@ -258,7 +260,7 @@ class Outbox:
 
     def _take_back(self) -> None:
         """Count as lost, with the lock held, what was taken for delivered and did not arrive."""
-        if isinstance(self._sink, Doubtful) and (lost := self._sink.lost()):
+        if self._doubtful is not None and (lost := self._doubtful.lost()):
             self._delivered -= lost
             self._lose("failed", lost)
 
