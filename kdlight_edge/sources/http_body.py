@@ -25,8 +25,11 @@ class Body:
         """Bytes of the chunk that are still to come."""
         self._buffered = True
         """Whether Python's buffer may still hold what came with the header."""
-        self._raw = bytearray(2 * ROOM if self._chunked else 0)
+        self._raw = memoryview(bytearray(2 * ROOM if self._chunked else 0))
         self._begin = self._end = 0
+        # Past two layers of Python's, which are a long way for a thread that has just woken.
+        connection = getattr(getattr(answer.fp, "raw", None), "_sock", None)
+        self._receive = getattr(connection, "recv_into", answer.fp.readinto1)
 
     def read_into(self, room: memoryview) -> int:
         """Read what is there, waiting for a byte at least.
@@ -49,7 +52,7 @@ class Body:
         if self._begin == self._end and not self._more():
             return 0
         count = min(self._left, self._end - self._begin, len(room))
-        room[:count] = memoryview(self._raw)[self._begin : self._begin + count]
+        room[:count] = self._raw[self._begin : self._begin + count]
         self._begin += count
         self._left -= count
         return count
@@ -60,13 +63,15 @@ class Body:
             content = self._source.read1(len(room))  # `readinto1` would wait for more than that
             room[: len(content)] = content
             return len(content)
-        return self._source.readinto1(room)
+        count: int = self._receive(room)
+        return count
 
     def _more(self) -> int:
         """Take in what is there, behind what was not used yet."""
         rest = self._end - self._begin
-        self._raw[:rest] = self._raw[self._begin : self._end]
-        count = self._read(memoryview(self._raw)[rest:])
+        if rest:
+            self._raw[:rest] = self._raw[self._begin : self._end]
+        count = self._read(self._raw[rest:])
         self._begin, self._end = 0, rest + count
         return count
 

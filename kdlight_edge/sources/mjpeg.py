@@ -33,6 +33,7 @@ FIRST_ROOM = 256 << 10
 """Bytes of the buffer at first; it grows with the pictures."""
 
 _END_OF_HEAD = re.compile(rb"\r\n\r\n")
+_LENGTH = re.compile(rb"^content-length:\s*(\d{1,12})\s*$", re.IGNORECASE | re.MULTILINE)
 _LONGEST_MARK = 128
 """A delimiter has 70 characters at most (RFC 2046), and a few around it."""
 
@@ -44,7 +45,7 @@ class Mjpeg:
         self._answer = answer
         self._body = Body(answer)
         self._stall_timeout = stall_timeout
-        self._buffer = bytearray(FIRST_ROOM)
+        self._buffer = memoryview(bytearray(FIRST_ROOM))
         """What was read and not used yet lies from ``_begin`` to ``_end``."""
         self._begin = self._end = 0
         self._deadline = 0.0
@@ -73,8 +74,7 @@ class Mjpeg:
 
     def _take(self, length: int) -> bytes:
         """Return the next bytes of the buffer, which is rewound once it is empty."""
-        with memoryview(self._buffer) as whole:
-            content = bytes(whole[self._begin : self._begin + length])
+        content = bytes(self._buffer[self._begin : self._begin + length])
         self._begin += length
         return content
 
@@ -95,8 +95,7 @@ class Mjpeg:
             raise SourceError(f"no whole frame for {self._stall_timeout:g} s")
         self._make_room(needed)
         try:
-            with memoryview(self._buffer) as whole:
-                count = self._body.read_into(whole[self._end :])
+            count = self._body.read_into(self._buffer[self._end :])
         except TimeoutError as error:
             raise SourceError(f"no frame for {self._stall_timeout:g} s") from error
         except (OSError, HTTPException, ValueError) as error:
@@ -112,7 +111,9 @@ class Mjpeg:
             self._buffer[:there] = self._buffer[self._begin : self._end]
             self._begin, self._end = 0, there
         if needed + ROOM > len(self._buffer):
-            self._buffer += bytes(needed + ROOM)
+            longer = memoryview(bytearray(len(self._buffer) + needed + ROOM))
+            longer[:there] = self._buffer[:there]
+            self._buffer = longer
 
     def close(self) -> None:
         """Close the connection."""
@@ -187,5 +188,5 @@ def _get(uri: str, name: str, patience: Patience) -> HTTPResponse:
 
 
 def _content_length(head: bytes) -> int | None:
-    found = re.search(rb"^content-length:\s*(\d{1,12})\s*$", head, re.IGNORECASE | re.MULTILINE)
+    found = _LENGTH.search(head)
     return int(found[1]) if found else None
