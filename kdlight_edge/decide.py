@@ -2,6 +2,7 @@
 
 import functools
 import math
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -15,6 +16,8 @@ from kdlight_edge.frame import Frame, Moment, Unreadable
 from kdlight_edge.manifest import Artifact, Manifest
 
 SCHEMA = "kdlight-edge/prediction/1"
+
+_chance = operator.itemgetter(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,16 +119,18 @@ def decide(
         milliseconds: time of each stage, passed on.
         unfit: why the picture cannot be judged (`kdlight_edge.quality`); empty where it can.
     """
-    if not (math.isfinite(outlier) and all(map(math.isfinite, logits.tolist()))):
+    values = logits.tolist()
+    if not (math.isfinite(outlier) and all(map(math.isfinite, values))):
         # Every comparison with NaN is false, so it would pass the thresholds below as accepted.
         reason = "the engine answered with numbers that are not finite; kdlight-edge verify tells more"
         return Prediction(
             frame.source, frame.index, frame.captured, Moment.now(), "error", reason,
             dropped=frame.dropped, milliseconds=milliseconds, scan=frame.meta.get("scan"),
         )  # fmt: skip
-    chances = _chances(logits, artifact.temperature)
-    ranked = sorted(zip((label.id for label in manifest.labels), chances, strict=True), key=_less_likely)
-    demanded = _demanded(ranked, artifact.thresholds.answer) if settings.conf is None else None
+    chances, answer = _chances(values, artifact.temperature), artifact.thresholds.answer
+    ranked = [(label.id, chance) for label, chance in zip(manifest.labels, chances, strict=True)]
+    ranked.sort(key=_chance, reverse=True)
+    demanded = _demanded(ranked, answer) if answer and settings.conf is None else None
     if demanded is not None:
         ranked.remove(demanded)
         ranked.insert(0, demanded)
@@ -144,17 +149,13 @@ def decide(
     )  # fmt: skip
 
 
-def _chances(logits: npt.NDArray[np.float32], temperature: float) -> list[float]:
+def _chances(logits: Sequence[float], temperature: float) -> list[float]:
     """Return what `softmax` does, without numpy: it costs more than the sum of a few numbers."""
-    scaled = [value / temperature for value in logits.tolist()]
+    scaled = [value / temperature for value in logits]
     most = max(scaled)
     exponents = [math.exp(value - most) for value in scaled]
     total = math.fsum(exponents)
     return [value / total for value in exponents]
-
-
-def _less_likely(entry: tuple[str, float]) -> float:
-    return -entry[1]
 
 
 def _demanded(ranked: list[tuple[str, float]], answer: Mapping[str, float]) -> tuple[str, float] | None:

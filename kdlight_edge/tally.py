@@ -72,7 +72,7 @@ class Tally:
     def __init__(self) -> None:
         self.decisions: Counter[str] = Counter()
         self._labels: Counter[str] = Counter()
-        self._stages: Counter[str] = Counter()
+        self._stages: dict[str, float] = {}
         self._timed = 0
         self._dropped = 0
         self._judged = 0
@@ -95,7 +95,8 @@ class Tally:
         self._age_ms.append((prediction.decided.monotonic - prediction.captured.monotonic) * 1000)
         if prediction.milliseconds:
             self._timed += 1
-            self._stages.update(prediction.milliseconds)
+            for stage, took in prediction.milliseconds.items():
+                self._stages[stage] = self._stages.get(stage, 0.0) + took
             self._picture_ms.append(sum(prediction.milliseconds.values()))
 
     def summary(self, seconds: float) -> Summary:

@@ -1,6 +1,5 @@
 """The newest frame of a camera and no other: one slot between the thread that captures and the one that asks."""
 
-import contextlib
 import queue
 import threading
 import time
@@ -112,8 +111,10 @@ class Slot:
                 self.asked = wait = held is None and not self._ended and not self.closed.is_set()
             if not wait:
                 break
-            with contextlib.suppress(queue.Empty):
+            try:
                 self._bell.get(timeout=LOOK_UP)
+            except queue.Empty:
+                continue
         return None if held is None or self.closed.is_set() else self._opened(held, dropped)
 
     def _opened(self, held: _Held, dropped: int) -> Frame | Unreadable:
