@@ -14,7 +14,11 @@ _LONGEST = 300
 
 
 class Body:
-    """Reads on, where `HTTPResponse` takes three system calls and three copies for each chunk of a camera's picture."""
+    """Reads on, where `HTTPResponse` takes three system calls and three copies for each chunk of a camera's picture.
+
+    The kernel would let the thread sleep until a whole picture is there (SO_RCVLOWAT). But it acknowledges late what
+    nobody reads, and a camera that sends the length of a chunk by itself keeps the picture back until then.
+    """
 
     def __init__(self, answer: HTTPResponse) -> None:
         """Take an answer whose header was read, and perhaps the beginning of its body by ``peek``."""
