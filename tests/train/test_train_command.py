@@ -139,8 +139,11 @@ def test_two_processes_train_one_student(train_command: list[str], tmp_path: Pat
     run = tmp_path / "two"
     command = [
         sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
-        *train_command[1:], "--out", str(run),
+        "-m", "--", *train_command[2:], "--out", str(run), "--start", "none",
     ]  # fmt: skip
+    documented = "--nproc-per-node 2 -m -- kdlight_edge.cli train --data"
+    assert documented in " ".join(command)
+    assert documented in (Path(__file__).parents[2] / "docs" / "train.md").read_text(encoding="utf-8")
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=ENVIRONMENT, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
     report = json.loads((run / "report.json").read_text())

@@ -57,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--qat-lr", type=float, metavar="X", help="learning rate of that (5e-5)")
     parser.add_argument("--from", type=Path, dest="bundle", metavar="NAME.kdl",
                         help="with --qat: the student of this bundle, where its run is gone")  # fmt: skip
-    parser.epilog = "Several processes: torchrun --nproc-per-node 2 -m kdlight_edge.cli train ..."
+    parser.epilog = "Several processes: torchrun --nproc-per-node 2 -m -- kdlight_edge.cli train ..."
 
 
 def run(args: argparse.Namespace) -> int:
