@@ -2,6 +2,7 @@
 
 import argparse
 import difflib
+import itertools
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 class Configurable(argparse.ArgumentParser):
-    """A parser that takes what the command line leaves open from the file that ``--config`` names."""
+    """A parser that names flags that are none, and takes what is left open from the file that ``--config`` names."""
 
     def parse_known_args(  # type: ignore[override]  # argparse overloads by the kind of namespace, which we pass on
         self, args: Sequence[str] | None = None, namespace: Any = None
@@ -36,18 +37,34 @@ class Configurable(argparse.ArgumentParser):
             UsageError: the file cannot be read, or a key or value in it cannot be.
         """
         words = list(sys.argv[1:] if args is None else args)
-        if not any(word.partition("=")[0] in {"--config", "--print-config"} for word in words):
-            return super().parse_known_args(words, namespace)
-        keys = keys_of(self)
-        if not keys:  # the front door itself, or a verb without the flag
-            return super().parse_known_args(words, namespace)
-        if "--print-config" in words:
+        wanted = any(word.partition("=")[0] in {"--config", "--print-config"} for word in words)
+        keys = keys_of(self) if wanted else {}  # none: the front door itself, or a verb without the flag
+        if keys and "--print-config" in words:
             for group in self._mutually_exclusive_groups:
                 group.required = False  # a file may be begun before its camera is known
-        found, rest = super().parse_known_args(_expanded(self, keys, words), namespace)
-        if found.print_config:
+        if keys:
+            words = _expanded(self, keys, words)
+        self._refuse_unknown(words)
+        found, rest = super().parse_known_args(words, namespace)
+        if rest:  # told here, by the verb: the front door's usage names none of its flags
+            self.error(f"unrecognized arguments: {' '.join(rest)}")
+        if keys and found.print_config:
             found.print_config = text_of(keys, found, self.prog)
         return found, rest
+
+    def _refuse_unknown(self, words: Sequence[str]) -> None:
+        """End at a flag that is none, before something it should have been is told to be missing."""
+        actions = {name for action in self._actions if isinstance(action.choices, dict) for name in action.choices}
+        own = list(itertools.takewhile(lambda word: word != "--" and word not in actions, words))
+        options = [option for action in self._actions for option in action.option_strings]
+        if not {"-h", "--help"}.isdisjoint(own):
+            return
+        for word in own:
+            flag = word.partition("=")[0]
+            short = self.allow_abbrev and any(option.startswith(flag) for option in options)
+            if word.startswith("--") and " " not in word and flag not in options and not short:
+                near = difflib.get_close_matches(flag, options, 1)
+                self.error(f"unrecognized arguments: {flag}{f'; did you mean {near[0]}?' if near else ''}")
 
 
 def keys_of(parser: argparse.ArgumentParser) -> dict[str, argparse.Action]:

@@ -99,6 +99,30 @@ def test_a_command_line_that_cannot_be_is_exit_code_2(arguments: tuple[str, ...]
     assert ran.stdout == ""
 
 
+@pytest.mark.parametrize(
+    ("arguments", "verb", "last"),
+    [
+        (("eval", "a.kdl", "--dat", "x"), "eval", "--dat; did you mean --data?"),  # what it should have been is missing
+        (("infer", "--modle=x", "--camera"), "infer", "--modle; did you mean --model?"),
+        (("infer", "--print-config", "--no-camra"), "infer", "--no-camra; did you mean --camera?"),
+        (("bundle", "sign", "--kye", "x"), "bundle sign", "--kye; did you mean --key?"),
+        (("verify", "a.kdl", "--frobnicate"), "verify", "--frobnicate"),
+        (("verify", "a.kdl", "b.kdl"), "verify", "b.kdl"),
+    ],
+)
+def test_a_misspelt_flag_is_answered_by_its_verb_with_the_nearest(
+    arguments: tuple[str, ...], verb: str, last: str
+) -> None:
+    ran = bare(RUN, arguments=arguments)
+    assert ran.returncode == 2
+    assert ran.stderr.startswith(f"usage: kdlight-edge {verb} [-h]")
+    assert ran.stderr.endswith(f"\nkdlight-edge {verb}: error: unrecognized arguments: {last}\n")
+
+
+def test_help_is_given_beside_a_misspelt_flag() -> None:
+    assert bare(RUN, arguments=("verify", "--enigne", "x", "--help")).returncode == 0
+
+
 def test_an_unknown_verb_is_answered_with_the_known_ones() -> None:
     assert "invalid choice: 'dance' (choose from" in bare(RUN, arguments=("dance",)).stderr
 
