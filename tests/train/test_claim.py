@@ -30,13 +30,14 @@ def test_a_full_disk_leaves_no_half_of_a_claim_and_the_place_is_free_later(
 ) -> None:
     data, recipe = open_data([make(tmp_path / "data", {"train/a": 12, "train/b": 12})]), read_recipe(None, {})
     run, start = tmp_path / "run", tmp_path / "starts" / "start.pt"
+    record = training._record(recipe, data, start=None, weights="torchvision")
     with full_disk():
         with pytest.raises(DataError, match="run cannot be written: File too large"):
-            training._claim(run, recipe, data, None, resume=False)
+            training._claim(run, record, resume=False)
         with pytest.raises(DataError, match=r"start\.pt cannot be written: File too large"):
             pretrain._claim(start, recipe, [data])
     assert not [*run.iterdir(), *start.parent.iterdir()]
-    assert training._claim(run, recipe, data, None, resume=False) == run / "run.json"
+    assert training._claim(run, record, resume=False) == run / "run.json"
     assert pretrain._claim(start, recipe, [data]) == start.with_suffix(".json")
 
 

@@ -10,10 +10,14 @@ KEPT = 256
 """About how many pictures are listed of each kind."""
 
 
+LISTS = ("held_out.csv", "calibration.csv")
+"""Of validation pictures, and of training pictures."""
+
+
 def keep_pictures(run: Path, val: Split, train: Split, labels: Sequence[str]) -> None:
     """Write RUN/held_out.csv (validation) and RUN/calibration.csv (training), columns ``file,label``."""
-    _keep(run / "held_out.csv", val, labels)
-    _keep(run / "calibration.csv", train, labels)
+    for name, split in zip(LISTS, (val, train), strict=True):
+        _keep(run / name, split, labels)
 
 
 def _keep(file: Path, split: Split, labels: Sequence[str]) -> None:

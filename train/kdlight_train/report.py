@@ -14,6 +14,8 @@ import numpy.typing as npt
 from kdlight_edge.errors import KDLightError
 
 SCHEMA = "kdlight-edge/report/1"
+PAGES = ("report.json", "report.html")
+"""For programs and for people, in the order in which they are written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +133,9 @@ def write_report(folder: Path, report: Report) -> None:
     """
     from kdlight_train.report_html import page
 
-    _write(folder / "report.json", json.dumps(to_json(report), indent=2, allow_nan=False) + "\n")
-    _write(folder / "report.html", page(report))
+    texts = (json.dumps(to_json(report), indent=2, allow_nan=False) + "\n", page(report))
+    for name, text in zip(PAGES, texts, strict=True):
+        _write(folder / name, text)
 
 
 def to_json(report: Report) -> dict[str, Any]:

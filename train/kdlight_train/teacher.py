@@ -39,7 +39,7 @@ class Teacher(nn.Module):
         return y
 
 
-def make_teacher(name: str, classes: int, weights: Path | None, *, seed: int = 0) -> Teacher:
+def make_teacher(name: str, classes: int, weights: Path | None, *, seed: int = 0, begun: bool = False) -> Teacher:
     """Return a teacher ready for fine-tuning.
 
     Args:
@@ -47,6 +47,7 @@ def make_teacher(name: str, classes: int, weights: Path | None, *, seed: int = 0
         classes: outputs of the new last layer.
         weights: a state dict of torchvision's network for ImageNet; None lets torchvision download its own.
         seed: of the new layer's initial weights.
+        begun: a checkpoint holds all its weights: none are read, and none downloaded.
 
     Raises:
         UsageError: no such classifier, or its last layer is not linear.
@@ -56,7 +57,8 @@ def make_teacher(name: str, classes: int, weights: Path | None, *, seed: int = 0
     if name not in known:
         raise UsageError(f"--teacher {name} is unknown to torchvision {torchvision.__version__}; mobilenet_v2 is usual")
     network = torchvision.models.get_model(name, weights=None)
-    network.load_state_dict(_state(name, weights, network))
+    if not begun:
+        network.load_state_dict(_state(name, weights, network))
     last = [key for key, module in network.named_modules() if isinstance(module, nn.Linear)]
     final = [key for key, _ in network.named_modules() if key][-1]
     if not last or last[-1] != final:

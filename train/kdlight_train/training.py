@@ -1,8 +1,9 @@
 """`train` as a function: audit, teacher, student, calibration, report; each part is kept as soon as it is done."""
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
@@ -22,14 +23,15 @@ from kdlight_train.claim import given_back
 from kdlight_train.claim import write as write_claim
 from kdlight_train.data import Data, open_data
 from kdlight_train.foreign import Foreign, part_from, read_foreign, told
-from kdlight_train.kept import keep_pictures
+from kdlight_train.kept import LISTS, keep_pictures
 from kdlight_train.loss import method
 from kdlight_train.place import Place
 from kdlight_train.recipe import Recipe, to_json
-from kdlight_train.report import ModelResult, Report, worst_mistakes, write_report
+from kdlight_train.report import PAGES, ModelResult, Report, worst_mistakes, write_report
 from kdlight_train.start import load_start, seen_by
 from kdlight_train.student import multiply_adds, parameters
 from kdlight_train.workshop import (
+    DOWNLOADED,
     STATE,
     Say,
     Shelf,
@@ -39,6 +41,7 @@ from kdlight_train.workshop import (
     input_of,
     lessons_of,
     maps_of,
+    origin_of,
     teach_student,
     teach_teacher,
 )
@@ -67,13 +70,14 @@ def train(
         recipe: everything that decides how the student is made.
         place: device and rank.
         say: tells people, a line at a time.
-        teacher_weights: ImageNet weights of the teacher, None to let torchvision download them.
+        teacher_weights: ImageNet weights of the teacher, None for those that a resumed training began with, or to let
+            torchvision download them.
         cache: where fine-tuned teachers are kept.
         groups: see `open_data`.
         group_regex: see `open_data`.
         start: weights that the student starts from (see `kdlight_train.start`), None for random ones.
         foreign: folders of pictures of other things, which the outlier output shall know (see `kdlight_train.foreign`).
-        resume: go on with what RUN holds.
+        resume: go on with what RUN holds; nothing is done where it is finished.
 
     Raises:
         DataError: pictures that cannot be used, a loss that is not finite, a disk that is full.
@@ -88,17 +92,22 @@ def train(
     origin = None if start is None else hashlib.sha256(start.read_bytes()).hexdigest()
     if recipe.distil.method != "none":  # the teacher takes long: what cannot teach these classes is told before it
         method(recipe.distil.method, len(data.labels))
+    # A folder that will not do is told at once.
+    others = read_foreign(foreign, input_of(recipe))
+    made_from = _origin(run, teacher_weights, resume=resume)
+    wanted = _record(recipe, data, start=origin, weights=made_from, foreign=others)
     # One process speaks for all: the others would find its claim and take it for another training.
-    claim = _claim(run, recipe, data, origin, resume=resume) if place.first else None
+    claim = _claim(run, wanted, resume=resume) if place.first else None
+    if resume and place.agree(place.first and _complete(run)):
+        say(f"{run} is finished: nothing is left to do")
+        return
     with given_back(claim, run / STATE):
         found = audit(data)
         seen = None if start is None else seen_by(start, data.splits)
         for line in (*found.lines(), *([seen] if seen else [])):
             say(line)
         shelf = Shelf(data, recipe, place, say)
-        # A folder that will not do is told at once.
-        others = read_foreign(foreign, input_of(recipe))
-        teacher = teach_teacher(shelf, teacher_weights, cache, say)
+        teacher = teach_teacher(shelf, teacher_weights, cache, say, made_from)
         lessons = lessons_of(shelf, None if recipe.distil.method == "none" else teacher.network)
         student = teach_student(shelf, lessons, run, weights, say)
     if not place.first:
@@ -123,10 +132,31 @@ def train(
         say(_headline(name, result))
 
 
-def _claim(run: Path, recipe: Recipe, data: Data, start: str | None, *, resume: bool) -> Path | None:
+def _record(
+    recipe: Recipe, data: Data, *, start: str | None, weights: str, foreign: Foreign
+) -> dict[str, Any]:
+    """Return what a training is told from another one by, as it stands in RUN/run.json."""
+    shown = hashlib.sha256(b"".join(images.tobytes() for images in foreign.values())).hexdigest()
+    record = {"recipe": to_json(recipe), "fingerprint": data.fingerprint, "weights": weights, "foreign": shown}
+    return {**record, **({"start": start} if start else {})}
+
+
+def _origin(run: Path, weights: Path | None, *, resume: bool) -> str:
+    """Return what the teacher's ImageNet weights are: the given ones, or those that a resumed training began with."""
+    if resume and weights is None:
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # `_claim` tells what is wrong with it
+            return str(json.loads((run / finished.CLAIM).read_text(encoding="utf-8"))["weights"])
+    return origin_of(weights)
+
+
+def _complete(run: Path) -> bool:
+    """Tell whether a training has written all it writes; the page is the last."""
+    return all((run / name).is_file() for name in (finished.FILE, *LISTS, *PAGES))
+
+
+def _claim(run: Path, record: Mapping[str, Any], *, resume: bool) -> Path | None:
     """Make RUN ours and return the claim, or see that what it holds is this very training and return None."""
-    file = run / "run.json"
-    record = {"recipe": to_json(recipe), "fingerprint": data.fingerprint, **({"start": start} if start else {})}
+    file = run / finished.CLAIM
     text = json.dumps(record, indent=1)
     if file.is_file():
         if not resume:
@@ -135,7 +165,9 @@ def _claim(run: Path, recipe: Recipe, data: Data, start: str | None, *, resume: 
             held = json.loads(file.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise DataError(f"{file} cannot be read ({error}); choose another --out") from error
-        difference = _difference(held, json.loads(text))
+        # Older trainings do not say these two.
+        known = {key: value for key, value in record.items() if key in held or key not in ("weights", "foreign")}
+        difference = _difference(held, json.loads(json.dumps(known)))
         if difference:
             raise UsageError(f"--resume: {run} was started with {difference}; use the same, or another --out")
         return None
@@ -158,7 +190,12 @@ def _difference(held: Any, wanted: Any, where: str = "") -> str | None:
     if held == wanted:
         return None
     key = where.rstrip(".").removeprefix("recipe.")
-    return "other pictures" if key == "fingerprint" else f"{key} = {held}"
+    others = {
+        "fingerprint": "other pictures",
+        "weights": f"other --teacher-weights ({'downloaded' if held == DOWNLOADED else f'SHA-256 {held}'})",
+        "foreign": "other pictures with --foreign" if held else "no --foreign",
+    }
+    return others.get(key, f"{key} = {held}")
 
 
 def _result(name: str, taught: Taught, shelf: Shelf, side: int) -> ModelResult:

@@ -35,6 +35,9 @@ STATE = "student.ckpt"
 
 TEACHER_EMA = 0.99
 
+DOWNLOADED = "torchvision"
+"""Stands for the ImageNet weights that torchvision downloads."""
+
 STEP_OF_SEEDS = 7_919
 """Between the seeds of two students of one training: a prime, so that seeds of trainings and students never meet."""
 
@@ -89,21 +92,36 @@ def input_of(recipe: Recipe, side: int | None = None) -> Input:
     return Input(side, side, recipe.input.colour, recipe.input.resize, recipe.input.interpolation)
 
 
-def teach_teacher(shelf: Shelf, weights: Path | None, cache: Path, say: Say) -> Taught:
-    """Fine-tune the teacher, or take it from the cache when this very one was made before, or is being made now."""
+def teach_teacher(shelf: Shelf, weights: Path | None, cache: Path, say: Say, origin: str | None = None) -> Taught:
+    """Fine-tune the teacher, or take it from the cache when this very one was made before, or is being made now.
+
+    Args:
+        shelf: the pictures.
+        weights: of ImageNet, None to let torchvision download them; read only where the cache holds no epoch yet.
+        cache: where fine-tuned teachers are kept.
+        say: tells people.
+        origin: what the weights are (see `origin_of`); None asks the file.
+    """
     recipe, data = shelf.recipe, shelf.data
     settings = recipe.teacher
-    folder = cache / "teachers" / _teacher_key(data, recipe, weights)
+    origin = origin or origin_of(weights)
+    folder = cache / "teachers" / _teacher_key(data, recipe, origin)
     folder.mkdir(parents=True, exist_ok=True)
-    teacher = make_teacher(settings.name, len(data.labels), weights, seed=recipe.seed)
-    freeze(teacher, settings.name, settings.frozen)
     schedule = Schedule(
         settings.epochs, settings.batch, settings.lr, settings.weight_decay, 1, TEACHER_EMA, recipe.seed, recipe.balance
     )
     making = Making()
     objective = teacher_objective(shelf.pool, len(data.labels), recipe, shelf.place, making)
     with turn(folder, shelf.place, say, f"teacher {settings.name}: another training makes it in {folder}; waiting"):
-        if (folder / "teacher.ckpt").exists():
+        begun = (folder / "teacher.ckpt").exists()
+        if not begun and origin != origin_of(weights):
+            raise DataError(
+                f"--cache {cache} no longer holds the teacher that this training began with; give the ImageNet weights "
+                f"it was made from (SHA-256 {origin[:12]}...) with --teacher-weights"
+            )
+        teacher = make_teacher(settings.name, len(data.labels), weights, seed=recipe.seed, begun=begun)
+        freeze(teacher, settings.name, settings.frozen)
+        if begun:
             say(f"teacher {settings.name}: going on from {folder}")
         started = time.perf_counter()
         work = Work(f"teacher {settings.name}", settings.imgsz, folder / "teacher.ckpt", large=True)
@@ -218,12 +236,20 @@ def maps_of(network: Any, pictures: Tensor, place: Place) -> npt.NDArray[np.floa
     return torch.cat(rows).numpy()
 
 
-def _teacher_key(data: Data, recipe: Recipe, weights: Path | None) -> str:
-    """Name everything the teacher depends on, so that a cached one is the very one that would be made."""
+def origin_of(weights: Path | None) -> str:
+    """Return what ImageNet weights are: the SHA-256 (hex) of their file, or that torchvision brings them.
+
+    Raises:
+        DataError: the file cannot be opened.
+    """
     try:
-        origin = "torchvision" if weights is None else hashlib.sha256(weights.read_bytes()).hexdigest()
+        return DOWNLOADED if weights is None else hashlib.sha256(weights.read_bytes()).hexdigest()
     except OSError as error:
         raise DataError(f"--teacher-weights {weights} cannot be opened: {error.strerror}") from error
+
+
+def _teacher_key(data: Data, recipe: Recipe, origin: str) -> str:
+    """Name everything the teacher depends on, so that a cached one is the very one that would be made."""
     parts = asdict(recipe)
     student_size = parts["input"].pop("imgsz")
     del student_size
