@@ -1,6 +1,8 @@
 """`kdlight-edge pretrain`: a start without labels, and what `train --start` makes of it."""
 
 import hashlib
+import resource
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,8 @@ from kdlight_train import checkpoint
 from kdlight_train.data import open_data
 from kdlight_train.start import HEAD, SHIPPED, load_start, seen_by, start_of
 from kdlight_train.student import make_student
+
+Make = Callable[..., Path]
 
 RECIPE = """
 [input]
@@ -118,6 +122,23 @@ def test_ctrl_c_is_answered_by_how_to_go_on(
     assert capsys.readouterr().err == "stopped; the same command with --resume goes on\n"
     assert main([*command, "--resume"]) == 130
     assert capsys.readouterr().err == "stopped; the same command goes on\n"
+
+
+def test_a_full_disk_is_answered_by_how_pretrain_goes_on(
+    tmp_path: Path, make: Make, recipe: Path, weights: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, out = make(tmp_path / "data", {"train/a": 12, "train/b": 12}), tmp_path / "start.pt"
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, hard))
+    try:
+        assert _pretrain(data, out, recipe, weights) == 1
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.endswith(
+        "start.ckpt could not be written (File too large); free some room and give the same command again"
+    )
+    assert _pretrain(data, out, recipe, weights) == 0
 
 
 def test_a_wrong_flag_does_not_take_the_place_of_the_start(

@@ -17,10 +17,19 @@ LEFT = 3600.0
 """Seconds after which what stands half-written beside a checkpoint is called left over: a save takes a few."""
 
 
-def save(file: Path, state: dict[str, Any]) -> None:
+RESUME = "go on with --resume"
+"""What to do after a save that failed, for errors: as `train` has it."""
+
+
+def save(file: Path, state: dict[str, Any], again: str = RESUME) -> None:
     """Write the state beside its place, force it to disk, and put it there in one step.
 
     What is written has a name of its own, so that two that save the same file leave the one or the other, whole.
+
+    Args:
+        file: its place.
+        state: what `load` gives back.
+        again: what goes on after a save that failed, for the error.
 
     Raises:
         DataError: the disk is full or cannot be written; the older checkpoint is still whole.
@@ -34,10 +43,11 @@ def save(file: Path, state: dict[str, Any]) -> None:
             os.fsync(stream.fileno())
         beside.replace(file)
     except (OSError, RuntimeError) as error:
-        # torch reports a full disk as RuntimeError from its archive writer.
+        # torch reports a full disk as RuntimeError from its archive writer, in the wake of the system's own words.
         beside.unlink(missing_ok=True)
-        reason = str(error).splitlines()[0]
-        raise DataError(f"{file} could not be written ({reason}); free some room and go on with --resume") from error
+        cause = error.__context__ if isinstance(error.__context__, OSError) else error
+        reason = getattr(cause, "strerror", None) or str(cause).splitlines()[0]
+        raise DataError(f"{file} could not be written ({reason}); free some room and {again}") from error
 
 
 def _clear(file: Path) -> None:

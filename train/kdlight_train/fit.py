@@ -84,6 +84,7 @@ def fit(
     file: Path,
     watch: Watch,
     step_done: Callable[[int, float], None] = lambda _done, _loss: None,
+    again: str = checkpoint.RESUME,
 ) -> tuple[nn.Module, list[dict[str, Any]]]:
     """Train ``network`` and return its averaged copy with the figures of each epoch.
 
@@ -96,6 +97,7 @@ def fit(
         file: checkpoint; continued from when it exists.
         watch: measures the averaged network after each epoch.
         step_done: called with the number of pictures and the loss after each step, for a progress bar.
+        again: what goes on after a full disk (see `checkpoint.save`).
 
     Raises:
         DataError: the loss or the averaged weights are not finite; the checkpoint is still that of the epoch before.
@@ -121,7 +123,8 @@ def fit(
         history.append(watch(averaged, figures))
         if place.first:
             parts: dict[str, Any] = {"network": network, "averaged": averaged, "optimizer": optimizer}
-            checkpoint.save(file, {**{key: part.state_dict() for key, part in parts.items()}, "history": history})
+            states = {key: part.state_dict() for key, part in parts.items()}
+            checkpoint.save(file, {**states, "history": history}, again)
     return averaged, history
 
 

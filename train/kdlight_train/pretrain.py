@@ -40,6 +40,9 @@ from kdlight_train.student import Student, make_student
 from kdlight_train.teacher import make_teacher
 from kdlight_train.workshop import Say, input_of
 
+AGAIN = "give the same command again"
+"""What goes on after a save that failed: `pretrain` needs no flag for it."""
+
 
 class Start(nn.Module):
     """A student without its classes, and the linear map from its features to the teacher's components."""
@@ -127,7 +130,7 @@ def _teach(
         return fit(
             start, pool, _objective(pool, target, recipe, place), schedule, place, file=state,
             watch=lambda _network, figures: figures,
-            step_done=lambda count, loss: bar.update(count, unexplained=f"{loss:.3f}"),
+            step_done=lambda count, loss: bar.update(count, unexplained=f"{loss:.3f}"), again=AGAIN,
         )  # fmt: skip
     finally:
         bar.close()
@@ -233,4 +236,5 @@ def _write(
         "unexplained": history[-1]["loss"],
     }
     seen = short_hashes(_seen(datas))
-    checkpoint.save(out, {"student": recipe.student.name, "weights": weights, "provenance": provenance, "seen": seen})
+    start = {"student": recipe.student.name, "weights": weights, "provenance": provenance, "seen": seen}
+    checkpoint.save(out, start, AGAIN)
