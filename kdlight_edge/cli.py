@@ -105,7 +105,7 @@ def _open_streams() -> None:
             stream = os.fdopen(number, "r" if name == "stdin" else "w", encoding="utf-8", errors="backslashreplace")
             setattr(sys, name, stream)
     # A name or a label that the terminal's encoding has not is written with escapes, as on stderr; it ended the run.
-    if isinstance(sys.stdout, io.TextIOWrapper):
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="backslashreplace")
 
 

@@ -49,6 +49,7 @@ def export(run: Path, out: Path, plan: Plan, *, card: CardFile) -> Iterator[str]
     """
     if out.suffix != ".kdl":
         raise UsageError(f"--out {out} must end in .kdl")
+    _check_name(card.name or out.stem)
     student = open_run(run)
     labels = labels_of(student.labels, card)
     content = onnx_from_student(student, card.name or out.stem)
@@ -77,6 +78,14 @@ def export(run: Path, out: Path, plan: Plan, *, card: CardFile) -> Iterator[str]
     bundle = write_bundle(out, manifest, _files(kept))
     yield from _told(bundle, trials, proof, plan)
     yield from short
+
+
+def _check_name(name: str) -> None:
+    """Refuse a name that a manifest, which is UTF-8, cannot hold."""
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        raise UsageError(f"the bundle's name {name!a} is not UTF-8; choose another --out, or give --name") from error
 
 
 def _measure(bundle: Bundle, built: Sequence[Candidate], proof: Proof) -> tuple[list[Measured], dict[str, Rows]]:

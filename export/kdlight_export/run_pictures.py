@@ -37,7 +37,7 @@ def run_pictures(
     if not table.is_file():
         return []
     pictures = []
-    with table.open(encoding="utf-8", newline="") as stream:
+    with table.open(encoding="utf-8", errors="surrogateescape", newline="") as stream:
         rows = [(Path(row["file"]), row["label"]) for row in csv.DictReader(stream)]
     for file, label in rows:
         if not file.is_file():

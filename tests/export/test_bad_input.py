@@ -47,6 +47,13 @@ def only_line(capsys: pytest.CaptureFixture[str]) -> str:
     return lines[-1]
 
 
+def test_a_name_that_a_manifest_cannot_hold_is_refused_before_the_work(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["export", str(run), "--out", str(tmp_path / "wall\udcfc.kdl")]) == 2
+    assert "the bundle's name 'wall\\udcfc' is not UTF-8" in only_line(capsys)
+
+
 def one_class(run: Path) -> None:
     table = run / "calibration.csv"
     rows = [row for row in table.read_text().splitlines() if not row.endswith("no_crack")]

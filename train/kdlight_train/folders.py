@@ -86,6 +86,7 @@ def _list_part(part: str, folder: Path, ignored: list[Path]) -> list[Entry]:
             ignored.append(path)
         elif path.is_dir():
             classes.append(path)
+            _check_name(path)
         elif path.suffix.lower() in EXTENSIONS:
             loose.append(path)
     ignored += loose
@@ -97,6 +98,14 @@ def _list_part(part: str, folder: Path, ignored: list[Path]) -> list[Entry]:
             raise DataError(f"class folder {path} holds no picture; add pictures or remove the folder")
         entries += inside
     return entries
+
+
+def _check_name(folder: Path) -> None:
+    """Refuse what cannot be the name of a class in a bundle; names of pictures go nowhere and may be any."""
+    try:
+        folder.name.encode()
+    except UnicodeEncodeError as error:
+        raise DataError(f"class folder {str(folder)!a} has a name that is not UTF-8; rename it") from error
 
 
 def _check_classes(part: str, folder: Path, classes: list[Path], loose: int) -> None:

@@ -41,7 +41,7 @@ def read_foreign(paths: Sequence[Path], spec: Input) -> Foreign:
     found: dict[str, npt.NDArray[np.uint8]] = {}
     for path in paths:
         images = load(Split(tuple(_picture(file) for file in _files(path))), spec).images
-        name = path.resolve().name
+        name = path.resolve().name.encode("utf-8", "backslashreplace").decode()  # a manifest is UTF-8
         found[name] = np.concatenate([found[name], images]) if name in found else images
     return found | {f"{kind} (generated)": images for kind, images in patterns(spec).items()}
 

@@ -10,6 +10,9 @@ KEPT = 256
 """About how many pictures are listed of each kind."""
 
 
+ODD_NAMES = "surrogateescape"
+"""What becomes of bytes in a file's name that are no UTF-8: they stay, so that the file is found again."""
+
 LISTS = ("held_out.csv", "calibration.csv")
 """Of validation pictures, and of training pictures."""
 
@@ -23,7 +26,7 @@ def keep_pictures(run: Path, val: Split, train: Split, labels: Sequence[str]) ->
 def _keep(file: Path, split: Split, labels: Sequence[str]) -> None:
     """List pictures of a split, evenly over it; names stay here and out of bundles."""
     pictures = split.pictures[:: max(1, len(split) // KEPT)]
-    with file.open("w", encoding="utf-8", newline="") as stream:
+    with file.open("w", encoding="utf-8", errors=ODD_NAMES, newline="") as stream:
         table = csv.writer(stream)
         table.writerow(["file", "label"])
         table.writerows([picture.path.resolve(), labels[picture.label]] for picture in pictures if picture.path)

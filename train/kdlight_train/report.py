@@ -168,7 +168,7 @@ def _write(path: Path, text: str) -> None:
     """Write beside the target and rename, so that a full disk never leaves half a report under the name."""
     draft = path.with_name(f".{path.name}.part")
     try:
-        draft.write_text(text, encoding="utf-8")
+        draft.write_text(text, encoding="utf-8", errors="backslashreplace")  # names of pictures may be none
         draft.replace(path)
     except OSError as error:
         draft.unlink(missing_ok=True)

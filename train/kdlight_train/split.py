@@ -49,8 +49,13 @@ def _count(pictures: Sequence[Picture], classes: int, seed: int) -> dict[str, Co
     groups: dict[str, Counts] = {}
     for picture in pictures:
         groups.setdefault(picture.group, np.zeros(classes, np.int64))[picture.label] += 1
-    order = sorted(groups, key=lambda group: hashlib.sha256(f"{seed}\0{group}".encode()).digest())
+    order = sorted(groups, key=lambda group: _hash(seed, group))
     return {group: groups[group] for group in order}
+
+
+def _hash(seed: int, group: str) -> bytes:
+    """Return where a group stands in the seeded order; its name may come from a file's, which need not be UTF-8."""
+    return hashlib.sha256(f"{seed}\0{group}".encode("utf-8", "surrogateescape")).digest()
 
 
 def _check(total: Counts, labels: Sequence[str], parts: int) -> None:
