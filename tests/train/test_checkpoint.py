@@ -1,5 +1,6 @@
 """A checkpoint is whole whoever writes it, and a folder of them belongs to one training at a time."""
 
+import errno
 import fcntl
 import os
 import resource
@@ -17,6 +18,7 @@ from kdlight_train import checkpoint
 from kdlight_train.data import open_data
 from kdlight_train.place import Place, choose_place
 from kdlight_train.recipe import read_recipe
+from kdlight_train.start import load_start
 from kdlight_train.turn import turn
 from kdlight_train.workshop import Shelf, teach_teacher
 
@@ -38,6 +40,27 @@ def test_a_full_disk_keeps_the_older_checkpoint_and_leaves_nothing_beside_it(tmp
         checkpoint.save(file, {"history": [1, 2], "weights": torch.zeros(100_000)})
     assert checkpoint.load(file) == {"history": [1]}
     assert list(tmp_path.iterdir()) == [file]
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"\x80\x02s.", b"PK\x03\x04 and no more"])
+def test_a_file_that_is_no_checkpoint_is_called_damaged(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.ckpt").write_bytes(content)
+    with pytest.raises(checkpoint.Damaged, match=r"a\.ckpt is damaged"):
+        checkpoint.load(tmp_path / "a.ckpt")
+
+
+def test_a_checkpoint_that_may_not_be_read_is_not_called_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint.save(tmp_path / "a.ckpt", {})
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(Path, "open", refuse)
+    for load in (checkpoint.load, lambda file: load_start(file, "nano")):
+        with pytest.raises(DataError, match=r"a\.ckpt cannot be read: Permission denied; mend that and try again"):
+            load(tmp_path / "a.ckpt")
 
 
 def test_two_that_save_the_same_file_leave_it_whole(tmp_path: Path) -> None:

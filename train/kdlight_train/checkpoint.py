@@ -21,6 +21,16 @@ RESUME = "go on with --resume"
 """What to do after a save that failed, for errors: as `train` has it."""
 
 
+BROKEN = (
+    RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError, OverflowError, pickle.UnpicklingError,
+)  # fmt: skip
+"""What torch raises at a file that is none of its own, or half of one."""
+
+
+class Damaged(DataError):
+    """A file that is not as it was saved."""
+
+
 def save(file: Path, state: dict[str, Any], again: str = RESUME) -> None:
     """Write the state beside its place, force it to disk, and put it there in one step.
 
@@ -62,12 +72,16 @@ def load(file: Path) -> dict[str, Any] | None:
     """Read a state, None where there is none yet.
 
     Raises:
-        DataError: the file is damaged.
+        DataError: the file cannot be opened.
+        Damaged: it is none that `save` wrote.
     """
     if not file.is_file():
         return None
     try:
-        state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        raise DataError(f"{file} is damaged; remove it to start this part again") from error
+        with file.open("rb") as stream:
+            state: dict[str, Any] = torch.load(stream, map_location="cpu", weights_only=True)
+    except OSError as error:  # of the disk or its rights: what stands there may be whole
+        raise DataError(f"{file} cannot be read: {error.strerror or error}; mend that and try again") from error
+    except BROKEN as error:
+        raise Damaged(f"{file} is damaged; remove it to start this part again") from error
     return state

@@ -72,7 +72,7 @@ def load_start(file: Path, name: str) -> dict[str, Tensor]:
     """
     try:
         state: Any = checkpoint.load(file)
-    except DataError as error:  # of the user, who is not to be told to remove it
+    except checkpoint.Damaged as error:  # of the user, who is not to be told to remove it
         raise DataError(f"--start {file} is no start, or a damaged one; {WANTED}") from error
     if state is None:
         raise DataError(f"--start {file} does not exist; {WANTED}")
