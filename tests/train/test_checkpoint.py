@@ -63,6 +63,11 @@ def test_a_checkpoint_that_may_not_be_read_is_not_called_damaged(
             load(tmp_path / "a.ckpt")
 
 
+def test_a_checkpoint_without_a_folder_is_not_answered_by_asking_for_room(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"\(No such file or directory\); mend that and go on with --resume"):
+        checkpoint.save(tmp_path / "gone" / "a.ckpt", {})
+
+
 def test_two_that_save_the_same_file_leave_it_whole(tmp_path: Path) -> None:
     file = tmp_path / "teacher.ckpt"
 

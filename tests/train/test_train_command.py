@@ -176,6 +176,11 @@ def test_resuming_with_another_recipe_names_what_differs(
         (["--foreign", "nowhere"], 1, "--foreign nowhere holds no picture"),
         (["--imgsz", "33"], 2, "'input.imgsz' is 33; it must be a multiple of 32"),
         (["--teacher-weights", "nowhere.pth"], 1, "nowhere.pth cannot be opened"),
+        (
+            ["--cache", "/proc/cache"],
+            1,
+            "--cache /proc/cache cannot be written: No such file or directory; choose anot",
+        ),
         (["--lr", "1e9"], 1, "lower the learning rate"),
         (["--lr", "inf"], 2, "'student.lr' is inf; it must be above 0 and below 1e+37"),
         # One step, behind which no loss is looked at; the weights stay finite, their products do not.

@@ -1,6 +1,7 @@
 """A training that can be killed at any moment: its whole state in one file, replaced in one step."""
 
 import contextlib
+import errno
 import glob
 import os
 import pickle
@@ -20,6 +21,9 @@ LEFT = 3600.0
 RESUME = "go on with --resume"
 """What to do after a save that failed, for errors: as `train` has it."""
 
+
+NO_RIGHT = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT)
+"""What room would not help against."""
 
 BROKEN = (
     RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError, OverflowError, pickle.UnpicklingError,
@@ -57,7 +61,8 @@ def save(file: Path, state: dict[str, Any], again: str = RESUME) -> None:
         beside.unlink(missing_ok=True)
         cause = error.__context__ if isinstance(error.__context__, OSError) else error
         reason = getattr(cause, "strerror", None) or str(cause).splitlines()[0]
-        raise DataError(f"{file} could not be written ({reason}); free some room and {again}") from error
+        first = "mend that" if getattr(cause, "errno", None) in NO_RIGHT else "free some room"
+        raise DataError(f"{file} could not be written ({reason}); {first} and {again}") from error
 
 
 def _clear(file: Path) -> None:

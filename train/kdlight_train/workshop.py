@@ -101,12 +101,18 @@ def teach_teacher(shelf: Shelf, weights: Path | None, cache: Path, say: Say, ori
         cache: where fine-tuned teachers are kept.
         say: tells people.
         origin: what the weights are (see `origin_of`); None asks the file.
+
+    Raises:
+        DataError: the cache cannot be written, or lacks a teacher whose weights are not given.
     """
     recipe, data = shelf.recipe, shelf.data
     settings = recipe.teacher
     origin = origin or origin_of(weights)
     folder = cache / "teachers" / _teacher_key(data, recipe, origin)
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"--cache {cache} cannot be written: {error.strerror}; choose another") from error
     schedule = Schedule(
         settings.epochs, settings.batch, settings.lr, settings.weight_decay, 1, TEACHER_EMA, recipe.seed, recipe.balance
     )
