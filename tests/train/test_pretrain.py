@@ -124,6 +124,35 @@ def test_ctrl_c_is_answered_by_how_to_go_on(
     assert capsys.readouterr().err == "stopped; the same command goes on\n"
 
 
+@pytest.mark.parametrize(
+    ("out", "there", "said"),
+    [
+        ("start.ckpt", "", "keeps a .ckpt and a .json beside its start; name it .pt"),
+        ("start.json", "", "keeps a .ckpt and a .json beside its start; name it .pt"),
+        ("data", "", "data is a folder; give a file in it, as"),
+        ("student.pt", "student.pt", "student.pt is there and of no pretraining"),
+        ("student.pt", "student.ckpt", "student.ckpt is there and of no pretraining"),
+    ],
+)
+def test_a_start_takes_no_place_of_something_else(
+    tmp_path: Path,
+    make: Make,
+    recipe: Path,
+    weights: Path,
+    capsys: pytest.CaptureFixture[str],
+    out: str,
+    there: str,
+    said: str,
+) -> None:
+    data = make(tmp_path / "data", {"train/a": 12, "train/b": 12})
+    if there:
+        (tmp_path / there).write_text("of a training")
+    before = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
+    assert _pretrain(data, tmp_path / out, recipe, weights) == 2
+    assert said in capsys.readouterr().err.splitlines()[-1]
+    assert {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()} == before
+
+
 def test_a_full_disk_is_answered_by_how_pretrain_goes_on(
     tmp_path: Path, make: Make, recipe: Path, weights: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

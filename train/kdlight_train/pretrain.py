@@ -151,6 +151,7 @@ def _open(paths: Sequence[Path], recipe: Recipe, groups: Sequence[Path], group_r
 
 def _claim(out: Path, recipe: Recipe, datas: Sequence[Data]) -> Path | None:
     """Say beside ``out`` which start its checkpoint belongs to and return that file, or see that it is this one."""
+    _check_place(out)
     file = out.with_suffix(".json")
     text = json.dumps({"recipe": to_json(recipe), "data": [data.fingerprint for data in datas]}, indent=1) + "\n"
     try:
@@ -165,6 +166,22 @@ def _claim(out: Path, recipe: Recipe, datas: Sequence[Data]) -> Path | None:
     except OSError as error:
         raise DataError(f"--out {out} cannot be written: {error.strerror}") from error
     return None
+
+
+def _check_place(out: Path) -> None:
+    """Refuse, before the work, a place that cannot be written, or where something else stands.
+
+    Raises:
+        UsageError: it is a folder, one of the files beside a start, or holds what no pretraining claims.
+    """
+    if out.is_dir():
+        raise UsageError(f"--out {out} is a folder; give a file in it, as {out / 'start.pt'}")
+    claim, state = out.with_suffix(".json"), out.with_suffix(".ckpt")
+    if out in {claim, state}:
+        raise UsageError(f"--out {out}: a pretraining keeps a .ckpt and a .json beside its start; name it .pt")
+    held = [place for place in (out, state) if place.exists()]
+    if held and not claim.is_file():
+        raise UsageError(f"--out {out}: {held[0]} is there and of no pretraining; choose another --out, or remove it")
 
 
 def _seen(datas: Sequence[Data]) -> Split:
