@@ -144,3 +144,14 @@ def test_arguments_that_do_not_fit_together_are_usage_errors(
     make(tmp_path, {"a": 5, "b": 5})
     with pytest.raises(UsageError, match=re.escape(said)):
         open_data([tmp_path], **arguments)
+
+
+def test_a_ring_of_links_gives_no_picture_twice(tmp_path: Path, make: Make) -> None:
+    root = make(tmp_path / "data", {"train/a": 6, "train/a/more": 2, "train/b": 8})
+    (root / "train" / "a" / "ring").symlink_to(".")
+    (root / "train" / "a" / "more" / "back").symlink_to("..")
+    data = open_data([root])
+    assert sum(number["a"] for number in data.counts().values()) == 8
+    assert data.notes == (
+        f"{root}: 2 hidden or other files are no pictures, ignored (first: {root}/train/a/more/back)",
+    )

@@ -40,7 +40,7 @@ class Listing:
     folders: Mapping[str, Path]
     """Part to its folder."""
     ignored: tuple[Path, ...]
-    """Hidden files, files that are not pictures, and pictures outside the class folders."""
+    """Hidden files, files that are not pictures, pictures outside the class folders, links in a ring."""
 
 
 def list_folder(root: Path) -> Listing:
@@ -93,7 +93,7 @@ def _list_part(part: str, folder: Path, ignored: list[Path]) -> list[Entry]:
     _check_classes(part, folder, classes, len(loose))
     entries = []
     for path in classes:
-        inside = [_entry(part, folder, path.name, file) for file in _pictures(path, ignored)]
+        inside = [_entry(part, folder, path.name, file) for file in _pictures(path, ignored, set())]
         if not inside and part in {"train", PLAIN}:
             raise DataError(f"class folder {path} holds no picture; add pictures or remove the folder")
         entries += inside
@@ -120,14 +120,19 @@ def _check_classes(part: str, folder: Path, classes: list[Path], loose: int) -> 
         )
 
 
-def _pictures(folder: Path, ignored: list[Path]) -> Iterator[Path]:
-    """Walk one class folder, subfolders too, in a fixed order."""
+def _pictures(folder: Path, ignored: list[Path], seen: set[tuple[int, int]]) -> Iterator[Path]:
+    """Walk one class folder, subfolders too, in a fixed order; ``seen`` ends a ring of links."""
+    status = folder.stat()
+    if (status.st_dev, status.st_ino) in seen:
+        ignored.append(folder)
+        return
+    seen.add((status.st_dev, status.st_ino))
     for name in sorted(os.listdir(folder)):  # noqa: PTH208 - as above
         path = folder / name
         if _hidden(name):
             ignored.append(path)
         elif path.is_dir():
-            yield from _pictures(path, ignored)
+            yield from _pictures(path, ignored, seen)
         elif path.suffix.lower() in EXTENSIONS:
             yield path
         else:
