@@ -81,14 +81,19 @@ def read_reduced(
             the message does not repeat the path.
     """
     try:
-        content = _content(path)
+        content = read_file(path)
     except OSError as error:
         raise DataError(f"cannot be opened: {error.strerror}") from error
     return decode_reduced(content, need)
 
 
-def _content(path: str | os.PathLike[str]) -> bytes:
-    """Return a file's bytes, of most files by one call: `Path.read_bytes` takes a tenth of a small picture's time."""
+def read_file(path: str | os.PathLike[str]) -> bytes:
+    """Return a file's bytes, of most files by one call: `Path.read_bytes` takes a tenth of a small picture's time.
+
+    Raises:
+        OSError: it cannot be opened.
+        DataError: it is a pipe or device, or has more than `MAX_BYTES`.
+    """
     # Of a pipe that nobody writes, opening alone would wait for ever.
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:

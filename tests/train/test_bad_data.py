@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from kdlight_edge.errors import DataError, UsageError
+from kdlight_edge.picture import NOT_A_FILE
 from kdlight_train.data import open_data
 
 Make = Callable[..., Path]
@@ -155,3 +156,13 @@ def test_a_ring_of_links_gives_no_picture_twice(tmp_path: Path, make: Make) -> N
     assert data.notes == (
         f"{root}: 2 hidden or other files are no pictures, ignored (first: {root}/train/a/more/back)",
     )
+
+
+def test_pipes_and_devices_among_the_pictures_are_told_and_not_waited_for(tmp_path: Path, make: Make) -> None:
+    root = make(tmp_path / "data", {"train/a": 6, "train/b": 6})
+    os.mkfifo(root / "train" / "a" / "pipe.jpg")
+    (root / "train" / "b" / "zero.png").symlink_to("/dev/zero")
+    assert [(bad.name, bad.reason) for bad in open_data([root]).unreadable] == [
+        ("data/train/a/pipe.jpg", NOT_A_FILE),
+        ("data/train/b/zero.png", NOT_A_FILE),
+    ]

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from kdlight_edge.errors import DataError
 from kdlight_edge.header import read_header
 from kdlight_edge.manifest import Input
-from kdlight_edge.picture import read_picture
+from kdlight_edge.picture import read_file, read_picture
 from kdlight_edge.prepare import prepare_input
 
 Pixels = npt.NDArray[np.uint8]
@@ -82,10 +82,11 @@ def identify(path: Path) -> tuple[str, tuple[int, int]]:
     """Return a file's SHA-256 (hex) and the width and height of its header.
 
     Raises:
-        DataError: it cannot be opened, or is not a whole picture; the message does not repeat the path.
+        DataError: it cannot be opened, is a pipe or device, or is not a whole picture; the message does not repeat
+            the path.
     """
     try:
-        content = path.read_bytes()
+        content = read_file(path)
     except OSError as error:
         raise DataError(f"cannot be opened: {error.strerror}") from error
     header = read_header(content)
