@@ -48,6 +48,10 @@ class Labelled(InOrder):
         """Return the label that a picture should have."""
         return self._folders[bisect_right(self._ends, index)][1]
 
+    def listed(self) -> list[tuple[Path, str]]:
+        """As `Folder.listed`."""
+        return [item for _, _, folder in self._folders for item in folder.listed()]
+
     def shrink(self, need: Need) -> None:
         """As `Folder.shrink`."""
         for _, _, folder in self._folders:

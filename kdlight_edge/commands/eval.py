@@ -35,12 +35,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Classify every picture and print the figures; 1 when pictures could not be read."""
     from kdlight_edge.bundle import open_bundle
+    from kdlight_edge.commands import originals
     from kdlight_edge.labelled import LEFT_OUT, Labelled, labels_of, read_map
 
     check_threads(args.threads)
     ids = [label.id for label in open_bundle(args.model).manifest.labels]
     mapping = read_map(args.map)
     album = Labelled(labels_of(args.data, ids, mapping))
+    if args.predictions:
+        originals.check_evaluation(args, [path for path, _ in album.listed()])
     for label in ids:
         if label not in album.labels.values():
             print(f"kdlight-edge: {' '.join(args.data)} has no pictures of the label {label}", file=sys.stderr)

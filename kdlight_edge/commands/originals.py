@@ -56,9 +56,20 @@ def check_survey(args: argparse.Namespace, pictures: Sequence[Path]) -> None:
         raise UsageError(f"--report {args.report} writes where {inside} lies, which is to be read; name another folder")
 
 
-def _refuse(args: argparse.Namespace, pictures: Sequence[Path], copies: Iterator[tuple[str, Path]]) -> None:
+def check_evaluation(args: argparse.Namespace, pictures: Sequence[Path]) -> None:
+    """Refuse the same of an evaluation, of the bundle's files too; raises as `check`."""
+    bundle = (path for path in Path(args.model).rglob("*") if path.is_file())
+    _refuse(args, [*pictures, *bundle], iter(()), ("predictions",))
+
+
+def _refuse(
+    args: argparse.Namespace,
+    pictures: Sequence[Path],
+    copies: Iterator[tuple[str, Path]],
+    flags: Sequence[str] = FILES,
+) -> None:
     written: dict[tuple[int, int], tuple[str, Path]] = {}
-    files = ((flag, Path(getattr(args, flag))) for flag in FILES if getattr(args, flag))
+    files = ((flag, Path(getattr(args, flag))) for flag in flags if getattr(args, flag))
     for several in (files, copies):
         for flag, path in several:
             with contextlib.suppress(OSError):  # nothing is there that could be lost

@@ -59,6 +59,19 @@ def test_the_figures_are_those_of_the_pictures(
     assert record["classes"] == {"crack": {"label": "crack", "n": 4}, "no_crack": {"label": "no_crack", "n": 2}}
 
 
+@pytest.mark.parametrize("read", ["crack/0.png", "manifest.json"])
+def test_predictions_are_not_written_over_what_is_to_be_read(
+    tiny_bundle: Make, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], read: str
+) -> None:
+    bundle = tiny_bundle()
+    file = next(folder / read for folder in (data, bundle) if (folder / read).exists())
+    before = file.read_bytes()
+    (tmp_path / "out.jsonl").symlink_to(file)
+    assert main(["eval", str(bundle), "--data", str(data), "--predictions", str(tmp_path / "out.jsonl")]) == 2
+    assert f"would write over {file}, which is to be read; name another place" in capsys.readouterr().err
+    assert file.read_bytes() == before
+
+
 def test_what_the_bundle_does_not_accept_is_counted_apart(
     tiny_bundle: Make, data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
