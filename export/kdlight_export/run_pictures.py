@@ -32,14 +32,15 @@ def run_pictures(
         labels: names of the classes.
         spec: the network's input.
         say: is told, a line each, what can no longer be read and is left out.
+
+    Raises:
+        DataError: the table cannot be read, or names a class that the student does not know.
     """
     table = run / name
     if not table.is_file():
         return []
     pictures = []
-    with table.open(encoding="utf-8", errors="surrogateescape", newline="") as stream:
-        rows = [(Path(row["file"]), row["label"]) for row in csv.DictReader(stream)]
-    for file, label in rows:
+    for file, label in _rows(table, labels):
         if not file.is_file():
             continue
         try:
@@ -47,3 +48,18 @@ def run_pictures(
         except DataError as error:
             say(f"left out of {name}, unreadable: {file}: {error}")
     return pictures
+
+
+def _rows(table: Path, labels: tuple[str, ...]) -> list[tuple[Path, str]]:
+    """Read a table, which a person may have edited, or a full disk cut off."""
+    try:
+        with table.open(encoding="utf-8", errors="surrogateescape", newline="") as stream:
+            rows = [(row["file"], row["label"]) for row in csv.DictReader(stream)]
+    except (OSError, KeyError, csv.Error) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it needs the columns file,label"
+        again = "without its report.html, train --resume writes it anew"
+        raise DataError(f"{table} cannot be read ({reason}); {again}") from error
+    for file, label in rows:
+        if not file or label not in labels:
+            raise DataError(f"{table} gives {file} the class {label}; the student knows {', '.join(labels)}")
+    return [(Path(file), label) for file, label in rows]

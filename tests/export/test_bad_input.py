@@ -54,6 +54,22 @@ def test_a_name_that_a_manifest_cannot_hold_is_refused_before_the_work(
     assert "the bundle's name 'wall\\udcfc' is not UTF-8" in only_line(capsys)
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("file;label\na.png;crack\n", "held_out.csv cannot be read (it needs the columns file,label)"),
+        ("file,label\na.png,riss\n", "held_out.csv gives a.png the class riss; the student knows crack, no_crack"),
+        ("file,label\na.png\n", "held_out.csv gives a.png the class None; the student knows crack, no_crack"),
+    ],
+)
+def test_a_list_of_pictures_that_was_edited_is_refused_in_one_line(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, said: str
+) -> None:
+    (run / "held_out.csv").write_text(text)
+    assert main(["export", str(run), "--target", "rpi", "--out", str(tmp_path / "wall.kdl")]) == 1
+    assert said in only_line(capsys)
+
+
 def one_class(run: Path) -> None:
     table = run / "calibration.csv"
     rows = [row for row in table.read_text().splitlines() if not row.endswith("no_crack")]
