@@ -76,8 +76,7 @@ def write_bundle(path: str | os.PathLike[str], manifest: Manifest, files: Mappin
         BundleError: there is something at ``path`` that is not a bundle, or the disk is full.
     """
     target = Path(path)
-    if target.exists() and not (target / MANIFEST).is_file():
-        raise BundleError(f"{target} exists and is not a bundle; choose another --out or remove it")
+    check_place(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as beside:
@@ -86,6 +85,22 @@ def write_bundle(path: str | os.PathLike[str], manifest: Manifest, files: Mappin
     except OSError as error:
         raise BundleError(f"{target} could not be written ({_reason(error)}); nothing was changed there") from error
     return open_bundle(target)
+
+
+def check_place(target: Path) -> None:
+    """See that a bundle can be written to a place; what is only told after the work costs it.
+
+    Raises:
+        BundleError: there is something that is not a bundle, or the folder around it cannot be written.
+    """
+    if target.exists() and not (target / MANIFEST).is_file():
+        raise BundleError(f"{target} exists and is not a bundle; choose another --out or remove it")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent):
+            pass
+    except OSError as error:
+        raise BundleError(f"{target} could not be written ({_reason(error)}); nothing was changed there") from error
 
 
 def _fill(folder: Path, manifest: Manifest, files: Mapping[str, bytes]) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from kdlight_devices.fingerprint import describe, fingerprint
-from kdlight_edge.bundle import Bundle, write_bundle
+from kdlight_edge.bundle import Bundle, check_place, write_bundle
 from kdlight_edge.classifier import Classifier
 from kdlight_edge.decide import Settings, first_log_odds, softmax
 from kdlight_edge.engines import load
@@ -52,6 +52,7 @@ def export(run: Path, out: Path, plan: Plan, *, card: CardFile) -> Iterator[str]
     _check_name(card.name or out.stem)
     student = open_run(run)
     labels = labels_of(student.labels, card)
+    check_place(out)
     content = onnx_from_student(student, card.name or out.stem)
     left_out: list[str] = []
     built, failed = candidates(student, content, labels, plan, run, card.name or out.stem, left_out.append)

@@ -70,6 +70,19 @@ def test_a_list_of_pictures_that_was_edited_is_refused_in_one_line(
     assert said in only_line(capsys)
 
 
+def test_a_place_that_cannot_take_the_bundle_is_told_before_the_work(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def work(*_: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr("kdlight_export.forge.onnx_from_student", work)
+    (tmp_path / "full.kdl").mkdir()
+    for out, said in ((tmp_path / "full.kdl", "exists and is not a bundle"), ("/proc/a.kdl", "could not be written")):
+        assert main(["export", str(run), "--out", str(out)]) == 5
+        assert said in only_line(capsys)
+
+
 def one_class(run: Path) -> None:
     table = run / "calibration.csv"
     rows = [row for row in table.read_text().splitlines() if not row.endswith("no_crack")]
