@@ -151,6 +151,17 @@ def test_two_processes_train_one_student(train_command: list[str], tmp_path: Pat
     assert done.stdout.count("report.json") == 1
 
 
+def test_two_processes_make_one_start(train_command: list[str], tmp_path: Path) -> None:
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "--",
+        "kdlight_edge.cli", "pretrain", *train_command[4:-2], "--epochs", "1", "--out", str(tmp_path / "start.pt"),
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=ENVIRONMENT, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.splitlines() == [str(tmp_path / "start.pt")]
+    assert done.stderr.count("of the teacher's variance") == 1
+
+
 def test_a_folder_with_a_training_is_not_overwritten(
     finished_run: Path, train_command: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
     _check(args)
     recipe = read_recipe(args.recipe, _changes(args))
     place = choose_place(args.device)
-    say = say_to_people if place.first else _hush
+    say = say_to_people if place.first else hush
     try:
         if args.bundle is None and not (args.qat and _ended(args)):
             train(
@@ -157,5 +157,5 @@ def say_to_people(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def _hush(_line: str) -> None:
+def hush(_line: str) -> None:
     """Say nothing: another process does."""

@@ -50,6 +50,7 @@ class Start(nn.Module):
     def __init__(self, student: Student) -> None:
         super().__init__()
         self.student = student
+        student.head.requires_grad_(requires_grad=False)  # not asked: several processes would wait for its gradient
         self.to_teacher = nn.Conv2d(student.shape.feature, COMPONENTS, 1)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Pretrain, and return the exit code."""
-    from kdlight_train.command import say_to_people
+    from kdlight_train.command import hush, say_to_people
     from kdlight_train.place import choose_place, leave
     from kdlight_train.pretrain import pretrain
     from kdlight_train.recipe import read_recipe
@@ -41,14 +41,14 @@ def run(args: argparse.Namespace) -> int:
     }  # fmt: skip
     recipe = read_recipe(args.recipe, changes)
     place = choose_place(args.device)
+    say = say_to_people if place.first else hush
     try:
         pretrain(
-            args.data, args.out, recipe, place, say_to_people, teacher_weights=args.teacher_weights,
+            args.data, args.out, recipe, place, say, teacher_weights=args.teacher_weights,
             groups=args.groups, group_regex=args.group_regex,
         )  # fmt: skip
     except KeyboardInterrupt:
-        if place.first:
-            say_to_people("stopped; the same command goes on")
+        say("stopped; the same command goes on")
         raise
     finally:
         leave()
