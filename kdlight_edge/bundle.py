@@ -47,7 +47,9 @@ def open_bundle(path: str | os.PathLike[str]) -> Bundle:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         if isinstance(error, FileNotFoundError) and not folder.exists():
-            raise BundleError(f"there is no bundle at {folder}; kdlight-edge export makes one") from error
+            left = durable.left_of(folder)
+            hint = f"a cut of power left it behind: mv {left} {folder}" if left else "kdlight-edge export makes one"
+            raise BundleError(f"there is no bundle at {folder}; {hint}") from error
         raise BundleError(f"{folder} is not a bundle: {MANIFEST} cannot be read ({_reason(error)})") from error
     try:
         record = json.loads(text, parse_constant=_no_constant)
@@ -63,9 +65,10 @@ def open_bundle(path: str | os.PathLike[str]) -> Bundle:
 
 
 def write_bundle(path: str | os.PathLike[str], manifest: Manifest, files: Mapping[str, bytes]) -> Bundle:
-    """Write a bundle beside its place and move it there whole, replacing an older bundle of that name.
+    """Write a bundle beside its place and move it there whole, replacing an older bundle of that name in one step.
 
-    It is on the disk before it is moved, and the move before the older one is removed: no cut of power loses both.
+    It is on the disk before it is moved, and the move before the older one is removed: after a cut of power one of the
+    two stands there (see `durable.replace`).
 
     Args:
         path: where NAME.kdl shall stand.
@@ -81,7 +84,7 @@ def write_bundle(path: str | os.PathLike[str], manifest: Manifest, files: Mappin
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as beside:
             _fill(Path(beside) / target.name, manifest, files)
-            _swap(Path(beside) / target.name, target, Path(beside) / "old")
+            durable.replace(Path(beside) / target.name, target)
     except OSError as error:
         raise BundleError(f"{target} could not be written ({_reason(error)}); nothing was changed there") from error
     return open_bundle(target)
@@ -114,18 +117,6 @@ def _fill(folder: Path, manifest: Manifest, files: Mapping[str, bytes]) -> None:
     (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
     open_bundle(folder)
     durable.sync_tree(folder)
-
-
-def _swap(new: Path, target: Path, old: Path) -> None:
-    """Put ``new`` in the place of ``target``, which goes to ``old``; put it back when that fails."""
-    if target.exists():
-        target.replace(old)
-    try:
-        new.replace(target)
-        durable.sync(target.parent)
-    finally:
-        if old.exists() and not target.exists():
-            old.replace(target)
 
 
 def sha256_of(content: bytes) -> str:

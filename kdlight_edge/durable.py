@@ -1,14 +1,22 @@
 """Changes of files that a cut of power leaves done or not begun: written beside, synced, renamed, the folder synced."""
 
 import contextlib
+import ctypes
 import errno
 import fcntl
+import glob
 import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 from kdlight_edge.errors import KDLightError
+
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2
+"""Of Linux, see renameat2(2)."""
+
+_UNKNOWN = {errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP}
+"""What a kernel or a file system says that knows no exchange (network shares, old FAT)."""
 
 
 def write_text(file: Path, text: str) -> None:
@@ -47,6 +55,51 @@ def move(folder: Path, place: Path) -> None:
         shutil.rmtree(place)
     os.rename(folder, place)  # noqa: PTH104 - as above
     sync(place.parent)
+
+
+def replace(new: Path, place: Path) -> None:
+    """Put a folder that `sync_tree` has seen where another stands, in one step: at no time is nothing there.
+
+    Where the file system knows no such step there are two, and a cut of power between them leaves the older folder
+    beside the new one alone, where `left_of` finds it.
+
+    Args:
+        new: the folder, in one ``.NAME.*`` beside ``place``, where NAME is its name. The older one lies there as
+            ``old`` afterwards, to be removed.
+        place: where it shall stand; there may be nothing.
+    """
+    old = new.with_name("old")
+    if not os.path.lexists(place):
+        new.replace(place)
+    elif _exchange(new, place):
+        new.replace(old)
+    else:
+        place.replace(old)
+        try:
+            new.replace(place)
+        finally:
+            if not os.path.lexists(place):
+                old.replace(place)
+    sync(place.parent)
+
+
+def left_of(place: Path) -> Path | None:
+    """Return where a folder lies that a cut of power took from its place (see `replace`); None where none does."""
+    return next(place.parent.glob(f".{glob.escape(place.name)}.*/old"), None)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Let two names change what they lead to, at once; False where that is not known here."""
+    try:
+        call = ctypes.CDLL(None, use_errno=True).renameat2
+    except AttributeError:  # of an older C library
+        return False
+    if call(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE) == 0:
+        return True
+    number = ctypes.get_errno()
+    if number in _UNKNOWN:
+        return False
+    raise OSError(number, os.strerror(number), os.fspath(other))
 
 
 def sync(path: Path) -> None:

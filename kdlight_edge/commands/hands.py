@@ -42,7 +42,8 @@ class Hands:
         beside.replace(file)
 
     def copy_bundle(self, given: Path, place: Path) -> None:
-        """Copy a bundle whole or not at all."""
+        """Copy a bundle whole or not at all, also over another one."""
+        from kdlight_edge import durable
         from kdlight_edge.bundle import open_bundle
 
         digest = open_bundle(given).manifest.digest
@@ -55,17 +56,18 @@ class Hands:
         self.do(f"copy {given} to {place}")
         if self.dry:
             return
-        beside, old = place.with_name(f".{place.name}.new"), place.with_name(f".{place.name}.old")
-        for left in (beside, old):
-            shutil.rmtree(left, ignore_errors=True)
+        room = place.with_name(f".{place.name}.new")
+        beside = room / place.name
+        shutil.rmtree(beside, ignore_errors=True)
+        room.mkdir(parents=True, exist_ok=True)
         shutil.copytree(given, beside, copy_function=shutil.copyfile)
         for path in (beside, *beside.rglob("*")):
             path.chmod(0o755 if path.is_dir() else 0o644)  # read by the service's user, whoever copied it here
         open_bundle(beside)
-        if place.exists():
-            place.rename(old)
-        beside.rename(place)
-        shutil.rmtree(old, ignore_errors=True)
+        durable.sync_tree(beside)
+        shutil.rmtree(room / "old", ignore_errors=True)
+        durable.replace(beside, place)
+        shutil.rmtree(room, ignore_errors=True)
 
     def remove(self, path: Path) -> None:
         """Remove a file or folder; one that is not there is left alone."""

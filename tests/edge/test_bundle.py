@@ -11,8 +11,10 @@ import pytest
 
 from kdlight_edge import durable
 from kdlight_edge.bundle import Bundle, open_bundle, sha256_of, write_bundle
+from kdlight_edge.commands.hands import Hands
 from kdlight_edge.errors import BundleError
 from kdlight_edge.manifest import digest_of
+from kdlight_edge.unit import Service
 
 Make = Callable[..., Path]
 
@@ -193,12 +195,15 @@ def test_a_place_that_cannot_be_a_folder_is_one_line(path: Path) -> None:
         write_bundle(path.parent / "file" / "new.kdl", bundle.manifest, files_of(bundle))
 
 
-def test_a_bundle_is_on_the_disk_before_the_older_one_is_removed(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("steps", [1, 2])
+def test_a_bundle_is_on_the_disk_before_the_older_one_is_removed(
+    path: Path, steps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     bundle, older = open_bundle(path), path.stat().st_ino
     synced: set[int] = set()
     at_the_swap: list[set[int]] = []
     older_is_there: list[bool] = []
-    fsync, replace = os.fsync, Path.replace
+    fsync, exchange = os.fsync, durable._exchange
 
     def seen_fsync(handle: int) -> None:
         synced.add(os.fstat(handle).st_ino)
@@ -207,16 +212,44 @@ def test_a_bundle_is_on_the_disk_before_the_older_one_is_removed(path: Path, mon
             older_is_there.append(older in {entry.stat().st_ino for entry in path.parent.rglob("*")})
         fsync(handle)
 
-    def seen_replace(source: Path, target: Path) -> Path:
-        if target == path:
-            at_the_swap.append(set(synced))
-        return replace(source, target)
+    def seen_exchange(new: Path, place: Path) -> bool:
+        assert place == path
+        at_the_swap.append(set(synced))
+        return steps == 1 and exchange(new, place)
 
     monkeypatch.setattr(os, "fsync", seen_fsync)
-    monkeypatch.setattr(Path, "replace", seen_replace)
+    monkeypatch.setattr(durable, "_exchange", seen_exchange)
     write_bundle(path, bundle.manifest, files_of(bundle))
     assert {entry.stat().st_ino for entry in (path, *path.rglob("*"))} <= at_the_swap[0]
     assert older_is_there == [True]
+
+
+def test_at_no_time_is_there_no_bundle_where_one_is_replaced(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle, replace = open_bundle(path), Path.replace
+
+    def seen_replace(source: Path, target: Path) -> Path:
+        moved = replace(source, target)
+        open_bundle(path)
+        return moved
+
+    monkeypatch.setattr(Path, "replace", seen_replace)
+    write_bundle(path, bundle.manifest, files_of(bundle))
+    hands = Hands(Service(), dry=True)
+    hands.dry = False
+    hands.copy_bundle(older := shutil.copytree(path, path.parent / "older.kdl"), path)
+    assert names(path.parent) == [older.name, path.name]
+    rename_artifact(older, "b.onnx")
+    (older / "model.onnx").rename(older / "b.onnx")
+    hands.copy_bundle(older, path)
+    assert names(path) == ["b.onnx", "manifest.json"]
+    assert names(path.parent) == [older.name, path.name]
+
+
+def test_a_bundle_that_a_cut_of_power_left_beside_its_place_is_named(path: Path) -> None:
+    (left := path.parent / f".{path.name}.x1").mkdir()
+    path.rename(left / "old")  # between the two renames of a file system that knows no exchange
+    with pytest.raises(BundleError, match=f"a cut of power left it behind: mv {left}/old {path}"):
+        open_bundle(path)
 
 
 def test_a_file_system_that_cannot_sync_a_folder_is_written_to_all_the_same() -> None:
