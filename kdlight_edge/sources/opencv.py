@@ -1,9 +1,11 @@
 """Video files, USB cameras and RTSP streams through OpenCV's own readers."""
 
+import contextlib
 import math
 import os
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ import numpy.typing as npt
 from kdlight_edge.errors import SourceError
 from kdlight_edge.frame import Frame, Moment, Unreadable
 from kdlight_edge.sources import Patience, Source
-from kdlight_edge.sources.extent import told_bytes
+from kdlight_edge.sources.extent import cut_off
 from kdlight_edge.sources.reconnect import keep_reading, without_password
 
 # A lost camera is reported once, by us; this keeps OpenCV (4 has the switch at one place, 5 at another) and its FFmpeg
@@ -26,6 +28,10 @@ os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
 V4L2_SECONDS = 10.0
 """How long OpenCV waits for a frame of a USB camera."""
+
+DOUBTFUL = 3
+"""Frames at the end of a video that is cut off which are not answered: FFmpeg fills up the half of one with grey or old
+pixels, and two may be shown after it that came before it."""
 
 
 class Video:
@@ -48,38 +54,49 @@ class Video:
             raise SourceError(f"{path} cannot be read as a video; ffprobe {path} tells what it holds")
         self.rate: float = self._capture.get(cv2.CAP_PROP_FPS) or 25.0
         """Frames a second, as the file says."""
+        self._read = 0
+        self._doubtful = 0
+        with contextlib.suppress(OSError):  # told when it is read
+            self._doubtful = DOUBTFUL if cut_off(path) else 0
 
     def __iter__(self) -> Iterator[Frame | Unreadable]:
-        index = 0
-        while True:
-            started = time.perf_counter()
-            with self._guard:
-                if self._closed:
-                    return
-                there = self._capture.grab()
-                captured = Moment.now()
-                there, image = self._capture.retrieve() if there else (False, None)
-            if not there:
-                break
-            rgb = _rgb(image)
-            yield Frame(rgb, captured, self._path, index, 0, {"decode_ms": (time.perf_counter() - started) * 1000})
-            index += 1
-        if missing := self._missing(index):
-            yield Unreadable(missing, captured, self._path, index)
+        held: deque[Frame] = deque()
+        while (frame := self._next()) is not None:
+            held.append(frame)
+            if len(held) > self._doubtful:
+                yield held.popleft()
+        if missing := self._missing(len(held)):
+            yield Unreadable(missing, Moment.now(), self._path, self._read - len(held))
+        else:
+            yield from held
 
-    def _missing(self, read: int) -> str:
+    def _next(self) -> Frame | None:
+        """Return the next frame; None behind the last one."""
+        started = time.perf_counter()
+        with self._guard:
+            if self._closed:
+                return None
+            there = self._capture.grab()
+            captured = Moment.now()
+            there, image = self._capture.retrieve() if there else (False, None)
+        if not there:
+            return None
+        rgb = _rgb(image)
+        self._read += 1
+        more = {"decode_ms": (time.perf_counter() - started) * 1000}
+        return Frame(rgb, captured, self._path, self._read - 1, 0, more)
+
+    def _missing(self, held: int) -> str:
         """Return what to say of a file that is cut off, and has lost frames by it; nothing of another."""
         with self._guard:
             frames = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
-            if self._closed or 0 < frames <= read:
+            if self._closed:
                 return ""
         try:
-            size, told = Path(self._path).stat().st_size, told_bytes(self._path)
+            lacks = cut_off(self._path, all_read=0 < frames <= self._read)
         except OSError as error:  # its disk went away
-            return f"the video cannot be read further than {read:,} frames: {error.strerror}; see to its disk"
-        if not told:
-            return ""
-        return f"the video is cut off after {read:,} frames: {size:,} of {told:,} bytes are there; copy it again"
+            return f"the video cannot be read further than {self._read:,} frames: {error.strerror}; see to its disk"
+        return f"the video is cut off after {self._read - held:,} frames: {lacks}; copy it again" if lacks else ""
 
     def close(self) -> None:
         """Close the file; the iteration ends."""

@@ -1,10 +1,13 @@
 """Video files that are cut off end with an error; whole ones do not, however far off their containers count."""
 
+import os
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from kdlight_edge.cli import main
@@ -78,6 +81,44 @@ def test_a_recording_whose_end_was_never_told_is_read_as_far_as_it_goes(tmp_path
     file = film(tmp_path / "a.mkv", "-live", "1")
     assert read(file) == (100, "")
     assert read(cut(file, 0.5))[1] == ""
+
+
+STREAMS = {
+    "a.mjpeg": (["-c:v", "mjpeg"], "its last picture has no end"),
+    "a.ts": (["-c:v", "libx264", "-preset", "ultrafast"], r"its last packet has \d+ of 188 bytes"),
+    "b.ts": (["-c:v", "libx264", "-bf", "3", "-f", "mpegts", "-mpegts_m2ts_mode", "1"], r"has \d+ of 192 bytes"),
+    "a.mpg": (["-c:v", "mpeg2video"], r"its last packet has [\d,]+ of [\d,]+ bytes"),
+    "a.avi": (["-c:v", "mjpeg"], r"[\d,]+ of [\d,]+ bytes are there"),
+}
+
+
+@pytest.mark.parametrize("name", STREAMS)
+def test_a_cut_stream_is_told_and_nothing_is_answered_of_a_half_frame(name: str, tmp_path: Path) -> None:
+    codec, lacks = STREAMS[name]
+    ffmpeg(*PICTURES, "-pix_fmt", "yuvj420p" if "mjpeg" in codec else "yuv420p", *codec, tmp_path / name)
+    whole = [item.image for item in Video(str(tmp_path / name)) if isinstance(item, Frame)]
+    assert len(whole) == 100
+    for share in (0.3571, 0.5123, 0.6537):  # of no whole number of packets
+        *frames, end = Video(str(cut(tmp_path / name, share)))
+        assert isinstance(end, Unreadable)
+        assert re.fullmatch(f"the video is cut off after {len(frames)} frames: .*{lacks}; copy it again", end.reason)
+        assert end.index == len(frames) > 10
+        for frame, right in zip(frames, whole, strict=False):
+            assert isinstance(frame, Frame)
+            assert np.array_equal(frame.image, right)
+
+
+def test_a_stream_of_jpegs_may_have_text_behind_its_last_picture(tmp_path: Path) -> None:
+    ffmpeg(*PICTURES, "-c:v", "mjpeg", file := tmp_path / "a.mjpeg")
+    file.write_bytes(file.read_bytes() + b"\r\n--boundary--\r\n")
+    assert read(file) == (100, "")
+
+
+def test_a_video_out_of_a_pipe_ends_where_its_writer_does(tmp_path: Path) -> None:
+    file = film(tmp_path / "a.ts")
+    os.mkfifo(pipe := tmp_path / "b.ts")
+    with subprocess.Popen(["cp", file, pipe]):
+        assert read(pipe) == (100, "")
 
 
 def test_a_run_on_a_cut_video_fails(
