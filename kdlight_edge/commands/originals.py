@@ -1,4 +1,4 @@
-"""What a run reads is not what it writes over: flags that would are refused before anything is written."""
+"""What a run reads is not what it writes over, nor is what it writes: flags that would are refused before they do."""
 
 import argparse
 import contextlib
@@ -11,13 +11,19 @@ from kdlight_edge.errors import UsageError
 if TYPE_CHECKING:
     from kdlight_edge.sources import Source
 
-FILES = ("csv", "json_file", "audit", "sheet", "geojson")
+FILES = ("csv", "json_file", "audit", "sheet", "geojson", "mqtt_store")
 """Flags that name a file to be written."""
+
+KEPT = ("config", "audit_key", "identity_key", "web_token")
+"""Flags that name a file to be read."""
+
+IN_FOLDERS = {"save": ("predictions.jsonl", "predictions.csv"), "event_dir": ("events.jsonl",)}
+"""Files that are written in the folder which a flag names."""
 
 
 @runtime_checkable
 class Listed(Protocol):
-    """A source that knows the files it will read (a folder of pictures)."""
+    """A source that knows the files it will read (a folder of pictures or scans)."""
 
     def listed(self) -> list[tuple[Path, str]]:
         """Return them, each with why it cannot be read."""
@@ -25,7 +31,7 @@ class Listed(Protocol):
 
 
 def check(args: argparse.Namespace, source: "Source") -> None:
-    """Refuse what would write over a file that is to be read, or into the folder that is watched for pictures.
+    """Refuse what would write over a file that is read or written, or into the folder that is watched for pictures.
 
     Raises:
         UsageError: see above.
@@ -35,7 +41,7 @@ def check(args: argparse.Namespace, source: "Source") -> None:
     if args.save and pictures:
         from kdlight_edge.sinks.annotated import copy_of
 
-        root = Path(args.folder or args.source)
+        root = Path(args.folder or args.source.removeprefix("dicom:"))
         below = (path.relative_to(root) if path != root else Path(path.name) for path in pictures)
         copies = (("save", Path(args.save, copy_of(name))) for name in below)
     if args.source and not pictures:
@@ -68,8 +74,10 @@ def _refuse(
     copies: Iterator[tuple[str, Path]],
     flags: Sequence[str] = FILES,
 ) -> None:
+    files = [(flag, Path(getattr(args, flag))) for flag in flags if getattr(args, flag)]
+    _refuse_twice(args, files)
+    pictures = [*pictures, *(Path(getattr(args, flag)) for flag in KEPT if getattr(args, flag, None))]
     written: dict[tuple[int, int], tuple[str, Path]] = {}
-    files = ((flag, Path(getattr(args, flag))) for flag in flags if getattr(args, flag))
     for several in (files, copies):
         for flag, path in several:
             with contextlib.suppress(OSError):  # nothing is there that could be lost
@@ -80,8 +88,25 @@ def _refuse(
         with contextlib.suppress(OSError):  # told in its turn
             flag, path = written.get(_identity(picture), ("", picture))
             if flag:
-                given = f"--{flag.replace('_', '-')} {getattr(args, flag)}"
-                raise UsageError(f"{given} would write over {picture}, which is to be read; name another place")
+                raise UsageError(
+                    f"{_given(args, flag)} would write over {picture}, which is to be read; name another place"
+                )
+
+
+def _refuse_twice(args: argparse.Namespace, files: Sequence[tuple[str, Path]]) -> None:
+    asked = ((flag, getattr(args, flag), names) for flag, names in IN_FOLDERS.items())
+    folders = [(flag, Path(folder, name)) for flag, folder, names in asked if folder for name in names]
+    taken: dict[Path, str] = {}
+    for flag, path in (*files, *folders):
+        if path.exists() and not path.is_file():  # /dev/null and /dev/stdout take any number
+            continue
+        if (other := taken.setdefault(path.resolve(), flag)) != flag:
+            both = f"{_given(args, other)} and {_given(args, flag)}"
+            raise UsageError(f"{both} would write {path} over each other; name two files")
+
+
+def _given(args: argparse.Namespace, flag: str) -> str:
+    return f"--{flag.replace('_', '-')} {getattr(args, flag)}"
 
 
 def _identity(path: Path) -> tuple[int, int]:

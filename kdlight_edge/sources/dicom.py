@@ -64,6 +64,10 @@ class DicomFolder(InOrder):
     def _closed_folder(self, error: OSError) -> None:
         self._entries.append((os.path.relpath(error.filename, self.root), 0))
 
+    def listed(self) -> list[tuple[Path, str]]:
+        """Return every file once; why one cannot be read is told when it is."""
+        return [(Path(self.root, below), "") for below in dict.fromkeys(below for below, _ in self._entries)]
+
     def __len__(self) -> int:
         return len(self._entries)
 

@@ -1,4 +1,4 @@
-"""No run writes over the pictures that it reads."""
+"""No run writes over the pictures that it reads, nor over what it writes itself."""
 
 import os
 from collections.abc import Callable
@@ -41,6 +41,13 @@ def contents(folder: Path) -> dict[str, bytes]:
         (["--source", "watch:deck?poll=0.1", "--save", "deck/out"], "--save deck/out lies in deck"),
         (["--folder", "deck", "--tiles", "64", "--csv", "deck/a.jpg"], "--csv deck/a.jpg would write over deck/a.jpg"),
         (["--folder", "pictures", "--tiles", "64", "--report", "."], "--report . writes where pictures/a.jpg lies"),
+        (["--folder", "scans", "--csv", "scans/IM1"], "--csv scans/IM1 would write over scans/IM1"),
+        (["--source", "dicom:scans", "--save", "out", "--audit", "scans/IM1"], "--audit scans/IM1 would write over"),
+        (["--folder", "deck", "--mqtt", "mqtt://h", "--mqtt-store", "deck/a.jpg"], "--mqtt-store deck/a.jpg would"),
+        (["--folder", "deck", "--csv", "out", "--json-file", "./out"], "--csv out and --json-file ./out would write"),
+        (["--folder", "deck", "--save", "out", "--csv", "out/predictions.csv"], "over each other; name two files"),
+        (["--folder", "deck", "--tiles", "64", "--csv", "o", "--geojson", "o"], "--csv o and --geojson o would write"),
+        (["--folder", "deck", "--audit", "key", "--audit-key", "key"], "--audit key would write over key"),
     ],
 )
 def test_a_flag_that_would_write_over_what_is_read_is_refused_before_anything_is_written(
@@ -50,6 +57,9 @@ def test_a_flag_that_would_write_over_what_is_read_is_refused_before_anything_is
     Path("hard").mkdir()
     os.link(deck / "a.jpg", "hard/a.jpg")
     Path("pictures").symlink_to("deck")
+    Path("scans").mkdir()
+    Path("scans/IM1").write_bytes(bytes(128) + b"DICM")
+    Path("key").write_bytes(bytes(32))
     if "--report" in words:
         Path("pictures").unlink()
         deck.rename("pictures")
@@ -71,3 +81,4 @@ def test_copies_and_tables_elsewhere_are_written_again_and_again(
     assert contents(deck) == before
     assert sorted(path.name for path in Path("out").rglob("*.jpg")) == ["a.jpg", "b.png.jpg"]
     assert "error" not in capfd.readouterr().err
+    assert main(["infer", "--model", str(tiny_bundle()), "--folder", "deck", "--csv", os.devnull, "--audit", "a"]) == 0
