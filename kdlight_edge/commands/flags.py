@@ -12,6 +12,9 @@ OF_CAMERAS = (
 )  # fmt: skip
 """Flags that say nothing about a folder or a file, whose pictures wait and have no time between them."""
 
+DAY = 86_400
+"""Seconds: the longest wait for a frame; connections and their sockets know no endless ones."""
+
 OF_SCANS = ("dicom_out", "dicom_to")
 """Flags that say nothing about pictures that are no scans."""
 
@@ -27,6 +30,14 @@ def check(args: argparse.Namespace) -> None:
     for flag, value, least in (("--topk", args.topk, 1), ("--frames", args.frames, 0)):
         if value < least:
             raise UsageError(f"{flag} {value} is too small; give {least} or more")
+    _check_times(args)
+    tiles.check(args)
+    cluster.check(args)
+    outlets.check(args)
+
+
+def _check_times(args: argparse.Namespace) -> None:
+    """Refuse waits, rates and attempts that cannot be."""
     if args.retries is not None and args.retries < 0:
         raise UsageError(f"--retries {args.retries} is too small; give 0 or more")
     for flag, seconds in (
@@ -37,13 +48,16 @@ def check(args: argparse.Namespace) -> None:
     ):
         if seconds is not None and not seconds > 0:
             raise UsageError(f"{flag} {seconds:g} is not a time; give seconds above 0")
+    if args.stall_timeout > DAY:
+        raise UsageError(
+            f"--stall-timeout {args.stall_timeout:g} is too long a wait; give {DAY} seconds (a day) or less"
+        )
     if args.max_fps is not None and not args.max_fps > 0:
         raise UsageError(f"--max-fps {args.max_fps:g} is not a rate; give frames a second above 0")
+    if args.max_fps is not None and args.max_fps < 1 / DAY:
+        raise UsageError(f"--max-fps {args.max_fps:g} is less than one frame a day; give {1 / DAY:.6f} or more")
     if args.vote is not None and args.vote > 60:  # noqa: PLR2004 - a bound on what is remembered
         raise UsageError(f"--vote {args.vote:g} looks back too far; give 60 seconds or less")
-    tiles.check(args)
-    cluster.check(args)
-    outlets.check(args)
 
 
 def _check_empty(args: argparse.Namespace) -> None:

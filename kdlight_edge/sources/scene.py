@@ -123,6 +123,6 @@ def read_settings(uri: str) -> Settings:
     if given:
         raise UsageError(f"{uri}: unknown option {', '.join(given)}; there are fps, seed, frames and size")
     sides = 32 <= width <= 4096 and 32 <= height <= 4096  # noqa: PLR2004 - six surfaces of twice this are held
-    if not (0 < settings.fps <= 1000 and settings.frames >= 0 and settings.seed >= 0 and sides):  # noqa: PLR2004
-        raise UsageError(f"{uri}: fps is above 0 to 1000, seed and frames 0 or more, size 32x32 to 4096x4096")
+    if not (0.001 <= settings.fps <= 1000 and settings.frames >= 0 and settings.seed >= 0 and sides):  # noqa: PLR2004
+        raise UsageError(f"{uri}: fps is above 0 (0.001) to 1000, seed and frames 0 or more, size 32x32 to 4096x4096")
     return settings

@@ -57,9 +57,20 @@ def test_max_fps_answers_fewer_frames_and_counts_the_others_as_dropped(tiny_bund
     assert lines[-1]["index"] > lines[0]["index"] + 7
 
 
-def test_a_rate_that_cannot_be_is_refused(capfd: pytest.CaptureFixture[str]) -> None:
-    assert main(["infer", "--camera", "scene:crack", "--max-fps", "0"]) == 2
-    assert "--max-fps 0 is not a rate" in capfd.readouterr().err
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--max-fps", "0"], "--max-fps 0 is not a rate"),
+        (["--max-fps", "1e-300"], "--max-fps 1e-300 is less than one frame a day; give 0.000012 or more"),
+        (["--stall-timeout", "inf"], "--stall-timeout inf is too long a wait; give 86400 seconds (a day) or less"),
+        (["--camera", "scene:crack?fps=1e-300", "--model", "tiny"], "fps is above 0 (0.001) to 1000"),
+    ],
+)
+def test_a_rate_or_a_wait_that_cannot_be_is_refused(
+    words: list[str], said: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["infer", *([] if "--camera" in words else ["--camera", "http://127.0.0.1:1/"]), *words]) == 2
+    assert said in capfd.readouterr().err
 
 
 def test_a_hot_board_lowers_the_pace_and_each_result_says_so(tmp_path: Path, tiny_bundle: Callable[..., Path]) -> None:
