@@ -20,7 +20,7 @@ from kdlight_edge.events import to_record as event_record
 from kdlight_edge.frame import Frame
 from kdlight_edge.sinks.outbox import HURRY, Undelivered
 from kdlight_edge.sources import Patience, tell
-from kdlight_edge.sources.reconnect import without_password
+from kdlight_edge.sources.address import without_password
 
 TOKEN = "KDLIGHT_WEBHOOK_TOKEN"  # noqa: S105 - the name of an environment variable, not its value
 """Where a bearer token is taken from: a command line is seen by everybody on the machine."""

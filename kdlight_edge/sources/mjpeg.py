@@ -7,7 +7,6 @@ old pixels, as if it were whole.
 import re
 import time
 import urllib.error
-import urllib.parse
 import urllib.request
 from collections.abc import Callable
 from http import HTTPStatus
@@ -20,8 +19,9 @@ import numpy.typing as npt
 from kdlight_edge.errors import SourceError
 from kdlight_edge.frame import Moment
 from kdlight_edge.sources import Patience, Source, opencv
+from kdlight_edge.sources.address import login, without_password
 from kdlight_edge.sources.http_body import ROOM, Body
-from kdlight_edge.sources.reconnect import Feed, keep_reading, without_password
+from kdlight_edge.sources.reconnect import Feed, keep_reading
 
 MAX_PART = 64 << 20
 """Bytes of one picture above which the stream is refused."""
@@ -167,16 +167,14 @@ def _is_mjpeg(answer: HTTPResponse, name: str) -> bool:
 def _get(uri: str, name: str, patience: Patience) -> HTTPResponse:
     """Ask for a stream, with the URI's user and password where the camera wants them."""
     passwords = urllib.request.HTTPPasswordMgrWithDefaultRealm()
-    parts = urllib.parse.urlsplit(uri)
-    if parts.username is not None:
-        unquote = urllib.parse.unquote
-        passwords.add_password(None, name, unquote(parts.username), unquote(parts.password or ""))
     opener = urllib.request.build_opener(
         urllib.request.HTTPBasicAuthHandler(passwords),
         urllib.request.HTTPDigestAuthHandler(passwords),
         urllib.request.ProxyHandler({}),  # a camera stands in the local network
     )
     try:
+        if (given := login(uri)) is not None:
+            passwords.add_password(None, name, *given)
         return cast("HTTPResponse", opener.open(name, timeout=patience.stall_timeout))
     except urllib.error.HTTPError as error:
         error.close()

@@ -17,8 +17,9 @@ import numpy.typing as npt
 from kdlight_edge.errors import SourceError
 from kdlight_edge.frame import Frame, Moment, Unreadable
 from kdlight_edge.sources import Patience, Source
+from kdlight_edge.sources.address import with_login, without_password
 from kdlight_edge.sources.extent import cut_off
-from kdlight_edge.sources.reconnect import keep_reading, without_password
+from kdlight_edge.sources.reconnect import keep_reading
 
 # A lost camera is reported once, by us; this keeps OpenCV (4 has the switch at one place, 5 at another) and its FFmpeg
 # from telling it too.
@@ -157,7 +158,7 @@ def stream(uri: str, patience: Patience) -> Camera:
     """
     timeout = int(patience.stall_timeout * 1000)
     limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, timeout, cv2.CAP_PROP_READ_TIMEOUT_MSEC, timeout]
-    capture = cv2.VideoCapture(uri, cv2.CAP_FFMPEG, limits)
+    capture = cv2.VideoCapture(with_login(uri), cv2.CAP_FFMPEG, limits)
     if not capture.isOpened():
         name = without_password(uri)
         raise SourceError(f"no stream at {name}; see that it is on, and that ffplay {name} shows it from here")

@@ -85,10 +85,3 @@ def keep_reading(name: str, connect: Callable[[], Feed], patience: Patience, rep
 
     camera = Latest(name, capture)
     return camera
-
-
-def without_password(uri: str) -> str:
-    """Return a URI as it may be shown and logged: the user and password before the host are left out."""
-    scheme, _, rest = uri.partition("://")
-    host, slash, path = rest.partition("/")
-    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"

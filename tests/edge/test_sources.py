@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import urllib.parse
 import zlib
 from pathlib import Path
 
@@ -13,8 +14,8 @@ import pytest
 from kdlight_edge.errors import SourceError, UsageError
 from kdlight_edge.frame import Frame, Unreadable
 from kdlight_edge.sources import Album, kind_of, open_source
+from kdlight_edge.sources.address import login, with_login, without_password
 from kdlight_edge.sources.folder import Folder
-from kdlight_edge.sources.reconnect import without_password
 
 
 def jpeg(colour: tuple[int, int, int] = (200, 10, 10), size: tuple[int, int] = (40, 30)) -> bytes:
@@ -70,6 +71,18 @@ def test_a_path_where_nothing_is_is_refused() -> None:
 def test_a_password_is_never_shown() -> None:
     assert without_password("rtsp://bob:s3cret@cam:554/a@b") == "rtsp://cam:554/a@b"
     assert without_password("http://cam/x") == "http://cam/x"
+
+
+@pytest.mark.parametrize("password", ["p#w", "p?w", "p/w", "p[w", "p@w", "p:w", "p%23w", "p/w@", "]"])
+def test_a_password_of_any_signs_is_used_and_never_shown(password: str) -> None:
+    for scheme, rest in (("rtsp", "10.0.0.7:554/live"), ("http", "[::1]/x.mjpg?n=1")):
+        uri = f"{scheme}://bob:{password}@{rest}"
+        assert without_password(uri) == without_password(with_login(uri)) == f"{scheme}://{rest}"
+        assert login(uri) == login(with_login(uri)) == ("bob", urllib.parse.unquote(password))
+        assert urllib.parse.urlsplit(with_login(uri)).hostname in {"10.0.0.7", "::1"}
+    with pytest.raises(SourceError, match=r"no stream at http://\[::1 "):
+        open_source("http://bob:p@[::1")
+    assert (login("http://cam:80/a@b"), with_login("http://[::1]/a@b")) == (None, "http://[::1]/a@b")
 
 
 # Folders
