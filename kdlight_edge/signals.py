@@ -1,6 +1,7 @@
 """The signals that end a run: the first asks it to, the second aborts it."""
 
 import contextlib
+import os
 import signal
 import socket
 import threading
@@ -8,12 +9,16 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import cast
 
-ENDING = (signal.SIGINT, signal.SIGTERM)
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""The last comes when a terminal goes away, as with an ssh connection that breaks."""
 
 
 @contextlib.contextmanager
 def stopped_by_signals() -> Iterator[threading.Event]:
-    """Give an event that SIGINT and SIGTERM set; a second signal raises KeyboardInterrupt at once."""
+    """Give an event that SIGINT, SIGTERM and SIGHUP set; a second signal raises KeyboardInterrupt at once.
+
+    A SIGHUP that is ignored (``nohup``) stays so, and is no second signal: the kernel and the shell both send it.
+    """
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield stop  # Python lets only the main thread set handlers
@@ -22,6 +27,8 @@ def stopped_by_signals() -> Iterator[threading.Event]:
 
     def handle(number: int, frame: FrameType | None) -> None:
         del frame
+        if number == signal.SIGHUP and taken:
+            return
         taken.append(number)
         if len(taken) > 1:
             raise KeyboardInterrupt
@@ -32,15 +39,10 @@ def stopped_by_signals() -> Iterator[threading.Event]:
     ear, mouth = socket.socketpair()
     mouth.settimeout(0)  # as Python asks of it
 
-    def listen() -> None:
-        while heard := ear.recv(64):
-            if not set(ENDING).isdisjoint(heard):
-                stop.set()
-
-    listener = threading.Thread(target=listen, name="signals", daemon=True)
+    listener = threading.Thread(target=_listen, args=(ear, stop), name="signals", daemon=True)
     listener.start()
     told_before = signal.set_wakeup_fd(mouth.fileno(), warn_on_full_buffer=False)
-    before = {number: signal.signal(number, handle) for number in ENDING}
+    before = {number: signal.signal(number, handle) for number in _heard()}
     try:
         yield stop
     except Exception as error:
@@ -54,3 +56,27 @@ def stopped_by_signals() -> Iterator[threading.Event]:
         mouth.close()  # ends the listener
         listener.join()
         ear.close()
+
+
+def _heard() -> list[signal.Signals]:
+    """Return the signals that end a run; what ``nohup`` has switched off is none."""
+    return [number for number in ENDING if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN]
+
+
+def _listen(ear: socket.socket, stop: threading.Event) -> None:
+    """Set the event at a signal that ends a run, until the other end of the pair is closed."""
+    terminals = [number for number in (0, 1, 2) if os.isatty(number)]
+    while heard := ear.recv(64):
+        if signal.SIGHUP in heard:
+            _let_go(terminals)
+        if not set(ENDING).isdisjoint(heard):
+            stop.set()
+
+
+def _let_go(terminals: list[int]) -> None:
+    """Let what led to a terminal that has gone lead nowhere, so that what a run tells at its end does not fail."""
+    for number in terminals:
+        if not os.isatty(number):
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            os.dup2(nowhere, number)
+            os.close(nowhere)

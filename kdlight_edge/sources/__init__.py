@@ -128,8 +128,9 @@ class Patience:
 def tell(line: str) -> None:
     """Report a line for people where the program runs: on stderr."""
     # In one call: print() would write the end of the line in a second one, and several threads tell at once.
-    sys.stderr.write(f"kdlight-edge: {line}\n")
-    sys.stderr.flush()
+    with contextlib.suppress(OSError):  # a terminal that went away
+        sys.stderr.write(f"kdlight-edge: {line}\n")
+        sys.stderr.flush()
 
 
 def kind_of(uri: str) -> str:

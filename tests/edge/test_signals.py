@@ -1,9 +1,11 @@
 """Signals: the first ends a run within a second, both at one moment too, whatever the main thread waits for."""
 
+import fcntl
 import os
 import signal
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -46,6 +48,53 @@ def test_the_first_signal_sets_the_event_and_the_second_aborts() -> None:
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def on_a_terminal(command: list[str]) -> tuple["subprocess.Popen[bytes]", int]:
+    """Start a command on a terminal of its own; return it and the other end, whose closing hangs up."""
+    ours, theirs = os.openpty()
+
+    def take_terminal() -> None:
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+    process = subprocess.Popen(
+        command,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+        preexec_fn=take_terminal,  # noqa: PLW1509 - one call, that takes no lock
+    )
+    os.close(theirs)
+    return process, ours
+
+
+def test_a_terminal_that_goes_away_ends_a_run_as_every_signal_does(
+    tmp_path: Path, tiny_bundle: Callable[..., Path]
+) -> None:
+    camera = [*COMMAND, "--camera", "scene:crack?size=64x64&fps=50", "--model", str(tiny_bundle())]
+    process, terminal = on_a_terminal([*camera, "--audit", str(tmp_path / "audit"), "--sheet", str(tmp_path / "s.png")])
+    with process:
+        while b" #5 " not in os.read(terminal, 4096):
+            pass
+        os.close(terminal)
+        process.send_signal(signal.SIGHUP)  # as the shell sends it once more
+        try:
+            assert process.wait(LIMIT) == 0
+        finally:
+            process.kill()
+    assert '"event": "close"' in (tmp_path / "audit").read_text().splitlines()[-1]
+    assert (tmp_path / "s.png").is_file()
+
+
+def test_nohup_lets_a_run_go_on() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with stopped_by_signals() as stop:
+            signal.raise_signal(signal.SIGHUP)
+            assert not stop.wait(0.1)
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_both_signals_at_one_moment_end_a_folder_without_a_crash(
