@@ -82,7 +82,7 @@ class Sheet:
             with self._path.open("ab"):
                 pass
             if not there:
-                self._path.unlink()  # a run without a picture leaves no sheet
+                self._path.resolve().unlink()  # a run without a picture leaves no sheet
         except OSError as error:
             raise self._refused(error) from error
 
@@ -122,9 +122,15 @@ class Sheet:
         spread = np.linspace(0, len(self._kept) - 1, min(self._room, len(self._kept))).round().astype(int)
         picture = self.draw([self._kept[i] for i in spread], seconds)
         _, content = cv2.imencode(self._path.suffix or ".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+        place = self._path.resolve()  # what a link leads to
+        beside = place.with_name(f".{place.name}.new") if place.is_file() or not place.exists() else None
         try:
-            self._path.write_bytes(content.tobytes())
+            (beside or place).write_bytes(content.tobytes())
+            if beside is not None:
+                beside.replace(place)
         except OSError as error:
+            if beside is not None:
+                beside.unlink(missing_ok=True)
             raise self._refused(error) from error
 
     def draw(self, tiles: list[Tile], seconds: float) -> ink.Picture:
