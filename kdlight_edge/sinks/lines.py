@@ -116,15 +116,32 @@ def open_lines(path: str | os.PathLike[str], *, at_once: bool) -> Lines:
     """Begin a file, replacing an older one.
 
     Raises:
-        KDLightError: it cannot be opened.
+        KDLightError: it cannot be opened, or another process is writing it.
     """
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
         raise KDLightError(
             f"{os.fspath(path)} cannot be written: {error.strerror}; name a file in a folder that is there"
         ) from error
+    try:
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):  # a pipe or /dev/null takes what any number of processes write
+            _lock(descriptor)
+            os.ftruncate(descriptor, 0)
+    except BlockingIOError as error:
+        os.close(descriptor)
+        raise KDLightError(f"{os.fspath(path)} is being written by another process; name another file") from error
     return Lines(descriptor, os.fspath(path), at_once=at_once, owned=True)
+
+
+def _lock(descriptor: int) -> None:
+    """Keep other processes from writing a file; raises BlockingIOError where one does."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except OSError:  # a share that knows no locks
+        return
 
 
 def append_lines(path: str | os.PathLike[str], *, at_once: bool) -> tuple[Lines, int, int]:

@@ -1,6 +1,7 @@
 """Files that go on over many runs and are followed by the next when they are full."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 
 from kdlight_edge.cli import main
 from kdlight_edge.errors import KDLightError, UsageError
+from kdlight_edge.sinks.lines import open_lines
 from kdlight_edge.sinks.rotate import Rotating, earlier, size_of
 
 
@@ -70,6 +72,21 @@ def test_two_programs_cannot_write_one_file(tmp_path: Path) -> None:
     with pytest.raises(KDLightError, match="being written by another process"):
         Rotating(tmp_path / "out")
     lines.close()
+
+
+def test_two_runs_do_not_share_a_table(tmp_path: Path) -> None:
+    table = open_lines(tmp_path / "a.csv", at_once=True)
+    table.write("first")
+    with pytest.raises(KDLightError, match=r"a\.csv is being written by another process; name another file"):
+        open_lines(tmp_path / "a.csv", at_once=True)
+    table.write("second")
+    assert (tmp_path / "a.csv").read_text() == "first\nsecond\n"
+    table.close()
+    open_lines(tmp_path / "a.csv", at_once=True).close()
+    assert (tmp_path / "a.csv").read_text() == ""
+    for nowhere in [open_lines(os.devnull, at_once=True) for _ in range(2)]:
+        nowhere.write("third")
+        nowhere.close()
 
 
 def test_a_folder_that_is_not_there_is_one_clear_error(tmp_path: Path) -> None:
