@@ -94,7 +94,7 @@ def _refuse(
 
 
 def _refuse_twice(args: argparse.Namespace, files: Sequence[tuple[str, Path]]) -> None:
-    asked = ((flag, getattr(args, flag), names) for flag, names in IN_FOLDERS.items())
+    asked = ((flag, getattr(args, flag, None), names) for flag, names in IN_FOLDERS.items())
     folders = [(flag, Path(folder, name)) for flag, folder, names in asked if folder for name in names]
     taken: dict[Path, str] = {}
     for flag, path in (*files, *folders):

@@ -30,7 +30,7 @@ def test_a_full_disk_leaves_no_half_of_a_claim_and_the_place_is_free_later(
 ) -> None:
     data, recipe = open_data([make(tmp_path / "data", {"train/a": 12, "train/b": 12})]), read_recipe(None, {})
     run, start = tmp_path / "run", tmp_path / "starts" / "start.pt"
-    record = training._record(recipe, data, start=None, weights="torchvision")
+    record = training._record(recipe, data, start=None, weights="torchvision", foreign={})
     with full_disk():
         with pytest.raises(DataError, match="run cannot be written: File too large"):
             training._claim(run, record, resume=False)

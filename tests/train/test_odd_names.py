@@ -15,7 +15,7 @@ from kdlight_edge.manifest import Input
 from kdlight_export.run_pictures import CALIBRATION, HELD_OUT, run_pictures
 from kdlight_train import finished
 from kdlight_train.data import open_data
-from kdlight_train.foreign import read_foreign
+from kdlight_train.foreign import read_foreign, told
 
 Make = Callable[..., Path]
 SPEC = Input(32, 32, "rgb", "squash", "reduce")
@@ -76,4 +76,5 @@ def test_the_check_of_data_spells_what_the_terminal_has_not(
 def test_foreign_folders_are_counted_by_a_name_that_a_manifest_can_hold(tmp_path: Path, make: Make) -> None:
     odd = rename(make(tmp_path / "x", {"things": 3}) / "things", b"\xfcbrig")
     twice = [make(tmp_path / place, {"rest": 2}) / "rest" for place in ("y", "z")]
-    assert read_foreign([odd, *twice], SPEC).counts == {"\\udcfcbrig": 3, "rest": 4}
+    counts = told({}, read_foreign([odd, *twice], SPEC))["foreign"]
+    assert (counts["\\udcfcbrig"], counts["rest"]) == (3, 4)

@@ -1,6 +1,7 @@
 """Pictures of other things, read or generated, and what of a student's feature parts each kind of them from its own."""
 
 import dataclasses
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,9 @@ STEPS = 30
 """Newton's steps; eight are enough on what was seen."""
 
 
+GENERATED = " (generated)"
+"""Ends the name of a kind that no folder holds."""
+
 Foreign = Mapping[str, npt.NDArray[np.uint8]]
 """Pictures that are none of a student's business, as its input would show them, uint8 [n, H, W, 3], by their kind."""
 
@@ -43,7 +47,16 @@ def read_foreign(paths: Sequence[Path], spec: Input) -> Foreign:
         images = load(Split(tuple(_picture(file) for file in _files(path))), spec).images
         name = path.resolve().name.encode("utf-8", "backslashreplace").decode()  # a manifest is UTF-8
         found[name] = np.concatenate([found[name], images]) if name in found else images
-    return found | {f"{kind} (generated)": images for kind, images in patterns(spec).items()}
+    return found | {f"{kind}{GENERATED}": images for kind, images in patterns(spec).items()}
+
+
+def digest_of(foreign: Foreign) -> str | None:
+    """Return the SHA-256 of the pictures that were read; None where there are none.
+
+    Generated ones do not count: another OpenCV may draw a letter otherwise, and a training goes on all the same.
+    """
+    read = [images.tobytes() for kind, images in foreign.items() if not kind.endswith(GENERATED)]
+    return hashlib.sha256(b"".join(read)).hexdigest() if read else None
 
 
 def part_from(

@@ -22,7 +22,7 @@ from kdlight_train.calibrate import OUTLIER_QUANTILE, fit_acceptance, fit_outlie
 from kdlight_train.claim import given_back
 from kdlight_train.claim import write as write_claim
 from kdlight_train.data import Data, open_data
-from kdlight_train.foreign import Foreign, part_from, read_foreign, told
+from kdlight_train.foreign import Foreign, digest_of, part_from, read_foreign, told
 from kdlight_train.kept import LISTS, keep_pictures
 from kdlight_train.loss import method
 from kdlight_train.place import Place
@@ -132,12 +132,11 @@ def train(
         say(_headline(name, result))
 
 
-def _record(
-    recipe: Recipe, data: Data, *, start: str | None, weights: str, foreign: Foreign
-) -> dict[str, Any]:
+def _record(recipe: Recipe, data: Data, *, start: str | None, weights: str, foreign: Foreign) -> dict[str, Any]:
     """Return what a training is told from another one by, as it stands in RUN/run.json."""
-    shown = hashlib.sha256(b"".join(images.tobytes() for images in foreign.values())).hexdigest()
-    record = {"recipe": to_json(recipe), "fingerprint": data.fingerprint, "weights": weights, "foreign": shown}
+    record = {
+        "recipe": to_json(recipe), "fingerprint": data.fingerprint, "weights": weights, "foreign": digest_of(foreign),
+    }  # fmt: skip
     return {**record, **({"start": start} if start else {})}
 
 
