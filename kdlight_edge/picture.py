@@ -180,7 +180,7 @@ def decode_reduced(
     decoded = _imdecode(upright_tiff(content) if turned else content, header, flags)
     image = _to_rgb8(~decoded if header.negative else decoded, premultiplied=header.premultiplied)
     # Asked for alpha, OpenCV leaves the picture as it lies in the file.
-    return (np.ascontiguousarray(_upright(image, header.orientation)) if header.alpha or turned else image), None
+    return (_upright(image, header.orientation) if header.alpha or turned else image), None
 
 
 def _decode_jpeg(content: bytes, header: Header, scale: int, room: Room | None) -> npt.NDArray[np.uint8]:
@@ -208,12 +208,14 @@ def _decode_plain(
     content: bytes, header: Header, scale: int, room: Room | None, channels: int
 ) -> npt.NDArray[np.uint8] | None:
     """Return uint8 [h, w, channels] by the faster decoder; None where it is not there or leaves the file to OpenCV."""
-    if not header.plain or header.orientation != 1 or (turbo := _turbo()) is None:
+    if not header.plain or (turbo := _turbo()) is None:
         return None
     width, height = header.width, header.height
     place = None if room is None else room.of(channels * -(-width // scale) * -(-height // scale))
     found: npt.NDArray[np.uint8] | None = turbo.decode_plain(content, width, height, scale, channels, place)
-    return found
+    if found is None or header.orientation == 1:
+        return found
+    return _upright(found, header.orientation)
 
 
 def _imdecode(content: bytes, header: Header, flags: int) -> npt.NDArray[Any]:
@@ -248,8 +250,8 @@ def _to_rgb8(image: npt.NDArray[Any], *, premultiplied: bool) -> npt.NDArray[Any
 
 def _upright(image: npt.NDArray[np.uint8], orientation: int) -> npt.NDArray[np.uint8]:
     """Undo an EXIF orientation (tag 0x0112): 5 to 8 swap the axes, then rows or columns may run backwards."""
-    if orientation >= 5:  # noqa: PLR2004 - see above
-        image = image.transpose(1, 0, 2)
-    down = -1 if orientation in {3, 4, 7, 8} else 1
-    across = -1 if orientation in {2, 3, 6, 7} else 1
-    return image[::down, ::across]
+    result: Any = cv2.transpose(image) if orientation >= 5 else image  # noqa: PLR2004 - see above
+    down, across = orientation in {3, 4, 7, 8}, orientation in {2, 3, 6, 7}
+    if down or across:
+        result = cv2.flip(result, -1 if down and across else int(across))  # both, columns alone (1), rows alone (0)
+    return np.ascontiguousarray(result)
