@@ -59,7 +59,7 @@ _GREY = {
 
 @functools.cache
 def _turbo() -> Any:
-    """Return what decodes plain JPEG faster than OpenCV with the same result; None where it is not installed."""
+    """Return what decodes plain JPEG faster than OpenCV; None where an environment put together by hand lacks it."""
     try:
         return importlib.import_module("kdlight_edge.jpeg")
     except ImportError:
