@@ -170,7 +170,7 @@ def _head(args: argparse.Namespace, bundle: "Bundle", engine: str, file: str) ->
             "version": manifest.version,
             "digest": manifest.digest,
             "bytes": bundle.bytes,
-            "artifact_bytes": artifact.bytes,
+            "artifact_bytes": artifact.all_bytes,
             "student": manifest.student,
             "parameters": manifest.parameters,
             "macs": manifest.macs,

@@ -60,6 +60,17 @@ def test_one_run_measures_every_scenario_and_compares_with_the_budget(
     check_table(record)
 
 
+@pytest.mark.usefixtures("short")
+def test_the_network_of_openvino_is_weighed_with_its_weights(
+    tiny_bundle: Make, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tiny_bundle(openvino=True)
+    assert main(["bench", str(path), "--quick", "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["engine"] == "openvino"
+    assert record["bundle"]["artifact_bytes"] == sum((path / f"model.{end}").stat().st_size for end in ("xml", "bin"))
+
+
 def check_series(found: dict[str, Any]) -> None:
     assert found["n"] >= 64
     assert found["min"] <= found["p50"] <= found["p90"] <= found["max"]
