@@ -139,21 +139,31 @@ def _settle(
 def _golden(known: Golden, kept: Sequence[Candidate], seen: dict[str, Rows]) -> Golden:
     """Return the golden logits: the float files' are the student's own, an 8-bit file's are what it gave here.
 
-    Another processor may round 8-bit sums otherwise, but not move the logits further than 8 bits moved them from the
-    student's: that is the tolerance of such a file.
+    Another processor may round 8-bit sums otherwise, and still be as near to the student's as 8 bits are: two files
+    that are lie no further from one another than twice that (`_allowed`).
     """
     rows = next(iter(known.logits.values()))
     # An engine that is built elsewhere must answer as its ONNX file did here.
     seen = {**seen, **{one.artifact.file: seen[one.made_of] for one in kept if one.made_of}}
     logits = {one.artifact.file: seen[one.artifact.file] if one.artifact.precision == "int8" else rows for one in kept}
-    eight = {one.artifact.file: one.artifact for one in kept if one.artifact.precision == "int8"}
+    eight = [one.artifact for one in kept if one.artifact.precision == "int8"]
     return Golden(
         GOLDEN_SEEDS,
         GOLDEN_TOLERANCE,
         logits,
-        {file: max(GOLDEN_TOLERANCE, round(one.max_logit_difference or 0, 4)) for file, one in eight.items()},
+        {one.file: _allowed(rows, logits[one.file], one.max_logit_difference or 0) for one in eight},
         {one.artifact.file: first_log_odds(logits[one.artifact.file], one.artifact.temperature) for one in kept},
     )
+
+
+def _allowed(student: Rows, rows: Rows, furthest: float) -> float:
+    """Return the tolerance of an 8-bit file: twice its largest |Δlogit| on the golden pictures themselves.
+
+    Of ``furthest``, over all pictures of the proof, it is no more: one odd picture that 8 bits move far would let pass
+    what answers the golden ones with the labels exchanged.
+    """
+    moved = float(np.abs(np.subtract(rows, student)).max())
+    return max(GOLDEN_TOLERANCE, round(min(2 * moved, furthest), 4))
 
 
 def _rows(logits: "np.ndarray[tuple[int, ...], np.dtype[np.float32]]") -> Rows:
