@@ -67,6 +67,13 @@ def run(args: argparse.Namespace) -> int:
 
     capabilities = tuple(dict.fromkeys(args.compute_capability))
     plan = make_plan(args.target, int8=args.int8, max_drop=args.max_drop, compute_capabilities=capabilities)
+    if capabilities:
+        from kdlight_edge.engines.tensorrt_build import check_capability
+        from kdlight_edge.engines.tensorrt_module import open_trt
+
+        trt = open_trt("tensorrt_rtx")
+        for capability in capabilities:
+            check_capability(trt, capability)
     if args.plan:
         from kdlight_export.targets import facts
 

@@ -137,14 +137,23 @@ def _aim(trt: Trt, config: Any, capability: str | None) -> None:
             config.num_compute_capabilities = 1
             config.set_compute_capability(trt.api.ComputeCapability.CURRENT, 0)
         return
+    check_capability(trt, capability)
+    config.num_compute_capabilities = 1
+    config.set_compute_capability(getattr(trt.api.ComputeCapability, f"SM{capability.replace('.', '')}"), 0)
+
+
+def check_capability(trt: Trt, capability: str) -> None:
+    """Refuse a compute capability that engines cannot be built for here.
+
+    Raises:
+        UsageError: naming those that they can be built for.
+    """
     known = capabilities(trt)
     if capability not in known:
         raise UsageError(
-            f"--compute-capability {capability}: {_named(trt)} builds ahead of time for "
+            f"--compute-capability {capability or repr('')}: {_named(trt)} builds ahead of time for "
             f"{', '.join(known) or 'no GPU but the one that is there'}"
         )
-    config.num_compute_capabilities = 1
-    config.set_compute_capability(getattr(trt.api.ComputeCapability, f"SM{capability.replace('.', '')}"), 0)
 
 
 def capabilities(trt: Trt) -> tuple[str, ...]:

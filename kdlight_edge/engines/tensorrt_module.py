@@ -40,8 +40,8 @@ def open_trt(kind: str | None = None) -> Trt:
     names = [kind] if kind is not None else [name for name in MODULES if _there(name)]
     if not names or not _there(names[0]):
         raise EngineNotReady(
-            "neither tensorrt (part of JetPack) nor tensorrt_rtx is installed; "
-            "pip install 'kdlight-edge[tensorrt-rtx]' brings the second"
+            f"{kind or 'neither tensorrt (part of JetPack) nor tensorrt_rtx'} is {'not ' * bool(kind)}installed; "
+            f"pip install 'kdlight-edge[tensorrt-rtx]' brings {'it' if kind else 'the second'}"
         )
     try:
         api = importlib.import_module(names[0])

@@ -217,6 +217,19 @@ def test_a_capability_nobody_has_leaves_no_bundle(
     assert not out.exists()
 
 
+@pytest.mark.parametrize("capability", ["8.7", "3.5", "8.60", ""])
+def test_what_cannot_be_built_ahead_is_not_planned_either(
+    trt: Trt, tmp_path: Path, capsys: pytest.CaptureFixture[str], capability: str
+) -> None:
+    del trt
+    words = ["export", str(tmp_path / "no-run-yet"), "--compute-capability", "8.6", "--compute-capability", capability]
+    assert main([*words, "--plan"]) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert f"--compute-capability {capability or repr('')}: TensorRT-RTX" in told.err
+    assert main([*words, "--out", str(tmp_path / "wall.kdl")]) == 2
+
+
 def test_without_tensorrt_rtx_nothing_is_built_ahead_and_the_extra_is_named(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
