@@ -51,7 +51,7 @@ def make_plan(
     engines = sorted({engine for board in boards for engine in board.engines})
     formats: list[Kind] = [("onnx", "fp32")]
     reasons = ["onnx fp32: ONNX Runtime runs it on every processor, and it is the reference for all others"]
-    eight = int8 != "off" and any("int8" in board.precisions for board in boards)
+    eight = int8 == "on" or (int8 == "auto" and any("int8" in board.precisions for board in boards))
     earns = "kept whatever is measured" if int8 == "on" else f"kept only within {max_drop:g} points and faster"
     if eight:
         formats.append(("onnx", "int8"))
@@ -63,19 +63,25 @@ def make_plan(
             formats.append(("openvino", "int8"))
             reasons.append(f"openvino int8: from the same Q/DQ graph; {earns}")
     if "tensorrt" in engines or compute_capabilities or (target == "auto" and lack() is None):
-        for precision, reason in _tensorrt(int8, compute_capabilities):
+        for precision, reason in _tensorrt(int8, compute_capabilities, boards):
             reasons.append(reason)
             if precision is not None:
                 formats.append(("tensorrt", precision))
     return Plan(target, boards, tuple(formats), tuple(reasons), int8, max_drop, compute_capabilities)
 
 
-def _tensorrt(int8: Int8, capabilities: tuple[str, ...]) -> Iterator[tuple[Literal["fp16", "int8"] | None, str]]:
+def _tensorrt(
+    int8: Int8, capabilities: tuple[str, ...], boards: tuple[Board, ...]
+) -> Iterator[tuple[Literal["fp16", "int8"] | None, str]]:
     """Yield the precisions of TensorRT, and why, a line each."""
+    jetsons = [board for board in boards if "tensorrt" in board.engines]
+    without = bool(jetsons) and not capabilities and not any("int8" in board.precisions for board in jetsons)
     ahead = f"; TensorRT-RTX engines for compute capability {', '.join(capabilities)}" if capabilities else ""
     where = "the engine is built where it runs, at the first start, while ONNX Runtime answers"
     yield "fp16", f"tensorrt fp16: a 16-bit ONNX file and a build plan; {where}{ahead}"
-    if int8 == "on":
+    if int8 != "off" and without:
+        yield None, f"tensorrt int8: left out, the GPU of {jetsons[0].name} has no 8-bit arithmetic"
+    elif int8 == "on":
         yield "int8", "tensorrt int8: symmetric Q/DQ and a build plan, because --int8 on asks for it"
     elif int8 == "auto":
         yield None, "tensorrt int8: left out, no GPU board is here to show it faster than fp16; --int8 on builds it"
