@@ -58,7 +58,7 @@ def export(run: Path, out: Path, plan: Plan, *, card: CardFile) -> Iterator[str]
     built, failed = candidates(student, content, labels, plan, run, card.name or out.stem, left_out.append)
     manifest = _manifest(student, card, out.stem, plan, [one.artifact for one in built])
     pictures = run_pictures(run, HELD_OUT, student.labels, student.input, left_out.append)
-    yield from left_out
+    yield from dict.fromkeys(left_out)  # what is tried again for another format is told again
     proof = gather(pictures, GOLDEN_SEEDS, student.input, reference(student))
     with tempfile.TemporaryDirectory(prefix="kdlight-export-") as folder:
         trial = write_bundle(Path(folder) / out.name, manifest, _files(built))

@@ -24,14 +24,14 @@ def run_pictures(
 ) -> list[tuple[npt.NDArray[np.uint8], int]]:
     """Return every picture in RUN/``name`` that is still where it was, uint8 [H, W, 3], and the index of its class.
 
-    The table has the columns ``file,label``. A run that was copied to a machine without the data has none.
+    The table has the columns ``file,label``. A run that was copied to a machine without the data has no picture.
 
     Args:
         run: folder of the training.
         name: of the table.
         labels: names of the classes.
         spec: the network's input.
-        say: is told, a line each, what can no longer be read and is left out.
+        say: is told, a line each, what can no longer be read and is left out, and in one line what is gone.
 
     Raises:
         DataError: the table cannot be read, or names a class that the student does not know.
@@ -40,7 +40,11 @@ def run_pictures(
     if not table.is_file():
         return []
     pictures = []
-    for file, label in _rows(table, labels):
+    rows = _rows(table, labels)
+    gone = [file for file, _ in rows if not file.is_file()]
+    if gone:
+        say(f"left out of {name}, no longer there: {len(gone)} of {len(rows)} pictures, the first {gone[0]}")
+    for file, label in rows:
         if not file.is_file():
             continue
         try:
