@@ -129,4 +129,9 @@ def _openvino(content: bytes, name: str, labels: Sequence[Label], student: Finis
         if missing is None:
             raise
         raise missing from error
+    except ImportError as error:
+        # Its own words name folders of this machine, and would go into the manifest.
+        raise MissingPackage(
+            "openvino is installed and lacks what an export asks of it; pip install -U 'kdlight-edge[openvino]'"
+        ) from error
     return openvino_from_onnx(content, name, labels, student.input)

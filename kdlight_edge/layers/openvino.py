@@ -5,7 +5,6 @@ import statistics
 from typing import Any
 
 import numpy as np
-import openvino
 
 from kdlight_edge.bundle import Bundle
 from kdlight_edge.engines.openvino import compile_for, input_of, settings_of
@@ -27,7 +26,7 @@ def layers(bundle: Bundle, artifact: Artifact, *, threads: int = 1) -> list[Laye
     for run in range(RUNS + 1):
         request.infer({0: batch})
         for entry in request.profiling_info if run else ():
-            if entry.status == openvino.ProfilingInfo.Status.EXECUTED:
+            if entry.status.name == "EXECUTED":
                 times.setdefault(entry.node_name, []).append(entry.real_time.total_seconds() * 1e6)
     nodes = {node.get_friendly_name(): node for node in source.get_ordered_ops()}
     return [

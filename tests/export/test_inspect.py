@@ -49,6 +49,16 @@ def test_every_file_tells_the_precision_that_is_executed_and_where_bytes_and_wor
     assert any(name.startswith("deep0.filter") for name in names)
 
 
+def test_an_older_openvino_is_inspected_too(
+    bundle: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    openvino = pytest.importorskip("openvino", reason="openvino is not installed")
+    monkeypatch.delattr(openvino, "ProfilingInfo", raising=False)  # 2024 has it elsewhere
+    (entry,) = inspected(capsys, bundle, "--engine", "openvino")["files"]
+    assert entry["label_holds"]
+    assert entry["microseconds"] > 0
+
+
 def test_int8_that_is_computed_in_float_is_called_a_label_only(
     bundle: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
