@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import pytest
 
-from kdlight_edge.bundle import open_bundle
+from kdlight_edge.bundle import open_bundle, write_bundle
 from kdlight_edge.cli import main
 from kdlight_edge.errors import DataError
 from kdlight_edge.prepare import prepare_input
@@ -91,6 +91,18 @@ def test_pictures_that_the_bundle_did_not_learn_from_are_refused(
     assert main(["export", str(bundle), "--data", str(data), "--out", str(tmp_path / "new.kdl")]) == 1
     assert "not the pictures that" in capsys.readouterr().err.strip().splitlines()[-1]
     assert not (tmp_path / "new.kdl").exists()
+
+
+def test_a_bundle_that_does_not_say_what_it_learnt_from_is_refused(
+    bundle: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    opened = open_bundle(bundle)
+    manifest = dataclasses.replace(
+        opened.manifest, provenance=dataclasses.replace(opened.manifest.provenance, data={"pictures": 12})
+    )
+    write_bundle(bundle, manifest, {one.file: opened.file_of(one).read_bytes() for one in manifest.artifacts})
+    assert main(["export", str(bundle), "--data", str(data), "--out", str(tmp_path / "new.kdl")]) == 1
+    assert "lacks the key 'provenance.data.fingerprint'" in capsys.readouterr().err.strip().splitlines()[-1]
 
 
 @pytest.mark.parametrize("flag", ["--groups", "--group-regex"])

@@ -37,7 +37,7 @@ def run_from_bundle(
     on the validation pictures.
 
     Raises:
-        DataError: the bundle has no float ONNX file, or the pictures are others.
+        DataError: the bundle has no float ONNX file, does not say what it learnt from, or the pictures are others.
         UsageError: no pictures are given.
     """
     if not paths:
@@ -83,7 +83,12 @@ def _float_file(bundle: Bundle) -> Artifact:
 
 
 def _same_data(bundle: Bundle, paths: Sequence[Path], groups: Sequence[Path], group_regex: str | None) -> Data:
-    recipe, wanted = bundle.manifest.provenance.recipe, bundle.manifest.provenance.data["fingerprint"]
+    recipe, wanted = bundle.manifest.provenance.recipe, bundle.manifest.provenance.data.get("fingerprint")
+    if not isinstance(wanted, str):
+        raise DataError(
+            f"{bundle.path} does not say which pictures it was trained on: its manifest lacks the key "
+            "'provenance.data.fingerprint'; export it from its run"
+        )
     shares = {key: recipe[key] for key in ("val_share", "test_share", "seed") if key in recipe}
     data = open_data(paths, groups=groups, group_regex=group_regex, **shares)
     if data.fingerprint != wanted:
