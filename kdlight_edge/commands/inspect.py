@@ -30,7 +30,8 @@ def run(args: argparse.Namespace) -> int:
     """Inspect every file that an engine of this machine runs.
 
     Raises:
-        BundleError: the bundle is damaged, or nothing in it can be inspected here.
+        BundleError: the bundle is damaged, an engine that is here does not take its file, or nothing in it can be
+            inspected here.
     """
     from kdlight_edge.bundle import open_bundle
     from kdlight_edge.engines import ENGINES
@@ -40,8 +41,9 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"--engine {args.engine} is unknown; choose {', '.join(INSPECTORS)}")
     check_threads(args.threads, least=1)
     bundle = open_bundle(args.model)
+    refused: list[BundleError] = []
     files = [
-        _inspect(bundle, artifact, name, args.threads)
+        _inspect(bundle, artifact, name, args.threads, refused)
         for artifact in bundle.manifest.artifacts
         for name in INSPECTORS
         if ENGINES[name][1] == artifact.format and args.engine in {None, name}
@@ -53,10 +55,15 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(_record(bundle, args.threads, files), indent=1))
     else:
         print("\n".join(_lines(bundle, files)))
+    if refused:
+        raise refused[0]
     return 0
 
 
-def _inspect(bundle: "Bundle", artifact: "Artifact", engine: str, threads: int) -> dict[str, Any]:
+def _inspect(
+    bundle: "Bundle", artifact: "Artifact", engine: str, threads: int, refused: list[BundleError]
+) -> dict[str, Any]:
+    """Return what is told of one file; an engine that does not take it is added to ``refused``."""
     from kdlight_edge.layers import layers_of, shares
 
     entry: dict[str, Any] = {
@@ -67,6 +74,9 @@ def _inspect(bundle: "Bundle", artifact: "Artifact", engine: str, threads: int) 
     try:
         layers = layers_of(bundle, artifact, engine=engine, threads=threads)
     except (MissingPackage, EngineNotReady) as error:
+        return {**entry, "reason": str(error)}
+    except BundleError as error:
+        refused.append(error)
         return {**entry, "reason": str(error)}
     executed = shares(layers)
     # The weights of an OpenVINO IR have 16 bits and are computed in 32: that is how it is described everywhere.

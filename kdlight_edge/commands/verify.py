@@ -6,7 +6,14 @@ import json
 import textwrap
 from typing import TYPE_CHECKING, Any
 
-from kdlight_edge.errors import BundleError, EngineNotReady, MissingPackage, ParityError, UsageError
+from kdlight_edge.errors import (
+    BundleError,
+    EngineMismatch,
+    EngineNotReady,
+    MissingPackage,
+    ParityError,
+    UsageError,
+)
 
 if TYPE_CHECKING:
     from kdlight_edge.bundle import Bundle
@@ -24,7 +31,8 @@ def run(args: argparse.Namespace) -> int:
     """Check every file that an engine of this machine runs.
 
     Raises:
-        BundleError: the bundle is damaged, or nothing in it can be checked here.
+        BundleError: the bundle is damaged, an engine that is here does not take its file, or nothing in it can be
+            checked here.
         ParityError: an engine answers differently from the student.
     """
     from kdlight_edge.bundle import open_bundle
@@ -48,6 +56,9 @@ def run(args: argparse.Namespace) -> int:
     differing = next((row for row in rows if row["status"] == "differs"), None)
     if differing is not None:
         raise ParityError(differing["reason"])
+    refused = next((row for row in rows if row["status"] == "refused"), None)
+    if refused is not None:
+        raise BundleError(refused["reason"])
     if not any(row["status"] == "equal" for row in rows):
         raise BundleError(f"nothing in {bundle.path} could be checked here: {rows[0]['reason']}")
     return 0
@@ -66,6 +77,8 @@ def _check(bundle: "Bundle", artifact: "Artifact", name: str) -> dict[str, Any]:
             row["milliseconds"] = round(milliseconds(lambda: found.append(classifier.verify())), 3)
     except (MissingPackage, EngineNotReady) as error:
         return {**row, "reason": str(error)}
+    except (BundleError, EngineMismatch) as error:
+        return {**row, "status": "refused", "reason": str(error)}
     except ParityError as error:
         return {**row, "status": "differs", "reason": str(error)}
     return {**row, "status": "equal", "max_logit_difference": found[0]}

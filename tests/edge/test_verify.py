@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kdlight_edge.bundle import open_bundle, write_bundle
+from kdlight_edge.bundle import open_bundle, sha256_of, write_bundle
 from kdlight_edge.cli import main
 from kdlight_edge.manifest import Manifest
 
@@ -61,6 +61,30 @@ def test_a_damaged_bundle_is_exit_code_5(tiny_bundle: Make, capsys: pytest.Captu
     (path / "model.onnx").write_bytes(b"")
     assert main(["verify", str(path)]) == 5
     assert "was changed after export" in capsys.readouterr().err
+
+
+def test_a_file_that_its_engine_refuses_does_not_hide_what_the_others_answer(
+    tiny_bundle: Make, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tiny_bundle(openvino=True)
+    files = {name: (path / name).read_bytes() for name in ("model.onnx", "model.bin")} | {"model.xml": b"<net/>"}
+
+    def spoil(manifest: Manifest) -> Manifest:
+        ir, onnx = manifest.artifacts
+        spoilt = dataclasses.replace(ir, sha256=sha256_of(files["model.xml"]), bytes=len(files["model.xml"]))
+        return dataclasses.replace(manifest, artifacts=(spoilt, onnx))
+
+    write_bundle(path, spoil(open_bundle(path).manifest), files)
+    assert main(["verify", str(path), "--json"]) == 5
+    said = capsys.readouterr()
+    assert [row["status"] for row in json.loads(said.out)["files"]] == ["refused", "equal"]
+    assert "does not take model.xml" in said.err
+    assert main(["verify", str(path)]) == 5
+    assert "model.onnx  fp32  onnxruntime  equal" in capsys.readouterr().out
+    assert main(["inspect", str(path), "--json"]) == 5
+    said = capsys.readouterr()
+    assert [bool(row["layers"]) for row in json.loads(said.out)["files"]] == [False, True]
+    assert "does not take model.xml" in said.err
 
 
 def test_an_unknown_engine_is_exit_code_2(tiny_bundle: Make, capsys: pytest.CaptureFixture[str]) -> None:
