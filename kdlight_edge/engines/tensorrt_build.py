@@ -11,6 +11,7 @@ import hashlib
 import os
 import sys
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -169,12 +170,12 @@ def _parser_error(parser: Any) -> str:
         return "no reason was given"
     error = parser.get_error(0)
     told = " ".join(error.desc().split())
-    operator, name = _asked(error, "node_operator"), _asked(error, "node_name")
+    operator, name = _of_error(error, "node_operator"), _of_error(error, "node_name")
     where = f" (node {name or error.node()}: {operator})" if operator else ""
     return told + where
 
 
-def _asked(error: Any, what: str) -> str:
+def _of_error(error: Any, what: str) -> str:
     found = getattr(error, what, None)
     return str(found()) if found is not None else ""
 
@@ -214,14 +215,24 @@ def build_here(bundle: Bundle, artifact: Artifact, trt: Trt, here: Here) -> Path
     return file
 
 
+def _asked(words: Sequence[str]) -> tuple[Bundle, Artifact]:
+    """Return the bundle and the artifact that the command line names."""
+    if len(words) != len(("NAME.kdl", "FILE")):
+        raise UsageError("usage: python -m kdlight_edge.engines.tensorrt_build NAME.kdl FILE.tensorrt.json")
+    bundle = open_bundle(words[0])
+    plans = {one.file: one for one in bundle.manifest.artifacts if one.format == "tensorrt"}
+    if words[1] not in plans:
+        raise UsageError(f"{bundle.path} has no build plan {words[1]}; its plans: {', '.join(plans) or 'none'}")
+    return bundle, plans[words[1]]
+
+
 def main() -> int:
     """Build one artifact of a bundle for this machine; prints the engine's file, or says in one line why not."""
     from kdlight_edge.engines.cuda import open_device, this_machine
 
     os.nice(10)  # cameras are being answered meanwhile
     try:
-        bundle = open_bundle(sys.argv[1])
-        artifact = next(one for one in bundle.manifest.artifacts if one.file == sys.argv[2])
+        bundle, artifact = _asked(sys.argv[1:])
         trt = open_trt()
         with open_device() as device:
             print(build_here(bundle, artifact, trt, this_machine(trt, device)))  # noqa: T201 - this is a program
