@@ -38,11 +38,11 @@ def cold_start_ms(model: str | os.PathLike[str], picture: bytes, *, engine: str,
         Milliseconds of each run.
 
     Raises:
-        KDLightError: the command failed; the message holds its own.
+        KDLightError: the command failed, and the message holds its own; or there is no room for the pictures.
     """
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "picture.jpg")
-        file.write_bytes(picture)
+        _write(file, picture)
         arguments = ["infer", "--source", str(file), "--model", os.fspath(model), "--engine", engine, "--json"]
         command = [sys.executable, "-m", "kdlight_edge.cli", *arguments]
         return [_first_line_ms(command) for _ in range(repeats + 1)][1:]
@@ -58,11 +58,11 @@ def folder_peak_rss(model: str | os.PathLike[str], pictures: Sequence[bytes], *,
         count: files in the folder.
 
     Raises:
-        KDLightError: the command failed; the message holds its own.
+        KDLightError: the command failed, and the message holds its own; or there is no room for the pictures.
     """
     with tempfile.TemporaryDirectory() as folder:
         for index in range(count):
-            Path(folder, f"{index:05}.jpg").write_bytes(pictures[index % len(pictures)])
+            _write(Path(folder, f"{index:05}.jpg"), pictures[index % len(pictures)])
         arguments = ["infer", "--folder", folder, "--model", os.fspath(model), "--engine", engine, "--json"]
         ran = subprocess.run(  # noqa: S603 - our own interpreter and program
             [sys.executable, "-c", _AND_PEAK, *arguments],
@@ -71,6 +71,15 @@ def folder_peak_rss(model: str | os.PathLike[str], pictures: Sequence[bytes], *,
     if ran.returncode:
         raise _failed(ran.returncode, ran.stderr.rstrip().rpartition("\n")[0])
     return int(ran.stderr.split()[-1])
+
+
+def _write(file: Path, content: bytes) -> None:
+    try:
+        file.write_bytes(content)
+    except OSError as error:
+        raise KDLightError(
+            f"{file} cannot be written ({error.strerror}); make room there or point TMPDIR elsewhere"
+        ) from error
 
 
 def _first_line_ms(command: Sequence[str]) -> float:

@@ -12,7 +12,7 @@ import onnxruntime
 
 from kdlight_edge.bundle import Bundle
 from kdlight_edge.engines.onnxruntime import SHORT, session_options
-from kdlight_edge.errors import BundleError
+from kdlight_edge.errors import BundleError, KDLightError
 from kdlight_edge.layers import PRECISIONS, RUNS, Layer
 from kdlight_edge.manifest import Artifact
 from kdlight_edge.prepare import prepare
@@ -63,7 +63,14 @@ def _profile(
             raise BundleError(f"ONNX Runtime does not take {artifact.file}: {reason}") from error
         for _ in range(runs + 1):
             session.run(SHORT, {"image": batch})
-        events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
+        file = Path(session.end_profiling())
+        try:
+            events = json.loads(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            # ONNX Runtime writes on where the disk is full, and says nothing.
+            raise KDLightError(
+                f"ONNX Runtime's profile {file} is cut short; make room there or point TMPDIR elsewhere"
+            ) from error
     kernels = [event for event in events if event.get("cat") == "Node" and event["name"].endswith(_TAIL)]
     count = len(kernels) // (runs + 1)
     # The first run pays for memory and pages, and is left out.

@@ -143,6 +143,16 @@ def test_an_album_in_memory_gives_the_same_pictures_in_the_same_order() -> None:
         assert a.meta["decode_ms"] > 0
 
 
+def test_a_disk_without_room_for_the_pictures_is_named(
+    disk_of: Callable[[int], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = disk_of(64)
+    monkeypatch.setattr("tempfile.tempdir", str(disk))
+    with pytest.raises(KDLightError, match=rf"{disk}/.*/00001\.jpg cannot be written \(No space left on device\)"):
+        fresh.folder_peak_rss(tmp_path / "gone.kdl", [b"x" * 40_000], engine="auto", count=4)
+    assert list(disk.iterdir()) == []
+
+
 def test_a_command_that_fails_in_a_fresh_process_is_reported_with_its_own_words(tmp_path: Path) -> None:
     with pytest.raises(KDLightError, match=r"exit code 5 in a fresh process: kdlight-edge: there is no bundle at"):
         fresh.cold_start_ms(tmp_path / "gone.kdl", b"", engine="auto", repeats=1)

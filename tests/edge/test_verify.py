@@ -87,6 +87,20 @@ def test_a_file_that_its_engine_refuses_does_not_hide_what_the_others_answer(
     assert "does not take model.xml" in said.err
 
 
+def test_an_inspection_without_room_for_the_engines_profile_says_where(
+    tiny_bundle: Make,
+    disk_of: Callable[[int], Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    disk = disk_of(16)
+    path = tiny_bundle()
+    monkeypatch.setattr("tempfile.tempdir", str(disk))
+    assert main(["inspect", str(path)]) == 1
+    assert f"ONNX Runtime's profile {disk}/" in capsys.readouterr().err
+    assert list(disk.iterdir()) == []
+
+
 def test_an_unknown_engine_is_exit_code_2(tiny_bundle: Make, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["verify", str(tiny_bundle()), "--engine", "abacus"]) == 2
     assert "--engine abacus is unknown; choose onnxruntime" in capsys.readouterr().err
