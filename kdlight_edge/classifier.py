@@ -185,7 +185,11 @@ def open_classifier(
         build_now(bundle)
         opened, fallback = open_told(bundle, engine=engine, threads=threads)
     classifier = Classifier(bundle, opened, settings or Settings(), fallback)
-    classifier.verify()
+    try:
+        classifier.verify()
+    except BaseException:
+        classifier.__exit__(None, None, None)  # nobody else has the engine, and what it holds of a GPU
+        raise
     artifact = wanted(bundle)
     if succeed and engine == "auto" and fallback is not None and artifact is not None and buildable(bundle):
         tell(f"{fallback}; it is built in the background, {opened.name} answers until then")

@@ -11,6 +11,7 @@ from kdlight_edge.bundle import open_bundle, write_bundle
 from kdlight_edge.classifier import Classifier, open_classifier
 from kdlight_edge.decide import Settings
 from kdlight_edge.engines import Outputs, open_engine
+from kdlight_edge.engines.onnxruntime import OnnxRuntimeEngine
 from kdlight_edge.errors import BundleError, ParityError
 from kdlight_edge.frame import Frame, Moment
 from kdlight_edge.prepare import prepare
@@ -62,8 +63,13 @@ def test_the_golden_pictures_are_answered_as_they_were_at_export(tiny_bundle: Ma
         assert classifier.verify() <= classifier.bundle.manifest.golden.tolerance
 
 
-def test_an_engine_that_answers_differently_may_not_serve(tiny_bundle: Make) -> None:
+def test_an_engine_that_answers_differently_may_not_serve_and_is_let_go_of(
+    tiny_bundle: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed: list[str] = []
+    monkeypatch.setattr(OnnxRuntimeEngine, "__exit__", lambda engine, *_: closed.append(engine.name))
     path = tiny_bundle()
+    closed.clear()
     bundle = open_bundle(path)
     golden = bundle.manifest.golden
     wrong = {"model.onnx": tuple(tuple(value + 0.5 for value in row) for row in golden.logits["model.onnx"])}
@@ -71,6 +77,7 @@ def test_an_engine_that_answers_differently_may_not_serve(tiny_bundle: Make) -> 
     write_bundle(path, manifest, {"model.onnx": (path / "model.onnx").read_bytes()})
     with pytest.raises(ParityError, match=r"logits off by 0\.5 \(allowed 0\.001\); do not use it here"):
         open_classifier(path, threads=1)
+    assert closed == ["onnxruntime"]
 
 
 class BrokenEngine(FakeEngine):
