@@ -37,7 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seconds", type=float, default=10.0, metavar="S", help="least time of each scenario (default 10)"
     )
-    parser.add_argument("--quick", action="store_true", help="a second each and 64 samples: no p99, and less certain")
+    parser.add_argument(
+        "--quick", action="store_true", help="a second each, 64 samples at least: less certain, and seldom a p99"
+    )
     parser.add_argument("--board", metavar="NAME", help="compare with the budget of this board; auto detects it")
     parser.add_argument(
         "--scenario", choices=SCENARIOS,
@@ -196,7 +198,7 @@ def _budget(board: "Board", record: dict[str, Any]) -> dict[str, Any]:
             ("bundle, bytes", record["bundle"]["bytes"], budget.bundle_bytes),
             ("peak memory, bytes", record["peak_rss_bytes"], budget.rss_bytes),
         )
-        if found is not None  # --quick takes too few samples for a p99
+        if found is not None  # --quick may take too few samples for a p99
     ]
     return {"board": board.name, "measured_on": record["machine"]["board"], "source": budget.source, "rows": rows}
 
