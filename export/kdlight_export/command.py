@@ -80,6 +80,8 @@ def run(args: argparse.Namespace) -> int:
         print("\n".join([f"files to try for --target {plan.target}:", *(f"  {line}" for line in plan.reasons)]))
         print("\n".join(facts(plan.boards)))
         return 0
+    if args.name is not None and not args.name.strip():
+        raise UsageError("--name is empty; give a name, or leave it out for the card's")
     if args.out is None:
         raise UsageError("--out NAME.kdl is missing; it says where the bundle shall stand")
     for line in plan.reasons:
@@ -100,7 +102,7 @@ def run(args: argparse.Namespace) -> int:
             card = card_from_bundle(bundle) if args.card is None else card
         else:
             _check_run(args)
-        if args.name:
+        if args.name is not None:
             card = dataclasses.replace(card, name=args.name)
         for line in export(run, args.out, plan, card=card):
             print(line, file=sys.stderr)

@@ -125,6 +125,7 @@ def test_a_bundle_above_the_boards_budget_is_refused(
     [
         (["--out", "wall.onnx"], 2, "must end in .kdl"),
         (["--out", "wall.kdl", "--target", "toaster"], 2, "--target"),
+        (["--out", "wall.kdl", "--name", ""], 2, "--name is empty"),
         (["--out", "wall.kdl", "--card", "nowhere.toml"], 2, "--card nowhere.toml cannot be read: No such file or dir"),
         (["--out", "wall.kdl", "--card", "broken.toml"], 2, "--card broken.toml is not TOML: "),
     ],
