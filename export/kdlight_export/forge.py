@@ -1,6 +1,7 @@
 """`export` as a function: build beside the place, compare from bytes, weigh, and only then put the bundle there."""
 
 import dataclasses
+import math
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -90,7 +91,7 @@ def _check_name(name: str) -> None:
 
 
 def _measure(bundle: Bundle, built: Sequence[Candidate], proof: Proof) -> tuple[list[Measured], dict[str, Rows]]:
-    """Compare each candidate, on one thread, with the student; race them; and keep their golden logits."""
+    """Compare each candidate, on one thread, with the student; race what runs as it is; and keep golden logits."""
     labels = [label.id for label in bundle.manifest.labels]
     golden_batch = _golden_batch(bundle.manifest)
     with ExitStack() as stack:
@@ -100,7 +101,8 @@ def _measure(bundle: Bundle, built: Sequence[Candidate], proof: Proof) -> tuple[
             one.artifact.file: _rows(engine.run(golden_batch).logits)
             for one, engine in zip(built, engines, strict=True)
         }
-        times = race(engines, proof.batch[0])
+        taken = iter(race([one for one, of in zip(engines, built, strict=True) if not of.source], proof.batch[0]))
+        times = [math.nan if one.source else next(taken) for one in built]
     return [Measured(*entry) for entry in zip(built, parities, times, strict=True)], golden
 
 

@@ -1,5 +1,6 @@
 """The gate: a file goes into the bundle only when it is as right as the float one and faster than what it replaces."""
 
+import math
 import statistics
 import time
 from collections.abc import Container, Mapping, Sequence
@@ -31,6 +32,7 @@ class Measured:
     candidate: Candidate
     parity: Parity
     p50_ms: float
+    """NaN where it was not raced: what an engine is built from elsewhere."""
 
     @property
     def file(self) -> str:
@@ -174,10 +176,11 @@ def _left_out(trial: Trial) -> Trial:
 def _trial(one: Measured, *, kept: bool, reason: str) -> Trial:
     artifact, parity = one.candidate.artifact, one.parity
     reason = f"{reason}; {one.candidate.told}" if one.candidate.told else reason
+    p50_ms = None if math.isnan(one.p50_ms) else round(one.p50_ms, 4)
     recall = {label: round(share, 6) for label, share in parity.recall.items()}
     return Trial(
         artifact.file, one.candidate.engine, artifact.format, artifact.precision, artifact.all_bytes, kept, reason,
-        parity.accuracy, recall, parity.agreement, parity.max_difference, round(one.p50_ms, 4),
+        parity.accuracy, recall, parity.agreement, parity.max_difference, p50_ms,
     )  # fmt: skip
 
 

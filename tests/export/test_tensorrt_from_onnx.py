@@ -178,6 +178,9 @@ def test_for_a_jetson_the_bundle_holds_a_plan_and_says_what_will_happen(
     reasons = {trial.file: trial.reason for trial in bundle.manifest.trials.files}
     assert "built from student.fp16.onnx where it runs" in reasons["student.fp16.tensorrt.json"]
     assert "not raced" in reasons["student.fp16.onnx"]
+    times = {trial.file: trial.p50_ms for trial in bundle.manifest.trials.files}
+    assert times["student.fp16.onnx"] is None
+    assert (times["student.onnx"] or 0) > 0
     half = next(one for one in others if one.precision == "fp16")
     assert half.agreement is not None
     assert half.agreement >= 0.998
