@@ -6,7 +6,7 @@ Four keys: ``root`` says who the others are, ``targets`` what is offered; both a
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +76,7 @@ class Publisher:
         bundle = open_bundle(model)
         manifest = bundle.manifest
         order(manifest.version)
+        self._end_rotations()
         name = version_of(manifest)
         told = self._read("targets")
         for path, other in told.signed.targets.items():
@@ -102,6 +103,7 @@ class Publisher:
         Raises:
             UsageError: it is not offered.
         """
+        self._end_rotations()
         told = self._read("targets")
         target = told.signed.targets.pop(f"{name}{archive.SUFFIX}", None)
         if target is None:
@@ -120,6 +122,7 @@ class Publisher:
         Raises:
             UsageError: a key that is here does not open; the offer is fresh all the same, where the other two open.
         """
+        self._end_rotations()
         try:
             with self._told():
                 for role in self.ending():
@@ -139,23 +142,53 @@ class Publisher:
     def rotate(self, role: str) -> Path:
         """Give a role a new key, told by the root; the old one moves to ``ROLE.key.old``, and is to be destroyed.
 
-        A new root is signed by the old and the new key, so that devices follow.
+        A new root is signed by the old and the new key, so that devices follow. The new key waits as ``ROLE.next.key``
+        until the root names it: no disk that is full and no cut of power leaves a key that no device can follow.
+
+        Raises:
+            UsageError: a key that is needed is not here; nothing has changed.
         """
-        old = self._signer(role)
-        for file in (self._keys / f"{role}.key", self._keys / f"{role}.pub"):
-            if file.exists():
-                file.replace(file.with_name(f"{file.name}.old"))
-        make_key(role, self._keys)
+        self._end_rotations()
+        # The word of the role itself needs no old key, which may be lost; a root is believed for its old one only.
+        signers = {
+            name: self._signer(name) for name in ("root", "snapshot", "timestamp") if name != role or role == "root"
+        }
+        make_key(f"{role}.next", self._keys)
         told = self._read("root")
         with self._told():
-            told.signed.revoke_key(old.public_key.keyid, role)
-            told.signed.add_key(self._signer(role).public_key, role)
-            also = [old] if role == "root" else []
-            self._write("root", told, also=also)
-            if role == "targets":
-                self._write("targets", self._read("targets"))
+            new = read_signer(self._next_key(role))
+            for known in tuple(told.signed.roles[role].keyids):
+                told.signed.revoke_key(known, role)
+            told.signed.add_key(new.public_key, role)
+            self._write("root", told, signers=[signers["root"], *([new] if role == "root" else [])])
+        self._end_rotations()
+        with self._told():
             self._freshen()
         return self._newest("root")
+
+    def _next_key(self, role: str) -> Path:
+        return self._keys / f"{role}.next.key"
+
+    def _end_rotations(self) -> None:
+        """Put the keys that the root names in their places, and remove those of rotations that never reached it."""
+        for role in ROLES:
+            new = self._next_key(role)
+            if not new.exists():
+                continue
+            with self._told():
+                if not _names(self._read("root").signed, role, new):
+                    new.with_suffix(".pub").unlink(missing_ok=True)
+                    new.unlink()
+                    continue
+                if role == "targets":
+                    self._write(role, self._read(role), signers=[read_signer(new)])
+                for suffix in ("pub", "key"):  # the key last: while it waits, all of this is done again
+                    place, waiting = self._keys / f"{role}.{suffix}", new.with_suffix(f".{suffix}")
+                    if waiting.exists():
+                        if place.exists():
+                            place.replace(place.with_name(f"{place.name}.old"))
+                        waiting.replace(place)
+                durable.sync(self._keys)
 
     def _freshen(self, *, first: bool = False) -> str:
         """Write snapshot and timestamp of what is there."""
@@ -167,12 +200,12 @@ class Publisher:
         return self._write("timestamp", timestamp, raise_version=not first)
 
     def _write(
-        self, role: str, told: "Metadata[Any]", *, raise_version: bool = True, also: "list[CryptoSigner] | None" = None
+        self, role: str, told: "Metadata[Any]", *, raise_version: bool = True, signers: Sequence[CryptoSigner] = ()
     ) -> str:
         told.signed.version += raise_version
         told.signed.expires = days_from_now(self._days[role])
         told.signatures.clear()
-        for signer in [*(also or []), self._signer(role)]:
+        for signer in signers or [self._signer(role)]:
             told.sign(signer, append=True)
         name = "timestamp.json" if role == "timestamp" else f"{told.signed.version}.{role}.json"
         durable.write_text(self.metadata / name, json.dumps(told.to_dict(), indent=1, sort_keys=True) + "\n")
@@ -206,3 +239,10 @@ class Publisher:
             if isinstance(error, KDLightError):
                 raise
             raise BundleError(f"the metadata of {self._folder} is damaged: {error}") from error
+
+
+def _names(root: Root, role: str, key: Path) -> bool:
+    """Tell whether a root names the key of a file; one that a full disk left without content, it does not."""
+    with contextlib.suppress(UsageError):
+        return read_signer(key).public_key.keyid in root.roles[role].keyids
+    return False
