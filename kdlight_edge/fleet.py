@@ -1,17 +1,16 @@
 """A fleet as its broker knows it: the newest status and figures of every board, and what stands out in them."""
 
-import json
 import math
 import threading
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
+from kdlight_edge.board_words import read, seconds_of
 from kdlight_edge.errors import SourceError
 from kdlight_edge.sinks.broker import Broker
 
@@ -94,12 +93,8 @@ class Fleet:
             with self._lock:
                 self._boards.pop(device, None)
             return
-        try:
-            said = json.loads(message.payload)
-            known = said["schema"] == f"kdlight-edge/{last}/1"
-        except (ValueError, KeyError, TypeError):
-            known = False
-        if not known:
+        said = read(last, message.payload) if device.isprintable() else None
+        if said is None:
             self.unreadable += 1
             return
         with self._lock:
@@ -121,8 +116,8 @@ def row(device: str, known: Known, now: float) -> dict[str, Any]:
     """
     status, stats = known.status or {}, known.stats or {}
     state = str(status.get("state", "unknown"))
-    heard = _seconds(stats.get("at"))
-    if state == "online" and heard is not None and now - heard > MISSED * float(stats.get("every_s", 10.0)):
+    heard = seconds_of(stats.get("at"))
+    if state == "online" and heard is not None and now - heard > MISSED * float(stats.get("every_s") or 10.0):
         state = "silent"
     bundle = stats.get("bundle") or status.get("bundle") or {}
     alive = state == "online"
@@ -142,7 +137,7 @@ def row(device: str, known: Known, now: float) -> dict[str, Any]:
         "waiting": stats.get("waiting"),
         "lost": stats.get("lost"),
         "rates": stats.get("rates") or {},
-        "drift": drift(stats.get("rates") or {}, stats.get("usual") or {}, int(stats.get("recent") or 0)),
+        "drift": drift(stats.get("rates") or {}, stats.get("usual") or {}, stats.get("recent") or 0),
         "heard_s": None if heard is None else round(now - heard, 1),
     }
 
@@ -192,11 +187,3 @@ def _cells(entry: Mapping[str, Any]) -> tuple[str, ...]:
         entry["device"], entry["state"], name, figure("fps", "{:.1f}"), figure("age_p99_ms", "{:.0f} ms"),
         figure("celsius", "{:.0f} °C"), "; ".join(notes),
     )  # fmt: skip
-
-
-def _seconds(text: Any) -> float | None:
-    """Return a time in ISO 8601 as seconds since 1970."""
-    try:
-        return datetime.fromisoformat(str(text).replace("Z", "+00:00")).timestamp()
-    except ValueError:
-        return None

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 REDRAW = 2.0
 """Seconds between two tables of --watch."""
 
+DAY = 86_400.0
+"""Seconds that are waited for a broker or an answer at most."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the flags."""
@@ -37,8 +40,8 @@ def run(args: argparse.Namespace) -> int:
     """Do one of the two; see `add_arguments` for the exit code."""
     from kdlight_edge.sinks.broker import broker_of, check_device
 
-    if not args.wait > 0:
-        raise UsageError(f"--wait {args.wait:g} is not a time; give seconds above 0")
+    if not 0 < args.wait <= DAY:
+        raise UsageError(f"--wait {args.wait:g} is not between 0 and {DAY:g} seconds")
     url = args.broker if "://" in args.broker else f"mqtt://{args.broker}"
     broker = broker_of(url, "--broker")
     if args.action == "ask":
@@ -55,7 +58,7 @@ def _status(broker: "Broker", args: argparse.Namespace) -> int:
         while True:
             rows = fleet.rows()
             if args.json:
-                print("\n".join(json.dumps(entry) for entry in rows), flush=True)
+                print(*(f"{json.dumps(entry)}\n" for entry in rows), sep="", end="", flush=True)
             elif rows:
                 clear = "\x1b[H\x1b[J" if args.watch and sys.stdout.isatty() else ""
                 print(f"{clear}{table(rows)}", flush=True)

@@ -39,7 +39,7 @@ class Question:
         client.publish(topic(self._broker, self._device, "command"), json.dumps(self._asked), qos=1)
 
     def _on_message(self, _client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(ValueError, RecursionError):  # no JSON, or nested deeper than Python reads
             said = json.loads(message.payload)
             if isinstance(said, dict) and said.get("id") == self._asked["id"]:
                 self._answers.put(said)

@@ -145,6 +145,8 @@ def test_the_table_shows_a_board_alive_and_gone_and_the_exit_code_too(
 def test_an_empty_fleet_and_a_board_that_is_not_there_are_told(broker: int, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["fleet", "status", "--broker", f"127.0.0.1:{broker}"]) == 1
     assert "no board has spoken under kdlight/" in capfd.readouterr().err
+    assert main(["fleet", "status", "--json", "--broker", f"127.0.0.1:{broker}"]) == 1
+    assert capfd.readouterr().out == ""
     assert main(["fleet", "ask", "none", "ping", "--broker", f"127.0.0.1:{broker}", "--wait", "0.3"]) == 6
     assert "none did not answer within 0.3 s" in capfd.readouterr().err
 
