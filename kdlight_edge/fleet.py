@@ -17,6 +17,9 @@ from kdlight_edge.sinks.broker import Broker
 QUIET = 0.5
 """Seconds without a kept message after which what the broker has kept is taken to be told; it tells it in one go."""
 
+NEWBORN = 1_767_225_600
+"""2026-01-01, before the first release: a clock that says less was never set."""
+
 MISSED = 3
 """Intervals without figures after which a board that says ``online`` counts as silent."""
 
@@ -30,6 +33,8 @@ class Known:
 
     status: Mapping[str, Any] | None = None
     stats: Mapping[str, Any] | None = None
+    heard: float | None = None
+    """When figures came from itself and not as the broker had kept them, ``time.monotonic``: by no board's clock."""
 
 
 class Fleet:
@@ -44,8 +49,10 @@ class Fleet:
         self._refused = ""
         self.messages = self.unreadable = 0
         self._newest = 0.0
+        self._lost: float | None = None
         self._client = paho.Client(CallbackAPIVersion.VERSION2, protocol=paho.MQTTv311)
         self._client.on_connect, self._client.on_message = self._on_connect, self._on_message
+        self._client.on_disconnect = self._on_disconnect
         self._client.on_subscribe = lambda *_: self._ready.set()
         if broker.user is not None:
             self._client.username_pw_set(broker.user, broker.password)
@@ -82,7 +89,18 @@ class Fleet:
             self._refused = f"refuses: {reason}"
             self._ready.set()
             return
+        with self._lock:  # what the broker has kept comes again, and boards that went meanwhile do not
+            self._boards.clear()
+        self._lost = None
         client.subscribe([(f"{self._broker.prefix}/+/{last}", 0) for last in ("status", "stats")])
+
+    def _on_disconnect(self, *_: Any) -> None:
+        self._lost = time.monotonic() if self._lost is None else self._lost
+
+    def lost_s(self) -> float | None:
+        """Return for how many seconds the broker has been lost, which is tried again; None while it is there."""
+        lost = self._lost
+        return None if lost is None else time.monotonic() - lost
 
     def _on_message(self, _client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
         device, last = message.topic.split("/")[-2:]
@@ -98,7 +116,10 @@ class Fleet:
             self.unreadable += 1
             return
         with self._lock:
-            setattr(self._boards.setdefault(device, Known()), last, said)
+            known = self._boards.setdefault(device, Known())
+            setattr(known, last, said)
+            if last == "stats":
+                known.heard = None if message.retain else time.monotonic()
 
     def rows(self, now: float | None = None) -> list[dict[str, Any]]:
         """Return one row a board, by name, see `row`; ``now`` in seconds since 1970."""
@@ -112,12 +133,21 @@ def row(device: str, known: Known, now: float) -> dict[str, Any]:
     """Return what a table tells of a board: plain JSON types.
 
     ``state`` is what the broker knows (``online``, ``offline``), or ``silent`` where a board that is online has sent no
-    figures for three of its intervals; ``drift`` lists rates above the usual ones by more than chance explains.
+    figures for three of its intervals; ``drift`` lists rates above the usual ones by more than chance explains;
+    ``clock`` is what a board's clock said that is wrong.
     """
     status, stats = known.status or {}, known.stats or {}
     state = str(status.get("state", "unknown"))
-    heard = seconds_of(stats.get("at"))
-    if state == "online" and heard is not None and now - heard > MISSED * float(stats.get("every_s") or 10.0):
+    said = seconds_of(stats.get("at"))
+    allowed = MISSED * float(stats.get("every_s") or 10.0)
+    ago = None if said is None else now - said
+    clock = None
+    if said is not None and known.heard is not None:
+        ago = time.monotonic() - known.heard
+        clock = str(stats["at"]) if abs(now - said - ago) > allowed else None
+    elif said is not None and not NEWBORN <= said <= now + allowed:
+        ago, clock = None, str(stats["at"])  # nobody can tell when that was
+    if state == "online" and ago is not None and ago > allowed:
         state = "silent"
     bundle = stats.get("bundle") or status.get("bundle") or {}
     alive = state == "online"
@@ -138,7 +168,8 @@ def row(device: str, known: Known, now: float) -> dict[str, Any]:
         "lost": stats.get("lost"),
         "rates": stats.get("rates") or {},
         "drift": drift(stats.get("rates") or {}, stats.get("usual") or {}, stats.get("recent") or 0),
-        "heard_s": None if heard is None else round(now - heard, 1),
+        "heard_s": None if ago is None else round(ago, 1),
+        "clock": clock,
     }
 
 
@@ -182,6 +213,8 @@ def _cells(entry: Mapping[str, Any]) -> tuple[str, ...]:
         notes.append(f"{entry['lost']:,} results lost")
     if entry["state"] == "silent":
         notes.append(f"no figures for {entry['heard_s']:.0f} s")
+    if entry["clock"] is not None:
+        notes.append(f"its clock is wrong: {entry['clock'][:16]}")
     name = "-" if entry["bundle"] is None else f"{entry['bundle']} {entry['version'] or ''}".rstrip()
     return (
         entry["device"], entry["state"], name, figure("fps", "{:.1f}"), figure("age_p99_ms", "{:.0f} ms"),

@@ -65,7 +65,9 @@ def _status(broker: "Broker", args: argparse.Namespace) -> int:
             states = Counter(entry["state"] for entry in rows)
             said = ", ".join(f"{count:,} {state}" for state, count in states.most_common()) or "no board has spoken"
             odd = f"; {fleet.unreadable:,} messages of another kind" if fleet.unreadable else ""
-            print(f"{said} under {broker.prefix}/ of {broker}{odd}", file=sys.stderr)
+            lost = fleet.lost_s()
+            old = "" if lost is None else f"; that broker is lost, and this is as it was {lost:.0f} s ago; trying again"
+            print(f"{said} under {broker.prefix}/ of {broker}{odd}{old}", file=sys.stderr)
             if not args.watch:
                 return 0 if rows and set(states) == {"online"} else 1
             time.sleep(REDRAW)

@@ -1,13 +1,16 @@
 """A fleet's table with messages that no board of ours sends: each is counted, and the other boards are told as ever."""
 
 import json
+import time
 from collections.abc import Mapping
 from typing import Any
 
 import paho.mqtt.client as paho
 import pytest
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.reasoncodes import ReasonCode
 
-from kdlight_edge.fleet import Fleet, table
+from kdlight_edge.fleet import Fleet, Known, row, table
 from kdlight_edge.sinks.broker import broker_of
 
 NOW = 1_800_000_000.0
@@ -20,6 +23,7 @@ def fleet_of(*messages: tuple[str, bytes | Mapping[str, Any]]) -> Fleet:
     for topic, said in messages:
         message = paho.MQTTMessage(topic=topic.encode())
         message.payload = said if isinstance(said, bytes) else json.dumps(said).encode()
+        message.retain = True
         fleet._on_message(fleet._client, None, message)
     return fleet
 
@@ -64,3 +68,36 @@ def test_what_a_newer_version_adds_passes() -> None:
     (told,) = fleet_of(("kdlight/new/stats", {**STATS, "mood": {"good": [1]}})).rows(NOW)
     assert told["fps"] is None  # no status yet
     assert told["heard_s"] == 0.0
+
+
+@pytest.mark.parametrize("said", ["1970-01-01T00:03:20.000Z", "2040-01-01T00:00:00.000Z"])
+def test_a_clock_that_was_never_set_is_told_and_no_silence(said: str) -> None:
+    (told,) = (rows := fleet_of(("kdlight/pi/status", STATUS), ("kdlight/pi/stats", {**STATS, "at": said})).rows(NOW))
+    assert (told["state"], told["fps"], told["heard_s"], told["clock"]) == ("online", 30.0, None, said)
+    assert f"its clock is wrong: {said[:16]}" in table(rows)
+
+
+def kept(known: Known) -> Known:
+    return Known(known.status, known.stats)
+
+
+def test_figures_that_come_now_are_no_silence_whatever_the_clock_says() -> None:
+    late = {**STATS, "at": "2027-01-15T07:00:00.000Z"}
+    known = Known(STATUS, late, heard=time.monotonic())
+    told = row("pi", known, NOW)
+    assert (told["state"], told["clock"]) == ("online", late["at"])
+    assert row("pi", kept(known), NOW)["state"] == "silent"
+    assert row("pi", Known(STATUS, STATS, heard=time.monotonic()), NOW + 2)["clock"] is None
+    assert row("pi", Known(STATUS, {**STATS, "at": "2040-01-01T00:00:00.000Z"}, 0.0), NOW)["state"] == "silent"
+
+
+def test_a_broker_that_is_lost_is_told_and_what_it_knew_is_asked_anew_when_it_is_back() -> None:
+    fleet = fleet_of(("kdlight/gone/status", STATUS))
+    assert fleet.lost_s() is None
+    fleet._client.on_disconnect(fleet._client, None, None, None, None)  # type: ignore[misc, call-arg, arg-type]
+    assert (fleet.lost_s() or 0.0) >= 0.0
+    assert fleet.lost_s() is not None
+    assert [entry["device"] for entry in fleet.rows(NOW)] == ["gone"]
+    fleet._on_connect(fleet._client, None, None, ReasonCode(PacketTypes.CONNACK), None)
+    assert fleet.lost_s() is None
+    assert fleet.rows(NOW) == []
