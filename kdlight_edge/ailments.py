@@ -129,7 +129,7 @@ def _services(root: Path) -> Iterator[Ailment]:
         with contextlib.suppress(PermissionError):  # who may not read its settings cannot tell
             yield from _bundle(service, unit.read_settings(service.settings_file).get("KDLIGHT_MODEL", ""), install)
         if service.unit_file.is_file():
-            text = service.unit_file.read_text(encoding="utf-8")
+            text = unit.text_of(service.unit_file)
             if unit.edited_by_hand(text):
                 mend = f"sudo systemctl edit {service.instance} for the changes, sudo rm {service.unit_file}, {install}"
                 yield Ailment(f"{service.unit_file} was edited by hand, and updates do not reach it", mend)

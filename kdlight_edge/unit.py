@@ -182,6 +182,11 @@ def _elsewhere() -> str:
     return found
 
 
+def text_of(file: Path) -> str:
+    """Return a file that a person may have edited, in whatever encoding: what is no UTF-8 is written back as it was."""
+    return file.read_text(encoding="utf-8", errors="surrogateescape")
+
+
 def read_settings(file: Path) -> dict[str, str]:
     """Return the variables of an environment file as `settings_text` writes it, or a person by hand.
 
@@ -190,7 +195,7 @@ def read_settings(file: Path) -> dict[str, str]:
     """
     if not file.is_file():
         return {}
-    lines = (line.strip() for line in file.read_text(encoding="utf-8").splitlines())
+    lines = (line.strip() for line in text_of(file).splitlines())
     pairs = (line.partition("=") for line in lines if line and not line.startswith(("#", ";")))
     return {name.strip(): _unquoted(value.strip()) for name, _, value in pairs}
 
@@ -229,7 +234,7 @@ def _unquoted(value: str) -> str:
 
 
 def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
 def first_camera() -> str:

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from kdlight_edge.errors import KDLightError
-from kdlight_edge.unit import Service
+from kdlight_edge.unit import Service, text_of
 
 
 class Hands:
@@ -26,7 +26,7 @@ class Hands:
 
     def write(self, file: Path, text: str, mode: int = 0o644) -> None:
         """Make a file what it shall be, by one rename; one that is so already is left alone."""
-        if file.is_file() and file.read_text(encoding="utf-8") == text:
+        if file.is_file() and text_of(file) == text:
             self.say(f"{file} is as it should be")
             return
         self.do(f"write {file}")
@@ -35,7 +35,9 @@ class Hands:
         file.parent.mkdir(parents=True, exist_ok=True)
         beside = file.with_name(f".{file.name}.new")
         beside.unlink(missing_ok=True)
-        with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w", encoding="utf-8") as content:
+        with os.fdopen(
+            os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w", encoding="utf-8", errors="surrogateescape"
+        ) as content:
             content.write(text)
             content.flush()
             os.fsync(content.fileno())

@@ -76,7 +76,7 @@ def _install(service: "Service", hands: "Hands", args: argparse.Namespace) -> No
         settings["KDLIGHT_SOURCE"] = _live(args.source or unit.first_camera())
     settings["KDLIGHT_OPTIONS"] = settings.get("KDLIGHT_OPTIONS", "") if args.options is None else args.options
     program = unit.PACKAGED_PROGRAM if service.packaged else unit.find_program(service, sys.executable)
-    kept = service.unit_file.is_file() and unit.edited_by_hand(service.unit_file.read_text(encoding="utf-8"))
+    kept = service.unit_file.is_file() and unit.edited_by_hand(unit.text_of(service.unit_file))
     if kept:
         hands.say(f"{service.unit_file} was edited by hand and is kept; remove it and install again to have ours")
     elif service.packaged:
@@ -103,7 +103,7 @@ def _write_settings(service: "Service", hands: "Hands", settings: dict[str, str]
     from kdlight_edge import unit
 
     file = service.settings_file
-    before = file.read_text(encoding="utf-8") if file.is_file() else unit.SETTINGS_HEAD
+    before = unit.text_of(file) if file.is_file() else unit.SETTINGS_HEAD
     hands.write(file, unit.settings_text(settings, before), 0o600)  # a camera's URI may hold a password
 
 
@@ -127,7 +127,7 @@ def _uninstall(service: "Service", hands: "Hands", *, purge: bool) -> None:
     hands.systemctl("disable", "--now", service.instance)
     update_units.uninstall(service, hands, others)
     if service.unit_file.is_file() and not any(other.template == service.template for other in others):
-        if unit.edited_by_hand(service.unit_file.read_text(encoding="utf-8")):
+        if unit.edited_by_hand(unit.text_of(service.unit_file)):
             hands.say(f"{service.unit_file} was edited by hand and is kept; remove it yourself")
         else:
             hands.remove(service.unit_file)

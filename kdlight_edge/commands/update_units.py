@@ -16,7 +16,7 @@ def install(service: Service, hands: "Hands", settings: Mapping[str, str], progr
         return
     for kind in unit.UPDATE_KINDS:
         file = service.update_file(kind)
-        if file.is_file() and unit.edited_by_hand(file.read_text(encoding="utf-8")):
+        if file.is_file() and unit.edited_by_hand(unit.text_of(file)):
             hands.say(f"{file} was edited by hand and is kept; remove it and install again to have ours")
         else:
             hands.write(file, unit.unit_text(service, program, file.name))
@@ -33,7 +33,7 @@ def uninstall(service: Service, hands: "Hands", others: Sequence[Service]) -> No
         if not file.is_file():
             continue
         hands.systemctl("disable", "--now", service.update_unit(kind))
-        if unit.edited_by_hand(file.read_text(encoding="utf-8")):
+        if unit.edited_by_hand(unit.text_of(file)):
             hands.say(f"{file} was edited by hand and is kept; remove it yourself")
         elif not shared:
             hands.remove(file)

@@ -1,0 +1,59 @@
+"""``kdlight-edge service`` on files that people wrote in their own way, and what an install that is refused leaves."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from kdlight_devices.detect import detect
+from kdlight_devices.telemetry import look
+from kdlight_edge import ailments
+from kdlight_edge.cli import main
+from kdlight_edge.unit import Service, read_settings
+
+
+def install(root: Path, *more: str) -> int:
+    return main(["service", "install", "--root", str(root), *more])
+
+
+def files(root: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(root)): file.read_bytes() for file in sorted(root.rglob("*")) if file.is_file()}
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    (tmp_path / "system").mkdir()
+    return tmp_path / "system"
+
+
+def test_settings_in_another_encoding_are_read_and_their_bytes_stay(
+    root: Path, tiny_bundle: Callable[..., Path]
+) -> None:
+    assert install(root, "--model", str(tiny_bundle()), "--source", "scene:crack") == 0
+    file = Service(root=root).settings_file
+    remark = "# für die Wand\n".encode("latin-1")
+    file.write_bytes(remark + file.read_bytes())
+    assert list(ailments.find(root, detect(root), look(root))) == []
+    assert install(root, "--source", "rtsp://yard") == 0
+    assert file.read_bytes().startswith(remark)
+    assert read_settings(file)["KDLIGHT_SOURCE"] == "rtsp://yard"
+    assert main(["service", "uninstall", "--root", str(root)]) == 0
+    assert files(root) == {}
+
+
+def test_a_unit_in_another_encoding_was_edited_by_hand(
+    root: Path, tiny_bundle: Callable[..., Path], capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert install(root, "--model", str(tiny_bundle()), "--source", "scene:crack", "--update-from", "https://x") == 0
+    service = Service(root=root)
+    for unit in (service.unit_file, service.update_file("timer")):
+        unit.write_bytes(unit.read_bytes() + b"# f\xfcr\n")
+    before = files(root)
+    capfd.readouterr()
+    assert install(root) == 0
+    assert capfd.readouterr().err.count("was edited by hand and is kept") == 2
+    assert files(root) == before
+    (told,) = ailments.find(root, detect(root), look(root))
+    assert "was edited by hand" in told.what
+    assert main(["service", "uninstall", "--root", str(root)]) == 0
+    assert {Path(name).name for name in files(root)} == {"kdlight-edge.service", "kdlight-edge-update.timer"}
