@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -68,14 +69,12 @@ def _install(service: "Service", hands: "Hands", args: argparse.Namespace) -> No
     from kdlight_edge import unit
     from kdlight_edge.commands import update_units
 
-    settings = unit.read_settings(service.settings_file)
-    _bring_model(service, hands, args, settings)
-    if "KDLIGHT_MODEL" not in settings:
-        raise UsageError("--model is missing; give the bundle that the service shall run")
-    if args.source is not None or "KDLIGHT_SOURCE" not in settings:
-        settings["KDLIGHT_SOURCE"] = _live(args.source or unit.first_camera())
-    settings["KDLIGHT_OPTIONS"] = settings.get("KDLIGHT_OPTIONS", "") if args.options is None else args.options
+    before = unit.read_settings(service.settings_file)
+    settings = _wanted(before, args)
+    text = _settings_text(service, settings)
     program = unit.PACKAGED_PROGRAM if service.packaged else unit.find_program(service, sys.executable)
+    if args.model is not None:  # from here on something is changed, and before it everything that is given was judged
+        _bring_model(service, hands, Path(args.model).resolve())
     kept = service.unit_file.is_file() and unit.edited_by_hand(unit.text_of(service.unit_file))
     if kept:
         hands.say(f"{service.unit_file} was edited by hand and is kept; remove it and install again to have ours")
@@ -87,8 +86,8 @@ def _install(service: "Service", hands: "Hands", args: argparse.Namespace) -> No
         hands.write(service.back_off_file, unit.BACK_OFF)
     for file in service.gpu_files if detect(service.root).target == "jetson" else ():
         hands.write(file, unit.gpu_text())
-    if settings != unit.read_settings(service.settings_file):
-        _write_settings(service, hands, settings)
+    if settings != before:
+        hands.write(service.settings_file, text, 0o600)  # a camera's URI may hold a password
     hands.systemctl("daemon-reload")
     update_units.install(service, hands, settings, program)
     hands.systemctl("enable", service.instance, wrong=f"{service.instance} cannot be enabled")
@@ -99,23 +98,37 @@ def _install(service: "Service", hands: "Hands", args: argparse.Namespace) -> No
         hands.say(f"{service.instance} is ready; kdlight-edge service status{_flag(service)} tells how it does")
 
 
-def _write_settings(service: "Service", hands: "Hands", settings: dict[str, str]) -> None:
+def _wanted(before: Mapping[str, str], args: argparse.Namespace) -> dict[str, str]:
+    """Return the settings as they shall be; touches nothing."""
+    from kdlight_edge import unit
+
+    settings = dict(before)
+    if args.model is not None:
+        settings["KDLIGHT_MODEL"] = f"/opt/kdlight-edge/models/{Path(args.model).resolve().name}"
+    if "KDLIGHT_MODEL" not in settings:
+        raise UsageError("--model is missing; give the bundle that the service shall run")
+    for flag, value in (("--model", args.model), ("--source", args.source), ("--update-from", args.update_from)):
+        if value == "":
+            raise UsageError(f"{flag} is empty; give it a value, or leave it out")
+    if args.update_from is not None:
+        settings |= {"KDLIGHT_UPDATE_OPTIONS": "", **settings, "KDLIGHT_UPDATE_FROM": args.update_from}
+    if args.source is not None or "KDLIGHT_SOURCE" not in settings:
+        settings["KDLIGHT_SOURCE"] = _live(args.source or unit.first_camera())
+    settings["KDLIGHT_OPTIONS"] = settings.get("KDLIGHT_OPTIONS", "") if args.options is None else args.options
+    return settings
+
+
+def _settings_text(service: "Service", settings: Mapping[str, str]) -> str:
     from kdlight_edge import unit
 
     file = service.settings_file
-    before = unit.text_of(file) if file.is_file() else unit.SETTINGS_HEAD
-    hands.write(file, unit.settings_text(settings, before), 0o600)  # a camera's URI may hold a password
+    return unit.settings_text(settings, unit.text_of(file) if file.is_file() else unit.SETTINGS_HEAD)
 
 
-def _bring_model(service: "Service", hands: "Hands", args: argparse.Namespace, settings: dict[str, str]) -> None:
-    if args.model is not None:
-        model = Path(args.model).resolve()
-        hands.copy_bundle(model, service.models / model.name)
-        if hands.changed:  # a bundle that is installed by hand serves, and none that an update brought before it
-            hands.remove(service.root / service.state.removeprefix("/") / "current")
-        settings["KDLIGHT_MODEL"] = f"/opt/kdlight-edge/models/{model.name}"
-    if args.update_from is not None:
-        settings |= {"KDLIGHT_UPDATE_OPTIONS": "", **settings, "KDLIGHT_UPDATE_FROM": args.update_from}
+def _bring_model(service: "Service", hands: "Hands", model: Path) -> None:
+    hands.copy_bundle(model, service.models / model.name)
+    if hands.changed:  # a bundle that is installed by hand serves, and none that an update brought before it
+        hands.remove(service.root / service.state.removeprefix("/") / "current")
 
 
 def _uninstall(service: "Service", hands: "Hands", *, purge: bool) -> None:

@@ -1,5 +1,6 @@
 """``kdlight-edge service`` on files that people wrote in their own way, and what an install that is refused leaves."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -57,3 +58,28 @@ def test_a_unit_in_another_encoding_was_edited_by_hand(
     assert "was edited by hand" in told.what
     assert main(["service", "uninstall", "--root", str(root)]) == 0
     assert {Path(name).name for name in files(root)} == {"kdlight-edge.service", "kdlight-edge-update.timer"}
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--options", "--max-age 1\n--csv x"], "KDLIGHT_OPTIONS .* holds characters that a settings file cannot"),
+        (["--source", "."], r"\. has an end; a service needs a camera"),
+        (["--source", ""], "--source is empty"),
+        (["--update-from", ""], "--update-from is empty"),
+        (["--model", ""], "--model is empty"),
+    ],
+    ids=["two lines", "a folder", "no source", "no place", "no bundle"],
+)
+def test_an_install_that_is_refused_changes_nothing(
+    root: Path, tiny_bundle: Callable[..., Path], capfd: pytest.CaptureFixture[str], words: list[str], told: str
+) -> None:
+    assert install(root, "--model", str(tiny_bundle(name="old")), "--source", "scene:crack") == 0
+    state = root / "var/lib/kdlight-edge"
+    (state / "versions/old-2-0").mkdir(parents=True)
+    (state / "current").symlink_to("versions/old-2-0")
+    before = files(root)
+    assert install(root, "--model", str(tiny_bundle(name="new")), *words) == 2
+    assert re.search(told, capfd.readouterr().err)
+    assert files(root) == before
+    assert (state / "current").is_symlink()
