@@ -1,6 +1,8 @@
 """``kdlight-edge service`` on files that people wrote in their own way, and what an install that is refused leaves."""
 
 import re
+import shlex
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +12,9 @@ from kdlight_devices.detect import detect
 from kdlight_devices.telemetry import look
 from kdlight_edge import ailments
 from kdlight_edge.cli import main
-from kdlight_edge.unit import Service, read_settings
+from kdlight_edge.unit import Service, read_settings, unit_text
+from kdlight_edge.update.apply import ask
+from kdlight_edge.update.state import State
 
 
 def install(root: Path, *more: str) -> int:
@@ -83,3 +87,17 @@ def test_an_install_that_is_refused_changes_nothing(
     assert re.search(told, capfd.readouterr().err)
     assert files(root) == before
     assert (state / "current").is_symlink()
+
+
+@pytest.mark.parametrize("service", [Service(), Service("yard")], ids=lambda service: service.template)
+def test_what_asked_for_an_update_is_gone_before_anything_can_refuse_it(tmp_path: Path, service: Service) -> None:
+    lines = unit_text(service, template=service.update_file("service").name).replace("%i", "yard").splitlines()
+    (first,) = [line.removeprefix("ExecStartPre=-") for line in lines if line.startswith("ExecStartPre=")]
+    path = unit_text(service, template=service.update_file("path").name).replace("%i", "yard")
+    (awaited,) = re.findall("^PathExists=(.*)$", path, re.MULTILINE)
+    state = State(tmp_path / "state")
+    ask(state)
+    assert awaited == f"{service.state}/{state.asked.relative_to(state.folder)}"
+    subprocess.run(shlex.split(first.replace(service.state, str(state.folder))), check=True)
+    assert not state.asked.exists()
+    subprocess.run(shlex.split(first.replace(service.state, str(state.folder))), check=True)  # nobody asked: the timer
