@@ -61,7 +61,7 @@ class Publisher:
             root = Root(consistent_snapshot=True, expires=days_from_now(DAYS["root"]))
             for role in ROLES:
                 root.add_key(self._signer(role).public_key, role)
-            self._write("root", Metadata(root), raise_version=False)
+            self._write("root", Metadata(root), raise_version=False, signers=[self._signer("root")])
             self._write("targets", Metadata(Targets()), raise_version=False)
             self._freshen(first=True)
         return self.metadata / "1.root.json"
@@ -151,7 +151,7 @@ class Publisher:
         self._end_rotations()
         # The word of the role itself needs no old key, which may be lost; a root is believed for its old one only.
         signers = {
-            name: self._signer(name) for name in ("root", "snapshot", "timestamp") if name != role or role == "root"
+            name: self._known(name) for name in ("root", "snapshot", "timestamp") if name != role or role == "root"
         }
         make_key(f"{role}.next", self._keys)
         told = self._read("root")
@@ -205,7 +205,7 @@ class Publisher:
         told.signed.version += raise_version
         told.signed.expires = days_from_now(self._days[role])
         told.signatures.clear()
-        for signer in signers or [self._signer(role)]:
+        for signer in signers or [self._known(role)]:
             told.sign(signer, append=True)
         name = "timestamp.json" if role == "timestamp" else f"{told.signed.version}.{role}.json"
         durable.write_text(self.metadata / name, json.dumps(told.to_dict(), indent=1, sort_keys=True) + "\n")
@@ -225,6 +225,21 @@ class Publisher:
         with self._told():
             told: Metadata[Any] = Metadata.from_file(str(self._newest(role)))
         return told
+
+    def _known(self, role: str) -> CryptoSigner:
+        """Return who signs for a role.
+
+        Raises:
+            UsageError: no key, or one that devices do not know.
+        """
+        file = self._keys / f"{role}.key"
+        signer = self._signer(role)
+        if not _names(self._read("root").signed, role, file):
+            raise UsageError(
+                f"{file} is not the key of {role} that {self._newest('root')} names, and no device would believe it; "
+                "bring that key, or rotate"
+            )
+        return signer
 
     def _signer(self, role: str) -> CryptoSigner:
         return read_signer(self._keys / f"{role}.key")

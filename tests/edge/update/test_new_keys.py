@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from kdlight_edge.errors import KDLightError, UsageError
+from kdlight_edge.signature import make_key
 from kdlight_edge.update.fetch import Repository
 from kdlight_edge.update.publish import ROLES, Publisher
 from kdlight_edge.update.state import State
@@ -96,3 +97,23 @@ def test_a_key_that_is_lost_is_replaced(
     state.prepare()
     offer = Repository(str(tmp_path / "repository"), state, publisher.metadata / "1.root.json").newest("tiny")
     assert offer.target.path.startswith(version)
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_key_of_another_repository_signs_nothing(
+    publisher: Publisher, bundle: Bundles, state: State, tmp_path: Path, role: str
+) -> None:
+    version, root = publisher.add(bundle("1")), publisher.metadata / "1.root.json"
+    make_key(role, tmp_path / "other")
+    own = (tmp_path / f"private/{role}.key").replace(tmp_path / "drawer")
+    (tmp_path / f"other/{role}.key").rename(tmp_path / f"private/{role}.key")
+    act = (lambda: publisher.rotate(role)) if role == "root" else (lambda: publisher.add(bundle("2")))
+    with pytest.raises(UsageError, match=rf"{role}\.key is not the key of {role} that .*root\.json names"):
+        act()
+    state.prepare()
+    if role in {"root", "targets"}:  # before anything that speaks of the offer
+        offer = Repository(str(tmp_path / "repository"), state, root).newest("tiny")
+        assert offer.target.path.startswith(version)
+    own.replace(tmp_path / f"private/{role}.key")
+    act()
+    assert Repository(str(tmp_path / "repository"), state, root).newest("tiny").name == "tiny"

@@ -211,7 +211,7 @@ def test_a_packed_bundle_that_was_cut_or_changed_is_refused(
 
 @pytest.mark.parametrize("role", ["root", "targets", "snapshot", "timestamp"])
 def test_devices_follow_a_new_key_of_any_role(
-    publisher: Publisher, bundle: Bundles, update: Update, tmp_path: Path, role: str
+    publisher: Publisher, bundle: Bundles, update: Update, tmp_path: Path, role: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     publisher.add(bundle("1"))
     update()
@@ -221,6 +221,7 @@ def test_devices_follow_a_new_key_of_any_role(
     (tmp_path / f"private/{role}.key").unlink()
     (tmp_path / f"private/{role}.key.old").rename(tmp_path / f"private/{role}.key")
     if role in {"snapshot", "timestamp"}:  # the old key's word counts for nothing any more
+        monkeypatch.setattr(Publisher, "_known", Publisher._signer)  # whoever has it does not ask
         publisher.refresh()
         with pytest.raises(BundleError, match="not signed by the keys that are trusted here"):
             update()
