@@ -48,8 +48,13 @@ def make_key(name: str, folder: Path) -> tuple[Path, Path]:
         folder.mkdir(parents=True, exist_ok=True)
         with os.fdopen(os.open(private, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:
             out.write(text)
+            out.flush()
+            os.fsync(out.fileno())
         public.write_bytes(key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
     except OSError as error:
+        if not isinstance(error, FileExistsError):  # half a key would be in the way of the next try
+            for file in (private, public):
+                file.unlink(missing_ok=True)
         raise KDLightError(f"{error.filename or folder} could not be written: {error.strerror}") from error
     return private, public
 

@@ -50,7 +50,8 @@ class Publisher:
         Raises:
             UsageError: there is a repository.
         """
-        if (self.metadata / "1.root.json").exists():
+        # The timestamp comes last: what a full disk left without it was never offered to anybody, and is made anew.
+        if any(self.metadata.glob("[!1]*.json")):
             raise UsageError(f"{self._folder} is a repository already; kdlight-edge update publish adds to it")
         for role in ROLES:
             if not (self._keys / f"{role}.key").exists():

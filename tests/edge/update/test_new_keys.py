@@ -1,6 +1,7 @@
 """A publisher's new key, cut off or refused anywhere: no key is lost that devices know, and they follow afterwards."""
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -117,3 +118,33 @@ def test_a_key_of_another_repository_signs_nothing(
     own.replace(tmp_path / f"private/{role}.key")
     act()
     assert Repository(str(tmp_path / "repository"), state, root).newest("tiny").name == "tiny"
+
+
+def test_a_full_disk_leaves_no_half_of_a_key_and_no_half_of_a_repository(
+    disk_of: Callable[[int], Path], tmp_path: Path
+) -> None:
+    disk = disk_of(128)
+    filled = disk / "filled"
+
+    def fill(left: int) -> None:
+        filled.write_bytes(bytes(os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize - left))
+
+    fill(0)
+    with pytest.raises(KDLightError, match="No space left on device"):
+        make_key("field", disk)
+    filled.unlink()
+    assert list(disk.iterdir()) == []
+    make_key("field", disk)
+    for left in range(4096, 40_960, 4096):
+        made = Publisher(disk / "repository", tmp_path / "private")
+        fill(left)
+        try:
+            made.create()
+        except KDLightError:
+            filled.unlink()
+            made.create()
+        filled.unlink(missing_ok=True)
+        assert made.refresh()
+        with pytest.raises(UsageError, match="is a repository already"):
+            made.create()
+        shutil.rmtree(disk / "repository")
