@@ -36,6 +36,12 @@ WINDOW = 20
 KEEPALIVE = 15
 """Seconds of silence after which the broker is asked; after half as many again it tells the world that we are gone."""
 
+SHORT = 5.0
+"""Seconds: a connection that the other side breaks sooner is a short one."""
+
+ROBBED = 3
+"""Short connections in a row after which it is likely that somebody else has our name: a broker takes the newer one."""
+
 TICK = 0.2
 """Seconds between two looks at what was acknowledged, and at what has waited for so long that it goes to the disk."""
 
@@ -84,6 +90,7 @@ class Mqtt:
         self._wake, self._ended = threading.Event(), threading.Event()
         self._online = self._announced = self._resending = False
         self._trouble = ""
+        self._connected, self._short = 0.0, 0
         self._flying: dict[int, int] = {}
         """Paho's message number to the store's, of what was sent and not acknowledged."""
         self._acknowledged: deque[int] = deque()
@@ -118,6 +125,7 @@ class Mqtt:
         if reason.is_failure:
             self._tell(f"{self._broker} refuses: {reason}; trying again, results wait")
             return
+        self._connected = time.monotonic()
         if self._trouble:
             self._trouble = ""
             self._report(f"mqtt: {self._broker} is back, {len(self._store):,} results wait to be sent")
@@ -131,6 +139,9 @@ class Mqtt:
         if not self._ended.is_set():
             # By MQTT 3.1.1 a broker gives no reason: paho calls all but its silence an unspecified error.
             why = "it was silent" if reason == "Keep alive timeout" else "the connection broke"
+            self._short = self._short + 1 if time.monotonic() - self._connected < SHORT else 0
+            if self._short >= ROBBED:
+                why += f" at once, again: is another board called {self._device}? Give each a --mqtt-device of its own"
             self._tell(f"{self._broker} lost: {why}; trying again, results wait")
 
     def _on_connect_fail(self, _client: paho.Client, _data: Any) -> None:

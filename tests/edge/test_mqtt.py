@@ -410,3 +410,17 @@ def test_an_address_may_hold_user_port_and_prefix_and_the_password_may_come_from
 def test_a_device_whose_name_cannot_be_in_a_topic_is_refused(name: str) -> None:
     with pytest.raises(UsageError, match="--mqtt-device"):
         check_device(name)
+
+
+def test_two_boards_of_one_name_are_told_that_they_are(broker: Broker, tmp_path: Path) -> None:
+    told: list[str] = []
+    boards = [
+        Mqtt(
+            broker_of(broker.url), "wall", Store(tmp_path / name, limit=1 << 20), ORIGIN, stop=threading.Event(),
+            patience=Patience(first_wait=1, longest_wait=1), linger=0.0, report=told.append,
+        )
+        for name in ("one.sqlite", "two.sqlite")
+    ]  # fmt: skip
+    until(lambda: any("is another board called wall? Give each a --mqtt-device of its own" in line for line in told))
+    for board in boards:
+        board.close()
