@@ -49,7 +49,7 @@ class State:
         """Make the folders.
 
         Raises:
-            KDLightError: it may not be written to.
+            KDLightError: it may not be written to, or its disk is read-only.
         """
         try:
             for folder in (self.versions, self.own):
@@ -58,9 +58,20 @@ class State:
             if not os.access(self.own, os.W_OK) or not os.access(self.versions, os.W_OK):
                 raise PermissionError(13, "Permission denied")
         except OSError as error:
+            if self._read_only():
+                raise KDLightError(
+                    f"{self.folder} lies on a disk that is read-only, as the system makes one that fails (see dmesg); "
+                    "replace the card, or mount -o remount,rw"
+                ) from error
             raise KDLightError(
                 f"{self.folder} cannot be written to ({error.strerror}); run it as root, or give another --state"
             ) from error
+
+    def _read_only(self) -> bool:
+        for place in (self.folder, *self.folder.absolute().parents):
+            with contextlib.suppress(OSError):
+                return bool(os.statvfs(place).f_flag & os.ST_RDONLY)
+        return False
 
     def current(self) -> str | None:
         """Return the version that the link leads to; None without one, and for a link to anything else."""

@@ -3,17 +3,20 @@
 import dataclasses
 import json
 import re
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from kdlight_edge.bundle import open_bundle
+from kdlight_edge.classifier import open_classifier
 from kdlight_edge.cli import main
 from kdlight_edge.manifest import Budget
 from kdlight_edge.signature import make_key
 from kdlight_edge.update import fetch
 from kdlight_edge.update.publish import Publisher
+from kdlight_edge.update.serving import open_serving
 from kdlight_edge.update.state import State
 
 Bundles = Callable[..., Path]
@@ -155,3 +158,19 @@ def test_it_is_refused_in_one_line_with_its_exit_code_and_nothing_has_changed(
     assert not desk.state.incoming.exists()
     ledger = json.loads((desk.state.own / "ledger.json").read_text())
     assert ledger["last"]["what"] == "refused", "update status tells of it"
+
+
+def test_a_disk_that_is_read_only_is_told_as_that_and_the_device_serves_on(
+    disk_of: Callable[[int], Path], bundle: Callable[..., Path], capfd: pytest.CaptureFixture[str]
+) -> None:
+    disk = disk_of(1024)
+    (disk / "state").mkdir()
+    subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+    for state in (disk / "state", disk / "none"):
+        assert main(["update", "rollback", "--state", str(state)]) == 1
+        assert f"{state} lies on a disk that is read-only" in capfd.readouterr().err
+    told: list[str] = []
+    classifier, version = open_serving(State(disk / "state"), str(bundle("1")), open_classifier, told.append)
+    with classifier:
+        assert version is None
+    assert "read-only" in told[0]
