@@ -185,6 +185,9 @@ def _check(seal: Seal, file: Path) -> None:
         raise BundleError(
             f"{file} has the seal {seal.schema!r}, this program reads {SCHEMA!r}; install the matching one"
         )
+    for key, text in (("name", seal.name), ("version", seal.version), ("digest", seal.digest)):
+        if not text.isprintable():  # it could move a terminal's cursor, and so write a verdict of its own
+            raise BundleError(f"{file} holds the {key} {text!r}, which no bundle has; refuse its sender")
     if len(seal.files) > MOST_FILES or seal.bytes > LARGEST_FILE or any(entry.bytes < 0 for entry in seal.files):
         raise BundleError(f"{file} holds {len(seal.files)} files of {seal.bytes:,} bytes, which no board's bundle has")
     names = [entry.file for entry in seal.files]

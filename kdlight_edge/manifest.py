@@ -262,6 +262,7 @@ def check_scans(scans: Scans | None, what: str, error: type[KDLightError]) -> No
 
 def _check_meaning(manifest: Manifest) -> None:
     """Refuse what is well-formed and cannot be true."""
+    _check_names(manifest)
     ids = [label.id for label in manifest.labels]
     if len(ids) < 2 or len(set(ids)) != len(ids):  # noqa: PLR2004 - a classifier has two classes or more
         raise BundleError(f"manifest key 'labels' needs two or more different ids, got {ids}")
@@ -283,6 +284,12 @@ def _check_meaning(manifest: Manifest) -> None:
         rows = manifest.golden.logits.get(artifact.file)
         if rows is None or len(rows) != len(seeds) or any(len(row) != len(ids) for row in rows):
             raise BundleError(f"manifest key 'golden.logits' does not cover {artifact.file}; export the bundle again")
+
+
+def _check_names(manifest: Manifest) -> None:
+    for key in ("name", "version"):
+        if not (text := getattr(manifest, key)).isprintable():
+            raise BundleError(f"manifest key {key!r} holds {text!r}, which cannot be shown; export the bundle again")
 
 
 def _check_usual(artifact: Artifact) -> None:

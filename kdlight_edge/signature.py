@@ -152,6 +152,8 @@ def _dsse(envelope: Envelope) -> Dsse:
     return plain
 
 
-def _hex(entry: dict[str, str]) -> dict[str, str]:
+def _hex(entry: dict[str, Any]) -> dict[str, str]:
     """Return a copy in the form of securesystemslib, whose own reader changes what it is given."""
+    if not (isinstance(entry["keyid"], str) and entry["keyid"].isprintable()):
+        raise ValueError("the name of a key is no text")
     return {**entry, "sig": base64.b64decode(entry["sig"], validate=True).hex()}

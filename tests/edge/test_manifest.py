@@ -152,3 +152,9 @@ def test_a_whole_number_is_taken_where_a_real_one_should_be(record: Record) -> N
     temperature = from_json(changed(record, "artifacts.0.temperature", 2)).artifacts[0].temperature
     assert temperature == 2.0
     assert isinstance(temperature, float)
+
+
+@pytest.mark.parametrize("key", ["name", "version"])
+def test_a_name_that_would_write_on_the_terminal_is_refused(record: Record, key: str) -> None:
+    with pytest.raises(BundleError, match=rf"manifest key '{key}' holds '\\x1b\[2K', which cannot be shown"):
+        from_json(sealed(changed(record, key, "\x1b[2K")))

@@ -188,6 +188,32 @@ def test_a_name_that_leads_out_of_the_bundle_is_refused(packed: Path, name: str)
         archive.read_envelope(packed)
 
 
+@pytest.mark.parametrize("text", ["\x1b[1A\x1b[2K", "x\ny 1, digest 0: whole, and signed by field", "x\r"])
+@pytest.mark.parametrize("key", ["name", "version", "digest"])
+def test_a_seal_that_would_write_on_the_terminal_is_refused(
+    packed: Path, capfd: pytest.CaptureFixture[str], key: str, text: str
+) -> None:
+    rewrite(packed, resealed(members(packed), lambda seal: seal.update({key: text})))
+    assert main(["bundle", "show", str(packed)]) == BundleError.exit_code
+    said = capfd.readouterr()
+    assert said.out == ""
+    assert len(said.err.splitlines()) == 1
+    assert said.err.rstrip("\n").isprintable()
+
+
+@pytest.mark.parametrize("key", [5, None, "\x1b[2K", "a\nb"])
+def test_a_key_whose_name_is_no_text_is_refused(
+    packed: Path, keys: Path, capfd: pytest.CaptureFixture[str], key: object
+) -> None:
+    content = members(packed)
+    envelope = json.loads(content[archive.SEAL])
+    envelope["signatures"] = [{"keyid": key, "sig": "AAAA"}]
+    rewrite(packed, {**content, archive.SEAL: json.dumps(envelope).encode()})
+    for verb in (["show", str(packed)], ["verify", str(packed), "--keys", str(keys)]):
+        assert main(["bundle", *verb]) == BundleError.exit_code
+        assert "signatures cannot be read (the name of a key is no text)" in capfd.readouterr().err
+
+
 @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.DIRTYPE, tarfile.CHRTYPE])
 def test_a_link_or_a_device_in_the_place_of_a_file_is_refused(packed: Path, tmp_path: Path, kind: bytes) -> None:
     content = members(packed)
