@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from kdlight_edge.boxes import MOST, box_means
+from kdlight_edge.boxes import BLURRED, BLURRED_DOWN, MOST, box_means
 from kdlight_edge.manifest import Input
 from kdlight_edge.prepare import prepare_input
 
@@ -43,6 +43,20 @@ def test_every_sum_that_a_box_can_have_is_rounded_as_opencv_rounds_it() -> None:
         for boxes in (1, 20):  # less and more than a processor adds up at a time
             wide = np.tile(tall, (1, boxes, 1))
             np.testing.assert_array_equal(box_means(wide, across, down), by_opencv(wide, (boxes, len(totals))))
+
+
+def test_a_mean_out_of_a_blur_is_the_nearest_level_whatever_the_processor_and_the_version_of_opencv() -> None:
+    for across, down in itertools.product(BLURRED, range(1, BLURRED_DOWN + 1, 2)):
+        count, boxes = across * down, 43
+        totals = (np.arange(255 * count + 1)[:, np.newaxis] + 1009 * np.arange(boxes)) % (255 * count + 1)
+        level, more = np.divmod(totals, count)
+        pixels = (level[..., np.newaxis] + (np.arange(count) < more[..., np.newaxis])).astype(np.uint8)
+        grey = pixels.reshape(-1, boxes, down, across).swapaxes(1, 2).reshape(-1, boxes * across)
+        nearest = (2 * totals + count) // (2 * count)
+        np.testing.assert_array_equal(box_means(grey, across, down), nearest)
+        coloured = np.dstack([grey, np.roll(grey, 7 * down, axis=0), np.roll(grey, -7 * down, axis=0)])
+        expected = np.dstack([nearest, np.roll(nearest, 7, axis=0), np.roll(nearest, -7, axis=0)])
+        np.testing.assert_array_equal(box_means(coloured, across, down), expected)
 
 
 @pytest.mark.parametrize("scale", [2, 4, 8])
