@@ -67,11 +67,9 @@ class Doubtful(Protocol):
     @property
     def in_doubt(self) -> int:
         """How many of those it took may be lost, or are and were not told; asked from any thread."""
-        ...
 
     def lost(self) -> int:
         """Return how many of those it took have not arrived; each is told once, to the thread that writes."""
-        ...
 
 
 class Outbox:
