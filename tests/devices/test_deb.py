@@ -34,7 +34,8 @@ def fake_wheel(folder: Path, name: str) -> None:
 @pytest.fixture(scope="module")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("deb")
-    wanted = ("numpy", "opencv_python_headless", "onnxruntime", "paho_mqtt", "tuf", "securesystemslib", "packaging")
+    runtime = ("numpy", "opencv_python_headless", "onnxruntime", "simplejpeg")
+    wanted = (*runtime, "paho_mqtt", "tuf", "securesystemslib", "packaging")
     for name in wanted:
         fake_wheel(folder, name)
     pytest.importorskip("hatchling", reason="hatchling builds the wheel")
