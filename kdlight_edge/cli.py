@@ -84,7 +84,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         # What no part of the program could foresee: a full disk, a file that may not be written.
         if debug:
             raise
-        _let_go_of_stdout()
         place = f": {error.filename}" if error.filename else ""
         return _report(KDLightError(f"{error.strerror or error}{place}"), debug=False)
     except KeyboardInterrupt:
@@ -120,6 +119,7 @@ def _let_go_of_stdout() -> None:
 def _report(error: KDLightError, *, debug: bool) -> int:
     if debug:
         raise error
+    _let_go_of_stdout()
     hint = "; --help shows the flags" if isinstance(error, UsageError) and "--help" not in str(error) else ""
     line = " ".join(f"{error}{hint}".splitlines())  # a file's name may hold a line break
     print(f"kdlight-edge: {line}", file=sys.stderr)  # noqa: T201 - the one place where errors are printed
