@@ -60,7 +60,7 @@ def test_a_copy_with_maps_gives_the_teacher_s_own_logits(teacher: Teacher) -> No
 
 
 def test_a_lesson_holds_the_components_at_the_student_s_places(pool: Pool, recipe: Recipe, teacher: Teacher) -> None:
-    lesson = Lessons(pool, 3, recipe, PLACE, teacher, Making())(Batch(torch.arange(4), 0, 9))
+    lesson = Lessons(pool, 3, recipe, PLACE, [teacher], Making())(Batch(torch.arange(4), 0, 9))
     assert lesson.components is not None
     assert lesson.components.shape[2:] == (1, 1)
     assert lesson.components.isfinite().all()
@@ -71,10 +71,10 @@ def test_the_hint_brings_the_student_s_map_nearer_to_the_teacher_s(
 ) -> None:
     torch.manual_seed(0)
     network = Hinted(make_student("nano", 3)).train()
-    objective = student_objective(Lessons(pool, 3, recipe, PLACE, teacher, Making()), recipe)
+    objective = student_objective(Lessons(pool, 3, recipe, PLACE, [teacher], Making()), recipe)
     batch = Batch(torch.arange(12), 0, 5)
     optimizer = torch.optim.AdamW(network.parameters(), 1e-3)
-    wanted = Lessons(pool, 3, recipe, PLACE, teacher, Making())(batch)
+    wanted = Lessons(pool, 3, recipe, PLACE, [teacher], Making())(batch)
     assert wanted.components is not None
 
     def distance() -> float:

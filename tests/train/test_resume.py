@@ -1,5 +1,6 @@
 """A resumed training asks for what it still needs, and is the one that began."""
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -82,3 +83,17 @@ def test_a_training_is_resumed_with_its_own_weights_and_foreign_pictures_alone(
     assert "was started with other --teacher-weights (SHA-256 " in capsys.readouterr().err.splitlines()[-1]
     assert main([*words, "--foreign", str(tmp_path / "other")]) == 2
     assert "was started with no --foreign; use the same" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_training_of_an_older_version_goes_on_though_its_recipe_lacks_a_key(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "run" / finished.CLAIM
+    record = json.loads(file.read_text(encoding="utf-8"))
+    del record["recipe"]["teacher"]["count"]
+    file.write_text(json.dumps(record), encoding="utf-8")
+    capsys.readouterr()
+    assert main(words) == 0
+    assert "is finished" in capsys.readouterr().err
+    assert main([*words, "--teachers", "2"]) == 2
+    assert "was started with teacher.count = 1; use the same" in capsys.readouterr().err

@@ -35,6 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--teacher-imgsz", type=int, metavar="N", help="side of the teacher's picture in pixels (160)")
     parser.add_argument("--teacher-frozen", type=int, metavar="N",
                         help="first stages of the teacher that keep their ImageNet weights (0)")  # fmt: skip
+    parser.add_argument("--teachers", type=int, metavar="N",
+                        help="teachers, each of a seed of its own, whose mean answers are taught (1)")  # fmt: skip
     parser.add_argument("--batch", type=int, metavar="N", help="pictures a step, over all processes")
     parser.add_argument("--lr", type=float, metavar="X", help="peak learning rate of the student")
     parser.add_argument("--method", choices=["none", "kl", "standardised", "dist", "dkd"],
@@ -139,6 +141,7 @@ def _changes(args: argparse.Namespace) -> dict[str, Any]:
         "teacher.epochs": args.teacher_epochs,
         "teacher.imgsz": args.teacher_imgsz,
         "teacher.frozen": args.teacher_frozen,
+        "teacher.count": args.teachers,
         "student.name": args.student,
         "student.epochs": args.epochs,
         "student.batch": args.batch,

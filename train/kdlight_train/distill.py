@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -117,18 +117,18 @@ class Lesson(NamedTuple):
 class Lessons:
     """Augmented batches with the teacher's answers; each is made once and kept while there is room.
 
-    Without a teacher, lessons are pictures and labels alone.
+    Several teachers answer as one, with the mean of their logits; the feature map is that of the first. Without a
+    teacher, lessons are pictures and labels alone.
     """
 
     def __init__(
-        self, pool: Pool, classes: int, recipe: Recipe, place: Place, teacher: nn.Module | None, making: Making
+        self, pool: Pool, classes: int, recipe: Recipe, place: Place, teachers: Sequence[nn.Module], making: Making
     ) -> None:
         self.making, self.classes, self.place = making, classes, place
         self._pool, self._recipe = pool, recipe
-        self._hint = teacher is not None and recipe.distil.hint > 0
-        self._teacher: Answers | None = None
-        if teacher is not None:
-            self._teacher = for_maps(teacher, recipe.teacher.name, place) if self._hint else for_answers(teacher, place)
+        self._teachers: list[Answers] = [for_answers(teacher, place) for teacher in teachers]
+        if teachers and recipe.distil.hint > 0:
+            self._teachers[0] = for_maps(teachers[0], recipe.teacher.name, place)
         self._components: Components | None = None
         self._kept: dict[int, Lesson] = {}
         self._answers: dict[int, tuple[Tensor, Tensor | None]] = {}
@@ -148,25 +148,26 @@ class Lessons:
 
     @torch.no_grad()
     def _answer(self, batch: Batch) -> tuple[Tensor | None, Tensor | None]:
-        if self._teacher is None:
+        if not self._teachers:
             return None, None
         if batch.seed not in self._answers:
             with self.making.timed():
                 views, _ = augmented(self._pool, batch, self.classes, self._recipe.teacher.imgsz, self._recipe)
+            pictures = real(views)
             with self.place.autocast(on_cpu=True):
-                answers = self._teacher(real(views))
-            logits, maps = answers if isinstance(answers, tuple) else (answers, None)
-            self._answers[batch.seed] = logits.float(), None if maps is None else self._reduce(maps.float())
+                first, *others = (teacher(pictures) for teacher in self._teachers)
+            logits, maps = first if isinstance(first, tuple) else (first, None)
+            mean = torch.stack([given.float() for given in (logits, *others)]).mean(dim=0)
+            self._answers[batch.seed] = mean, None if maps is None else self._reduce(maps.float())
         return self._answers[batch.seed]
 
     def _reduce(self, maps: Tensor) -> Tensor:
         """Return the components of feature maps, those of the unchanged training pictures being the principal ones."""
         if self._components is None:
-            assert self._teacher is not None  # noqa: S101 - there are maps, so there is a teacher
             rows = []
             for part in real_batches(self._pool.pictures[:: max(1, len(self._pool.pictures) // SEEN)], self.place):
                 with self.place.autocast(on_cpu=True):
-                    rows.append(self._teacher(part)[1].float().mean(dim=(2, 3)))
+                    rows.append(self._teachers[0](part)[1].float().mean(dim=(2, 3)))
             self._components = fit_components(torch.cat(rows))
         cells = self._recipe.input.imgsz // 32
         return self._components(maps, (cells, cells)).half()

@@ -30,6 +30,7 @@ RANGES: tuple[tuple[str, int, int | None], ...] = (
     ("teacher.weight_decay", 0, None),
     ("teacher.label_smoothing", 0, 1),
     ("teacher.frozen", 0, None),
+    ("teacher.count", 1, 16),
     ("student.epochs", 1, None),
     ("student.weight_decay", 0, None),
     ("student.warmup", 0, None),
@@ -77,6 +78,8 @@ class TeacherRecipe:
     label_smoothing: float = 0.05
     frozen: int = 0
     """First stages of the feature part that keep their ImageNet weights: on a CPU they take most of the time."""
+    count: int = 1
+    """How many teachers, alike but for their seeds, the student learns the mean answers of."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,7 @@ from kdlight_train.workshop import (
     maps_of,
     origin_of,
     teach_student,
-    teach_teacher,
+    teach_teachers,
 )
 
 
@@ -107,27 +107,34 @@ def train(
         for line in (*found.lines(), *([seen] if seen else [])):
             say(line)
         shelf = Shelf(data, recipe, place, say)
-        teacher = teach_teacher(shelf, teacher_weights, cache, say, made_from)
-        lessons = lessons_of(shelf, None if recipe.distil.method == "none" else teacher.network)
+        teachers = teach_teachers(shelf, teacher_weights, cache, say, made_from)
+        lessons = lessons_of(shelf, [one.network for one in teachers] if recipe.distil.method != "none" else [])
         student = teach_student(shelf, lessons, run, weights, say)
     if not place.first:
         return
-    results = {"teacher": _result(recipe.teacher.name, teacher, shelf, recipe.teacher.imgsz)}
+    results = {"teacher": _result(recipe.teacher.name, teachers[0], shelf, recipe.teacher.imgsz)}
     results["student"] = _result(recipe.student.name, student, shelf, recipe.input.imgsz)
+    together = _together(teachers, shelf)
     made = datetime.now(tz=timezone.utc).isoformat(timespec="seconds")
     provenance = {
         "teacher": recipe.teacher.name,
         "method": recipe.distil.method,
         "recipe": {**to_json(recipe), **({"start": origin} if origin else {})},
         "data": told({"fingerprint": data.fingerprint, "counts": data.counts()}, others),
-        "metrics": {name: {"val": result.val, "test": result.test} for name, result in results.items()},
+        "metrics": {
+            **{name: {"val": result.val, "test": result.test} for name, result in results.items()},
+            **({"teachers": together} if together else {}),
+        },
         "made": made,
         "versions": {name: metadata.version(name) for name in ("kdlight-edge", "torch", "torchvision", "numpy")},
     }
     _finish(run, student, shelf, results["student"].temperature, provenance, others)
     keep_pictures(run, shelf.readable("val"), shelf.readable("train"), data.labels)
-    report = _report(run, shelf, (teacher, student), results, made, found.to_json())
+    report = _report(run, shelf, (*teachers, student), results, made, found.to_json())
     write_report(run, report)
+    if together:
+        split = "test" if together["test"] else "val"
+        say(f"the {len(teachers)} teachers as one: {split} accuracy {together[split]['accuracy']:.2%}")
     for name, result in results.items():
         say(_headline(name, result))
 
@@ -162,10 +169,12 @@ def _claim(run: Path, record: Mapping[str, Any], *, resume: bool) -> Path | None
             raise UsageError(f"--out {run} holds a training already; add --resume to go on, or choose another folder")
         try:
             held = json.loads(file.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+            held = dict(held)
+        except (OSError, ValueError, TypeError) as error:
             raise DataError(f"{file} cannot be read ({error}); choose another --out") from error
         # Older trainings do not say these two.
         known = {key: value for key, value in record.items() if key in held or key not in ("weights", "foreign")}
+        held["recipe"] = _over(json.loads(json.dumps(to_json(Recipe()))), held.get("recipe"))
         difference = _difference(held, json.loads(json.dumps(known)))
         if difference:
             raise UsageError(f"--resume: {run} was started with {difference}; use the same, or another --out")
@@ -176,6 +185,13 @@ def _claim(run: Path, record: Mapping[str, Any], *, resume: bool) -> Path | None
     except OSError as error:
         raise DataError(f"--out {run} cannot be written: {error.strerror}") from error
     return file
+
+
+def _over(default: Any, given: Any) -> Any:
+    """Return an older training's recipe with the keys that it does not know yet: their defaults change nothing."""
+    if not isinstance(default, dict) or not isinstance(given, dict):
+        return given
+    return {**default, **{key: _over(default.get(key), value) for key, value in given.items()}}
 
 
 def _difference(held: Any, wanted: Any, where: str = "") -> str | None:
@@ -213,6 +229,20 @@ def _result(name: str, taught: Taught, shelf: Shelf, side: int) -> ModelResult:
     return ModelResult(name, size, macs, 4 * size, temperature, before, after, judged["val"], judged.get("test"))
 
 
+def _together(teachers: Sequence[Taught], shelf: Shelf) -> dict[str, Any] | None:
+    """Judge the mean answers of several teachers on validation and test; None where there is one teacher alone."""
+    if len(teachers) == 1:
+        return None
+    side = shelf.recipe.teacher.imgsz
+    mean = {split: np.mean([one.logits[split] for one in teachers], axis=0) for split in teachers[0].logits}
+    temperature = fit_temperature(mean["val"], shelf.split("val", side).truth.numpy())
+    judged = {
+        split: figures(softmax(logits, temperature), shelf.split(split, side).truth.numpy(), shelf.data.labels)
+        for split, logits in mean.items()
+    }
+    return {"val": judged["val"], "test": judged.get("test")}
+
+
 def _finish(
     run: Path, student: Taught, shelf: Shelf, temperature: float, provenance: dict[str, Any], foreign: Foreign
 ) -> None:
@@ -239,12 +269,12 @@ def _finish(
 def _report(
     run: Path,
     shelf: Shelf,
-    taught: tuple[Taught, Taught],
+    taught: tuple[Taught, ...],
     results: dict[str, ModelResult],
     made: str,
     audited: dict[str, Any],
 ) -> Report:
-    data, side, student = shelf.data, shelf.recipe.input.imgsz, taught[1]
+    data, side, student = shelf.data, shelf.recipe.input.imgsz, taught[-1]
     split = "test" if "test" in student.logits else "val"
     pool = shelf.split(split, side)
     probabilities = softmax(student.logits[split], results["student"].temperature)

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,8 @@ DOWNLOADED = "torchvision"
 """Stands for the ImageNet weights that torchvision downloads."""
 
 STEP_OF_SEEDS = 7_919
-"""Between the seeds of two students of one training: a prime, so that seeds of trainings and students never meet."""
+"""Between the seeds of two students, or two teachers, of one training: a prime, so that those of trainings and theirs
+never meet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +93,19 @@ def input_of(recipe: Recipe, side: int | None = None) -> Input:
     return Input(side, side, recipe.input.colour, recipe.input.resize, recipe.input.interpolation)
 
 
-def teach_teacher(shelf: Shelf, weights: Path | None, cache: Path, say: Say, origin: str | None = None) -> Taught:
-    """Fine-tune the teacher, or take it from the cache when this very one was made before, or is being made now.
+def teach_teachers(
+    shelf: Shelf, weights: Path | None, cache: Path, say: Say, origin: str | None = None
+) -> tuple[Taught, ...]:
+    """Fine-tune as many teachers as the recipe wants; arguments and errors are those of `teach_teacher`."""
+    # A student of labels alone has one to be compared with.
+    count = 1 if shelf.recipe.distil.method == "none" else shelf.recipe.teacher.count
+    return tuple(teach_teacher(shelf, weights, cache, say, origin, number) for number in range(count))
+
+
+def teach_teacher(
+    shelf: Shelf, weights: Path | None, cache: Path, say: Say, origin: str | None = None, number: int = 0
+) -> Taught:
+    """Fine-tune a teacher, or take it from the cache when this very one was made before, or is being made now.
 
     Args:
         shelf: the pictures.
@@ -101,6 +113,7 @@ def teach_teacher(shelf: Shelf, weights: Path | None, cache: Path, say: Say, ori
         cache: where fine-tuned teachers are kept.
         say: tells people.
         origin: what the weights are (see `origin_of`); None asks the file.
+        number: which of the recipe's teachers; each has a seed of its own.
 
     Raises:
         DataError: the cache cannot be written, or lacks a teacher whose weights are not given.
@@ -108,36 +121,38 @@ def teach_teacher(shelf: Shelf, weights: Path | None, cache: Path, say: Say, ori
     recipe, data = shelf.recipe, shelf.data
     settings = recipe.teacher
     origin = origin or origin_of(weights)
-    folder = cache / "teachers" / _teacher_key(data, recipe, origin)
+    seed = recipe.seed + STEP_OF_SEEDS * number
+    folder = cache / "teachers" / _teacher_key(data, recipe, origin, seed)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DataError(f"--cache {cache} cannot be written: {error.strerror}; choose another") from error
     schedule = Schedule(
-        settings.epochs, settings.batch, settings.lr, settings.weight_decay, 1, TEACHER_EMA, recipe.seed, recipe.balance
+        settings.epochs, settings.batch, settings.lr, settings.weight_decay, 1, TEACHER_EMA, seed, recipe.balance
     )
     making = Making()
     objective = teacher_objective(shelf.pool, len(data.labels), recipe, shelf.place, making)
-    with turn(folder, shelf.place, say, f"teacher {settings.name}: another training makes it in {folder}; waiting"):
+    name = f"teacher {settings.name}" + (f" {number + 1}" if settings.count > 1 else "")
+    with turn(folder, shelf.place, say, f"{name}: another training makes it in {folder}; waiting"):
         begun = (folder / "teacher.ckpt").exists()
         if not begun and origin != origin_of(weights):
             raise DataError(
                 f"--cache {cache} no longer holds the teacher that this training began with; give the ImageNet weights "
                 f"it was made from (SHA-256 {origin[:12]}...) with --teacher-weights"
             )
-        teacher = make_teacher(settings.name, len(data.labels), weights, seed=recipe.seed, begun=begun)
+        teacher = make_teacher(settings.name, len(data.labels), weights, seed=seed, begun=begun)
         freeze(teacher, settings.name, settings.frozen)
         if begun:
-            say(f"teacher {settings.name}: going on from {folder}")
+            say(f"{name}: going on from {folder}")
         started = time.perf_counter()
-        work = Work(f"teacher {settings.name}", settings.imgsz, folder / "teacher.ckpt", large=True)
+        work = Work(name, settings.imgsz, folder / "teacher.ckpt", large=True)
         network, history = _fit(teacher, objective, schedule, shelf, work)
     return _taught(network, history, shelf, work, started, making)
 
 
-def lessons_of(shelf: Shelf, teacher: nn.Module | None) -> Lessons:
+def lessons_of(shelf: Shelf, teachers: Sequence[nn.Module]) -> Lessons:
     """Return what the student is taught with; without a teacher, labels alone."""
-    return Lessons(shelf.pool, len(shelf.data.labels), shelf.recipe, shelf.place, teacher, Making())
+    return Lessons(shelf.pool, len(shelf.data.labels), shelf.recipe, shelf.place, teachers, Making())
 
 
 def teach_student(shelf: Shelf, lessons: Lessons, run: Path, start: Mapping[str, Tensor], say: Say) -> Taught:
@@ -254,14 +269,14 @@ def origin_of(weights: Path | None) -> str:
         raise DataError(f"--teacher-weights {weights} cannot be opened: {error.strerror}") from error
 
 
-def _teacher_key(data: Data, recipe: Recipe, origin: str) -> str:
+def _teacher_key(data: Data, recipe: Recipe, origin: str, seed: int) -> str:
     """Name everything the teacher depends on, so that a cached one is the very one that would be made."""
     parts = asdict(recipe)
-    student_size = parts["input"].pop("imgsz")
-    del student_size
+    # One teacher is what it is whatever the student sees, and however many others there are.
+    del parts["input"]["imgsz"], parts["teacher"]["count"]
     # What is switched off is left out: a new kind of augmentation must not make every older teacher another one.
     for table in ("augment", "teacher"):
         parts[table] = {key: value for key, value in parts[table].items() if value}
-    facts = {key: parts[key] for key in ("teacher", "augment", "input", "seed", "balance")}
+    facts = {**{key: parts[key] for key in ("teacher", "augment", "input", "balance")}, "seed": seed}
     text = json.dumps([data.fingerprint, origin, facts], sort_keys=True)
     return f"{recipe.teacher.name}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
