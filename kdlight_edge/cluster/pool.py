@@ -18,6 +18,7 @@ QUIET = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # leave the variables of GPUs alone, and do not warn of it
     "RAY_DATA_LOG_LEVEL": "CRITICAL",
     "RAY_BACKEND_LOG_LEVEL": "fatal",
+    "RAY_gcs_server_port_wait_time_s": "120",  # half a minute is short where Ray is read from a slow disk
 }
 """Read by Ray when it is imported; what the user has set stays."""
 
@@ -43,6 +44,10 @@ STORE_BYTES = 128 << 20
 DEATHS = 3
 """How often the files of a classifier that died are handed to another, before each is tried alone."""
 
+STARTS = 3
+"""How often a cluster is tried to be begun on this machine: Ray gives each of its processes half a minute, which a busy
+machine may need to read their files, and the next time they are in memory."""
+
 REACH_SECONDS = 5.0
 """How long a cluster may take to accept a connection."""
 
@@ -65,18 +70,14 @@ def joined(address: str, workers: int) -> Iterator[int]:
 
     Raises:
         UsageError: no address looks like that.
-        SourceError: nothing answers there, or not a Ray that can be spoken with.
+        SourceError: nothing answers there, or not a Ray that can be spoken with, or none can be begun here.
     """
     folder = None
     try:
         if address == "local":
             folder = tempfile.mkdtemp(prefix="kdlight-")
             count = workers or len(os.sched_getaffinity(0))
-            with _hushed():
-                ray.init(
-                    address="local", num_cpus=count, include_dashboard=False, log_to_driver=False,
-                    object_store_memory=STORE_BYTES, logging_level=logging.CRITICAL, _temp_dir=folder,
-                )  # fmt: skip
+            _begin(count, folder)
         else:
             _reach(address)
             _join(address)
@@ -88,6 +89,24 @@ def joined(address: str, workers: int) -> Iterator[int]:
         ray.shutdown()
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _begin(cpus: int, folder: str) -> None:
+    for attempt in range(1, STARTS + 1):
+        try:
+            with _hushed():
+                ray.init(
+                    address="local", num_cpus=cpus, include_dashboard=False, log_to_driver=False,
+                    object_store_memory=STORE_BYTES, logging_level=logging.CRITICAL, _temp_dir=folder,
+                )  # fmt: skip
+            return  # noqa: TRY300 - it has begun
+        except Exception as error:  # noqa: PERF203 - as in `_join`; the next attempt may do
+            ray.shutdown()
+            if attempt == STARTS:
+                raise SourceError(
+                    f"--cluster local: Ray does not start here ({_said(error)}); see that nothing else takes the "
+                    "whole machine, or give the address of a cluster"
+                ) from error
 
 
 def _cpus() -> int:

@@ -21,14 +21,17 @@ import pytest
 pytest.importorskip("ray", reason="the extra archive is not installed")
 pq = pytest.importorskip("pyarrow.parquet")
 
-from kdlight_edge.cli import main
+from kdlight_edge.cluster import pool
 
 LIMIT = 300.0
 """Seconds within which a cluster must have done what is asked: a busy machine takes minutes."""
 
 
-QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-"""A token, as a cluster has that others can reach."""
+QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32),
+    "RAY_gcs_server_port_wait_time_s": "120",
+}  # fmt: skip
+"""A token, as a cluster has that others can reach; and patience."""
 
 
 def infer(*arguments: object) -> "subprocess.Popen[str]":
@@ -44,7 +47,7 @@ def ended(child: "subprocess.Popen[str]") -> tuple[int, str]:
 def until(true: Callable[[], object], child: "subprocess.Popen[Any]") -> None:
     end = time.monotonic() + LIMIT
     while not true():
-        assert child.poll() is None
+        assert child.poll() is None, child.communicate()[1]
         assert time.monotonic() < end, "nothing came of it"
         time.sleep(0.02)
 
@@ -148,9 +151,14 @@ def cluster() -> Iterator[tuple[str, str]]:
         head = ["--head", f"--port={inside}", f"--ray-client-server-port={outside}", f"--temp-dir={folder}"]
         environment = {**os.environ, **QUIET, "GRPC_ENABLE_FORK_SUPPORT": "0"}  # see docs/archive.md
         quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "env": environment}
-        begun = [subprocess.Popen([*start, *head, "--node-ip-address=127.0.0.1", "--include-dashboard=false"], **quiet)]
+        command = [*start, *head, "--node-ip-address=127.0.0.1", "--include-dashboard=false"]
+        begun = [subprocess.Popen(command, **quiet)]
         try:
-            until(lambda: answers_at(inside) and answers_at(outside), begun[0])
+            while not (answers_at(inside) and answers_at(outside)):
+                if begun[0].poll() is not None:  # a busy machine needs longer than Ray waits; all is in memory then
+                    assert len(begun) < pool.STARTS, f"ray start ended with {begun[0].returncode}"
+                    begun.insert(0, subprocess.Popen(command, **quiet))
+                time.sleep(0.1)
             begun.append(subprocess.Popen([*start, f"--address=127.0.0.1:{inside}"], **quiet))
             yield f"ray://127.0.0.1:{outside}", f"127.0.0.1:{inside}"
         finally:
@@ -226,59 +234,3 @@ def test_a_file_that_kills_whoever_reads_it_is_a_row_of_its_own(
     assert [row for row in rows if row[1] == "error"] == [
         ["07.png", "error", "the process that read it died, each time: out of memory, or a fault in a decoder"]
     ]
-
-
-@pytest.fixture
-def one(tmp_path: Path) -> Path:
-    (tmp_path / "archive").mkdir()
-    cv2.imwrite(str(tmp_path / "archive" / "a.png"), np.zeros((40, 40, 3), np.uint8))
-    return tmp_path / "archive"
-
-
-def test_a_cluster_that_is_not_there_is_told_in_a_line(
-    one: Path, tiny_bundle: Callable[..., Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    command = ["infer", "--folder", str(one), "--model", str(tiny_bundle()), "--out", str(one.parent / "out")]
-    port = free_port()
-    assert main([*command, "--cluster", f"ray://127.0.0.1:{port}"]) == 6
-    assert f"the cluster ray://127.0.0.1:{port} cannot be reached: Connection refused" in capsys.readouterr().err
-    assert main([*command, "--cluster", "elsewhere"]) == 2
-    assert "--cluster elsewhere is no cluster; give local, ray://HOST:10001 or HOST:6379" in capsys.readouterr().err
-    monkeypatch.delitem(sys.modules, "kdlight_edge.cluster.pool")
-    monkeypatch.setitem(sys.modules, "ray", None)
-    assert main([*command, "--cluster", "local"]) == 1
-    assert "ray is not installed; pip install 'kdlight-edge[archive]' brings it" in capsys.readouterr().err
-
-
-def test_what_is_no_archive_and_answers_of_another_bundle_are_refused(
-    one: Path, tiny_bundle: Callable[..., Path], capsys: pytest.CaptureFixture[str]
-) -> None:
-    empty, out = one.parent / "empty", one.parent / "out"
-    empty.mkdir()
-    model = str(tiny_bundle())
-    run = ["infer", "--cluster", "local", "--out", str(out), "--model", model]
-    assert main([*run, "--folder", str(empty)]) == 6
-    assert "holds no pictures" in capsys.readouterr().err
-    for more, said in (
-        (["--camera", "scene:crack"], "--camera says nothing beside --cluster"),
-        (["--source", str(one)], "--source says nothing beside --cluster"),
-        (["--folder", str(one), "--mqtt", "mqtt://h"], "--mqtt says nothing beside --cluster"),
-        (["--folder", str(one), "--retries", "0"], "--retries says nothing beside --cluster"),
-    ):
-        assert main([*run, *more]) == 2
-        assert said in capsys.readouterr().err
-    assert main(["infer", "--cluster", "local", "--folder", str(one), "--model", model]) == 2
-    assert main(["infer", "--out", str(out), "--folder", str(one), "--model", model]) == 2
-    capsys.readouterr()
-    from kdlight_edge.cluster.parts import Parts
-
-    parts = Parts(out, {"bundle": "other 1 0123", "folder": str(one), "conf": None, "topk": 1})
-    pa = pytest.importorskip("pyarrow")
-    from kdlight_edge.cluster.parts import COLUMNS
-
-    row = {"key": "a.png", "frame": 0, "decision": "accepted", "reason": "", "decided": 0, "engine": "e"}
-    parts.add(pa.Table.from_pylist([{**row, "precision": "fp32", "bundle": "other 1", "digest": "0"}], COLUMNS))
-    parts.flush()
-    parts.close()
-    assert main([*run, "--folder", str(one)]) == 5
-    assert "another bundle (other 1 0123) than this run (tiny 1 " in capsys.readouterr().err
