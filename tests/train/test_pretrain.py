@@ -127,8 +127,9 @@ def test_ctrl_c_is_answered_by_how_to_go_on(
 @pytest.mark.parametrize(
     ("out", "there", "said"),
     [
-        ("start.ckpt", "", "keeps a .ckpt and a .json beside its start; name it .pt"),
-        ("start.json", "", "keeps a .ckpt and a .json beside its start; name it .pt"),
+        ("start.ckpt", "", "keeps a .ckpt, a .json and a .lock beside its start; name it .pt"),
+        ("start.json", "", "keeps a .ckpt, a .json and a .lock beside its start; name it .pt"),
+        ("start.lock", "", "keeps a .ckpt, a .json and a .lock beside its start; name it .pt"),
         ("data", "", "data is a folder; give a file in it, as"),
         ("student.pt", "student.pt", "student.pt is there and of no pretraining"),
         ("student.pt", "student.ckpt", "student.ckpt is there and of no pretraining"),

@@ -1,10 +1,70 @@
-"""A claim: the small file that says which training goes on in a place, so that another one does not."""
+"""A claim: the small file that says which training a place belongs to, and the lock of the one that works there."""
 
 import contextlib
+import fcntl
 import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kdlight_edge.errors import KDLightError
+
+if TYPE_CHECKING:
+    from kdlight_train.place import Place
+
+LOCK = "run.lock"
+"""What a training holds in RUN as long as it lives."""
+
+
+def busy(run: Path) -> str:
+    """Say that another training works in RUN."""
+    return f"another training is at work in --out {run}; wait until it has ended, or choose another --out"
+
+
+@contextlib.contextmanager
+def alone(file: Path, place: "Place", told: str) -> Iterator[None]:
+    """Hold a lock for as long as a training lives; the kernel lets it go when the process dies, however it does.
+
+    Of several processes the first alone holds it. Where no such file can be made nothing is held: what is to be written
+    there says why it cannot be, and a training that has ended needs nothing any more.
+
+    Args:
+        file: is made with its folder where it is missing, and stays.
+        place: rank, and the processes that hear of it.
+        told: what to say where another training holds it.
+
+    Raises:
+        KDLightError: another training holds it.
+    """
+    handle = _open(file) if place.first else None
+    try:
+        # All end by the same line: the others would meet a connection that the first closed.
+        if not place.agree(handle is None or hold(handle)):
+            raise KDLightError(told)
+        yield
+    finally:
+        if handle is not None:
+            os.close(handle)
+
+
+def _open(file: Path) -> int | None:
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        return os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)  # a shared disk: umask says
+    except OSError:
+        return None
+
+
+def hold(handle: int) -> bool:
+    """Lock an open file or folder, and tell whether it is ours now."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True  # no locks here (some network file systems): files are whole all the same
+    return True
 
 
 @contextlib.contextmanager

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from kdlight_edge.errors import DataError, UsageError
 from kdlight_edge.progress import Progress
 from kdlight_train import checkpoint
-from kdlight_train.claim import given_back
+from kdlight_train.claim import alone, given_back
 from kdlight_train.claim import write as write_claim
 from kdlight_train.components import (
     COMPONENTS,
@@ -99,14 +99,19 @@ def pretrain(
         DataError: no pictures, or a disk that is full.
         UsageError: the teacher has no feature map, what stands beside ``out`` belongs to another start, or groups that
             do not fit the folders.
+        KDLightError: another pretraining is at work on ``out``.
     """
     torch.manual_seed(recipe.seed)
     datas = _open(paths, recipe, groups, group_regex)
-    claim = _claim(out, recipe, datas) if place.first else None
-    with given_back(claim, out.with_suffix(".ckpt")):
-        averaged, history = _teach(datas, out.with_suffix(".ckpt"), recipe, place, say, teacher_weights)
     if place.first:
-        _write(out, averaged, recipe, datas, history)
+        _check_place(out)
+    told = f"another pretraining is at work on {out}; wait until it has ended, or choose another --out"
+    with alone(out.with_suffix(".lock"), place, told):
+        claim = _claim(out, recipe, datas) if place.first else None
+        with given_back(claim, out.with_suffix(".ckpt")):
+            averaged, history = _teach(datas, out.with_suffix(".ckpt"), recipe, place, say, teacher_weights)
+        if place.first:
+            _write(out, averaged, recipe, datas, history)
 
 
 def _teach(
@@ -152,7 +157,6 @@ def _open(paths: Sequence[Path], recipe: Recipe, groups: Sequence[Path], group_r
 
 def _claim(out: Path, recipe: Recipe, datas: Sequence[Data]) -> Path | None:
     """Say beside ``out`` which start its checkpoint belongs to and return that file, or see that it is this one."""
-    _check_place(out)
     file = out.with_suffix(".json")
     text = json.dumps({"recipe": to_json(recipe), "data": [data.fingerprint for data in datas]}, indent=1) + "\n"
     try:
@@ -177,9 +181,9 @@ def _check_place(out: Path) -> None:
     """
     if out.is_dir():
         raise UsageError(f"--out {out} is a folder; give a file in it, as {out / 'start.pt'}")
-    claim, state = out.with_suffix(".json"), out.with_suffix(".ckpt")
-    if out in {claim, state}:
-        raise UsageError(f"--out {out}: a pretraining keeps a .ckpt and a .json beside its start; name it .pt")
+    claim, state, lock = (out.with_suffix(suffix) for suffix in (".json", ".ckpt", ".lock"))
+    if out in {claim, state, lock}:
+        raise UsageError(f"--out {out}: a pretraining keeps a .ckpt, a .json and a .lock beside its start; name it .pt")
     held = [place for place in (out, state) if place.exists()]
     if held and not claim.is_file():
         raise UsageError(f"--out {out}: {held[0]} is there and of no pretraining; choose another --out, or remove it")

@@ -9,6 +9,7 @@ from typing import Any
 from kdlight_edge.bundle import open_bundle
 from kdlight_edge.errors import DataError, UsageError
 from kdlight_train import finished
+from kdlight_train.claim import LOCK, alone, busy
 from kdlight_train.claim import write as write_claim
 from kdlight_train.data import Data, open_data
 from kdlight_train.finished import Finished
@@ -50,31 +51,35 @@ def qat(
     Raises:
         DataError: other pictures, an unfinished run, a disk that is full.
         UsageError: settings that cannot be, or RUN holds another student than the bundle.
+        KDLightError: another training is at work in RUN.
     """
     chosen = Settings(**settings)
     if chosen.epochs < 1:
         raise UsageError(f"--qat-epochs {chosen.epochs}: it must be above 0")
     if not 0 < chosen.lr < LR_LIMIT:
         raise UsageError(f"--qat-lr {chosen.lr:g}: it must be above 0 and below {LR_LIMIT:g}")
-    if bundle is not None and place.first:
-        _unpack(bundle, paths, run, groups, group_regex)
-    student = finished.load(run)
-    known = recipe_of(student)
-    if recipe is not None and recipe != known:
-        raise UsageError(
-            f"{run} holds a student of another recipe; leave out the flags that set it, or choose another --out"
-        )
-    data = open_data(
-        paths, groups=groups, group_regex=group_regex,
-        val_share=known.val_share, test_share=known.test_share, seed=known.seed,
-    )  # fmt: skip
-    _same(data, student, run)
-    if place.first:
-        _claim(run, student, chosen)
-    learnt = learn_8_bits(Shelf(data, known, place, say), student, run, chosen, say)
-    if place.first:
-        save(run, learnt, student)
-        say(f"{run / FILE}: kdlight-edge export {run} builds INT8 from it; fp32 stays as it was")
+    if bundle is None:
+        finished.require(run)  # a folder that holds no student gets no lock either
+    with alone(run / LOCK, place, busy(run)):
+        if bundle is not None and place.first:
+            _unpack(bundle, paths, run, groups, group_regex)
+        student = finished.load(run)
+        known = recipe_of(student)
+        if recipe is not None and recipe != known:
+            raise UsageError(
+                f"{run} holds a student of another recipe; leave out the flags that set it, or choose another --out"
+            )
+        data = open_data(
+            paths, groups=groups, group_regex=group_regex,
+            val_share=known.val_share, test_share=known.test_share, seed=known.seed,
+        )  # fmt: skip
+        _same(data, student, run)
+        if place.first:
+            _claim(run, student, chosen)
+        learnt = learn_8_bits(Shelf(data, known, place, say), student, run, chosen, say)
+        if place.first:
+            save(run, learnt, student)
+            say(f"{run / FILE}: kdlight-edge export {run} builds INT8 from it; fp32 stays as it was")
 
 
 def recipe_of(student: Finished) -> Recipe:

@@ -19,7 +19,7 @@ from kdlight_edge.metrics import ece, figures
 from kdlight_train import finished
 from kdlight_train.audit import audit
 from kdlight_train.calibrate import OUTLIER_QUANTILE, fit_acceptance, fit_outlier, fit_temperature
-from kdlight_train.claim import given_back
+from kdlight_train.claim import LOCK, alone, busy, given_back
 from kdlight_train.claim import write as write_claim
 from kdlight_train.data import Data, open_data
 from kdlight_train.foreign import Foreign, digest_of, part_from, read_foreign, told
@@ -82,6 +82,7 @@ def train(
     Raises:
         DataError: pictures that cannot be used, a loss that is not finite, a disk that is full.
         UsageError: RUN holds another training.
+        KDLightError: another training is at work in RUN.
     """
     torch.manual_seed(recipe.seed)
     data = open_data(
@@ -96,47 +97,48 @@ def train(
     others = read_foreign(foreign, input_of(recipe))
     made_from = _origin(run, teacher_weights, resume=resume)
     wanted = _record(recipe, data, start=origin, weights=made_from, foreign=others)
-    # One process speaks for all: the others would find its claim and take it for another training.
-    claim = _claim(run, wanted, resume=resume) if place.first else None
-    if resume and place.agree(place.first and _complete(run)):
-        say(f"{run} is finished: nothing is left to do")
-        return
-    with given_back(claim, run / STATE):
-        found = audit(data)
-        seen = None if start is None else seen_by(start, data.splits)
-        for line in (*found.lines(), *([seen] if seen else [])):
-            say(line)
-        shelf = Shelf(data, recipe, place, say)
-        teachers = teach_teachers(shelf, teacher_weights, cache, say, made_from)
-        lessons = lessons_of(shelf, [one.network for one in teachers] if recipe.distil.method != "none" else [])
-        student = teach_student(shelf, lessons, run, weights, say)
-    if not place.first:
-        return
-    results = {"teacher": _result(recipe.teacher.name, teachers[0], shelf, recipe.teacher.imgsz)}
-    results["student"] = _result(recipe.student.name, student, shelf, recipe.input.imgsz)
-    together = _together(teachers, shelf)
-    made = datetime.now(tz=timezone.utc).isoformat(timespec="seconds")
-    provenance = {
-        "teacher": recipe.teacher.name,
-        "method": recipe.distil.method,
-        "recipe": {**to_json(recipe), **({"start": origin} if origin else {})},
-        "data": told({"fingerprint": data.fingerprint, "counts": data.counts()}, others),
-        "metrics": {
-            **{name: {"val": result.val, "test": result.test} for name, result in results.items()},
-            **({"teachers": together} if together else {}),
-        },
-        "made": made,
-        "versions": {name: metadata.version(name) for name in ("kdlight-edge", "torch", "torchvision", "numpy")},
-    }
-    _finish(run, student, shelf, results["student"].temperature, provenance, others)
-    keep_pictures(run, shelf.readable("val"), shelf.readable("train"), data.labels)
-    report = _report(run, shelf, (*teachers, student), results, made, found.to_json())
-    write_report(run, report)
-    if together:
-        split = "test" if together["test"] else "val"
-        say(f"the {len(teachers)} teachers as one: {split} accuracy {together[split]['accuracy']:.2%}")
-    for name, result in results.items():
-        say(_headline(name, result))
+    with alone(run / LOCK, place, busy(run)):
+        # One process speaks for all: the others would find its claim and take it for another training.
+        claim = _claim(run, wanted, resume=resume) if place.first else None
+        if resume and place.agree(place.first and _complete(run)):
+            say(f"{run} is finished: nothing is left to do")
+            return
+        with given_back(claim, run / STATE):
+            found = audit(data)
+            seen = None if start is None else seen_by(start, data.splits)
+            for line in (*found.lines(), *([seen] if seen else [])):
+                say(line)
+            shelf = Shelf(data, recipe, place, say)
+            teachers = teach_teachers(shelf, teacher_weights, cache, say, made_from)
+            lessons = lessons_of(shelf, [one.network for one in teachers] if recipe.distil.method != "none" else [])
+            student = teach_student(shelf, lessons, run, weights, say)
+        if not place.first:
+            return
+        results = {"teacher": _result(recipe.teacher.name, teachers[0], shelf, recipe.teacher.imgsz)}
+        results["student"] = _result(recipe.student.name, student, shelf, recipe.input.imgsz)
+        together = _together(teachers, shelf)
+        made = datetime.now(tz=timezone.utc).isoformat(timespec="seconds")
+        provenance = {
+            "teacher": recipe.teacher.name,
+            "method": recipe.distil.method,
+            "recipe": {**to_json(recipe), **({"start": origin} if origin else {})},
+            "data": told({"fingerprint": data.fingerprint, "counts": data.counts()}, others),
+            "metrics": {
+                **{name: {"val": result.val, "test": result.test} for name, result in results.items()},
+                **({"teachers": together} if together else {}),
+            },
+            "made": made,
+            "versions": {name: metadata.version(name) for name in ("kdlight-edge", "torch", "torchvision", "numpy")},
+        }
+        _finish(run, student, shelf, results["student"].temperature, provenance, others)
+        keep_pictures(run, shelf.readable("val"), shelf.readable("train"), data.labels)
+        report = _report(run, shelf, (*teachers, student), results, made, found.to_json())
+        write_report(run, report)
+        if together:
+            split = "test" if together["test"] else "val"
+            say(f"the {len(teachers)} teachers as one: {split} accuracy {together[split]['accuracy']:.2%}")
+        for name, result in results.items():
+            say(_headline(name, result))
 
 
 def _record(recipe: Recipe, data: Data, *, start: str | None, weights: str, foreign: Foreign) -> dict[str, Any]:

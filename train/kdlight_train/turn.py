@@ -1,12 +1,12 @@
 """A folder that one training at a time works in: the others wait for what it makes there."""
 
-import fcntl
 import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from kdlight_train.claim import hold
 from kdlight_train.place import Place
 
 LOOK = 1.0
@@ -29,7 +29,7 @@ def turn(folder: Path, place: Place, say: Callable[[str], None], busy: str) -> I
     handle = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
     try:
         told = False
-        while not place.agree(place.first and _hold(handle)):
+        while not place.agree(place.first and hold(handle)):
             if not told:
                 say(busy)
             told = True
@@ -37,13 +37,3 @@ def turn(folder: Path, place: Place, say: Callable[[str], None], busy: str) -> I
         yield
     finally:
         os.close(handle)
-
-
-def _hold(handle: int) -> bool:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return True  # no locks here (some network file systems): files are whole all the same
-    return True
