@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
 
+from kdlight_edge.apart import check_apart
 from kdlight_edge.errors import DataError, UsageError
 from kdlight_edge.frame import Frame, Unreadable
 from kdlight_edge.picture import Need
@@ -80,6 +81,7 @@ def labels_of(
 
     Raises:
         DataError: no folders, a folder without a label, or a mapping that names what is not there.
+        UsageError: class folders that hold the same pictures.
     """
     found = {Path(root): _classes(root, ids) for root in roots}
     everything = {name for classes in found.values() for name in classes}
@@ -89,7 +91,10 @@ def labels_of(
             raise DataError(f"--map {name}={label} names no folder of {where}, which has {_all(everything)}")
         if label not in {LEFT_OUT, *ids}:
             raise DataError(f"--map {name}={label} names no label of the bundle, which has {_all(ids)}")
-    return {root: _labels_of_one(root, classes, ids, mapping) for root, classes in found.items()}
+    labels = {root: _labels_of_one(root, classes, ids, mapping) for root, classes in found.items()}
+    given = [Path(root) for root in roots]  # one that is given again by the same name too
+    check_apart([(root, [root / name]) for root in given for name in labels[root]])
+    return labels
 
 
 def _classes(root: str | os.PathLike[str], ids: Sequence[str]) -> list[str]:

@@ -272,3 +272,14 @@ def test_a_map_file_needs_two_fields_a_row(tmp_path: Path) -> None:
     file.write_text("a,b,c\n")
     with pytest.raises(UsageError, match="has the row 'a,b,c' where two fields"):
         read_map([str(file)])
+
+
+@pytest.mark.parametrize("second", ["data", "link", "data/../data"])
+def test_pictures_that_would_count_twice_are_refused(
+    tiny_bundle: Make, data: Path, capsys: pytest.CaptureFixture[str], second: str
+) -> None:
+    (data.parent / "link").symlink_to("data")
+    again = f"{data.parent}/{second}"
+    assert main(["eval", str(tiny_bundle()), "--data", str(data), again]) == 2
+    said = f"the pictures of {again}/crack would count twice, by {data} and by {again}; give them once"
+    assert said in capsys.readouterr().err

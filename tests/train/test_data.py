@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
+from kdlight_edge.errors import UsageError
 from kdlight_train.data import Data, open_data
 
 Make = Callable[..., Path]
@@ -134,3 +135,19 @@ def test_groups_that_are_given_are_kept_although_pictures_look_alike(
     table(tmp_path / "train_sources.csv", rows)
     data = open_data([tmp_path], val_share=0.3)
     assert len({picture.group for picture in (*data.train.pictures, *data.val.pictures)}) == 16
+
+
+@pytest.mark.parametrize("second", ["data", "link", "other/../data", "data/train", "data/train/a"])
+def test_pictures_that_would_count_twice_are_refused(tmp_path: Path, make: Make, second: str) -> None:
+    data = make(tmp_path / "data", {"train/a/x": 4, "train/a/y": 4, "train/b": 4, "test/a": 2, "test/b": 2})
+    make(tmp_path / "other", {"train/a": 2, "train/b": 2}, seed=5)
+    (tmp_path / "link").symlink_to("data")
+    again = tmp_path / second
+    for first, later in ((data, again), (again, data)):
+        with pytest.raises(UsageError, match=f"would count twice, by {first} and by {later}; give them once"):
+            open_data([tmp_path / "other", first, later])
+
+
+def test_a_folder_beside_the_parts_of_another_one_holds_other_pictures(tmp_path: Path, make: Make) -> None:
+    data = make(tmp_path / "data", {"train/a": 4, "train/b": 4, "more/a": 8, "more/b": 8})
+    assert sum(map(len, open_data([data, data / "more"]).splits.values())) == 24

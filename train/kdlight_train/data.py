@@ -8,7 +8,7 @@ from pathlib import Path
 
 from kdlight_edge.errors import DataError, UsageError
 from kdlight_train.duplicates import group_near
-from kdlight_train.folders import PLAIN, Entry, list_folder
+from kdlight_train.folders import PLAIN, Entry, check_paths, list_folder
 from kdlight_train.groups import Grouping, group_by_name, group_by_own_tables, group_by_table
 from kdlight_train.medmnist import read_archive
 from kdlight_train.pictures import BadPicture, Loaded, Picture, Split, counts, identify, load
@@ -88,9 +88,11 @@ def open_data(
 
     Raises:
         DataError: pictures, classes or tables that cannot be used; the message says which and what to do.
-        UsageError: arguments that do not fit together.
+        UsageError: arguments that do not fit together, or paths that hold the same pictures.
     """
     _check_arguments(paths, groups, group_regex, val_share, test_share)
+    if len(paths) > 1:
+        check_paths(paths)
     opened = []
     for index, (path, name) in enumerate(zip(paths, _names(paths), strict=True)):
         if path.suffix.lower() == ".npz":

@@ -1,10 +1,11 @@
 """A folder of pictures to a list of files with their classes: ``train/CLASS/*`` with its siblings, or ``CLASS/*``."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from kdlight_edge.apart import check_apart
 from kdlight_edge.errors import DataError
 from kdlight_edge.picture import EXTENSIONS
 
@@ -41,6 +42,23 @@ class Listing:
     """Part to its folder."""
     ignored: tuple[Path, ...]
     """Hidden files, files that are not pictures, pictures outside the class folders, links in a ring."""
+
+
+def check_paths(paths: Sequence[Path]) -> None:
+    """Refuse data paths of which two hold the same pictures: they would count twice, and on two sides of a cut.
+
+    Raises:
+        UsageError: see above.
+        DataError: a folder whose parts are not told apart.
+    """
+
+    def read_for(path: Path) -> list[Path]:
+        try:
+            return [*_parts(path).values()]
+        except OSError:  # an archive, or told when it is listed
+            return [path]
+
+    check_apart([(path, read_for(path)) for path in paths])
 
 
 def list_folder(root: Path) -> Listing:

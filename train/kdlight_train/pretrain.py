@@ -32,6 +32,7 @@ from kdlight_train.components import (
 from kdlight_train.data import Data, open_data
 from kdlight_train.distill import augmented, real, real_batches, room
 from kdlight_train.fit import Batch, Pool, Schedule, fit
+from kdlight_train.folders import check_paths
 from kdlight_train.pictures import Split, load
 from kdlight_train.place import Place, move
 from kdlight_train.recipe import Recipe, to_json
@@ -146,6 +147,7 @@ def _open(paths: Sequence[Path], recipe: Recipe, groups: Sequence[Path], group_r
     """Split each folder by itself: their classes, which are not looked at, may differ."""
     if groups and len(groups) != len(paths):
         raise UsageError(f"{len(groups)} tables with --groups for {len(paths)} data folders; give one for each")
+    check_paths(paths)
     return [
         open_data(
             [path], groups=groups[place : place + 1], group_regex=group_regex,
