@@ -110,18 +110,18 @@ def _classes(root: str | os.PathLike[str], ids: Sequence[str]) -> list[str]:
 def _labels_of_one(
     root: Path, classes: Sequence[str], ids: Sequence[str], mapping: Mapping[str, str]
 ) -> dict[str, str]:
-    chosen = {name: mapping.get(name, name) for name in classes}
-    strange = [name for name, label in chosen.items() if label not in {LEFT_OUT, *ids}]
+    # Left out by --map alone: a folder of that very name is a class like others.
+    chosen = {name: mapping.get(name, name) for name in classes if mapping.get(name) != LEFT_OUT}
+    strange = [name for name, label in chosen.items() if label not in ids]
     if strange:
         test = f" (or did you mean --data {Path(root, 'test')}?)" if "test" in strange else ""
         raise DataError(
             f"folders {_all(strange)} of {root} are no labels of the bundle, which has {_all(ids)}; "
             f"--map FOLDER=LABEL names the label of a folder, --map FOLDER={LEFT_OUT} leaves it out{test}"
         )
-    kept = {name: label for name, label in chosen.items() if label != LEFT_OUT}
-    if not kept:
+    if not chosen:
         raise DataError(f"--map leaves out every folder of {root}; keep one or more")
-    return kept
+    return chosen
 
 
 def read_map(entries: Sequence[str]) -> dict[str, str]:

@@ -290,6 +290,8 @@ def _check_names(manifest: Manifest) -> None:
     for key in ("name", "version"):
         if not (text := getattr(manifest, key)).isprintable():
             raise BundleError(f"manifest key {key!r} holds {text!r}, which cannot be shown; export the bundle again")
+    for label in manifest.labels:
+        READER.check_line(label.id + label.text, "labels")
 
 
 def _check_usual(artifact: Artifact) -> None:

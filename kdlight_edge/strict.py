@@ -4,6 +4,7 @@ import dataclasses
 import difflib
 import types
 import typing
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
@@ -11,6 +12,11 @@ from typing import Any, Literal, TypeVar
 from kdlight_edge.errors import KDLightError
 
 Record = TypeVar("Record")
+
+
+def one_line(text: str) -> bool:
+    """Tell whether a text can stand in a line, a table and a log: no line breaks, no control characters."""
+    return not any(unicodedata.category(letter) in {"Cc", "Zl", "Zp"} for letter in text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +53,11 @@ class Reader:
             elif entry.default is dataclasses.MISSING and entry.default_factory is dataclasses.MISSING:
                 raise self.error(f"{self.what} lacks the key '{where}{name}'; {self.mend}")
         return kind(**arguments)
+
+    def check_line(self, text: str, where: str) -> None:
+        """Refuse a text that cannot stand in a line (see `one_line`); raises as `record`."""
+        if not one_line(text):
+            raise self.error(f"{self.what} key '{where}' holds {text!r}, which has line breaks or control characters")
 
     def _value(self, hint: Any, value: Any, where: str) -> Any:  # noqa: PLR0911 - one return a kind of type
         origin, arguments = typing.get_origin(hint), typing.get_args(hint)

@@ -50,8 +50,8 @@ def read_card(file: Path | None) -> CardFile:
     """Read a card; None gives one that states nothing.
 
     Raises:
-        UsageError: the file cannot be read, is not TOML, has an unknown key, a floor that is no share, or a code that
-            no scan has.
+        UsageError: the file cannot be read, is not TOML, has an unknown key, a text of more than one line, a floor
+            that is no share, or a code that no scan has.
     """
     if file is None:
         return CardFile()
@@ -64,6 +64,7 @@ def read_card(file: Path | None) -> CardFile:
     card = READER.record(CardFile, document)
     check_scans(card.scans, "card", UsageError)
     for name, label in card.labels.items():
+        READER.check_line(label.text, f"labels.{name}.text")
         floor = label.sensitivity_floor
         if floor is not None and not 0 <= floor <= 1:
             raise UsageError(f"card key 'labels.{name}.sensitivity_floor' is {floor}; it must be from 0 to 1")

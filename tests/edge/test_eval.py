@@ -283,3 +283,10 @@ def test_pictures_that_would_count_twice_are_refused(
     assert main(["eval", str(tiny_bundle()), "--data", str(data), again]) == 2
     said = f"the pictures of {again}/crack would count twice, by {data} and by {again}; give them once"
     assert said in capsys.readouterr().err
+
+
+def test_a_folder_is_left_out_by_map_alone(tiny_bundle: Make, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(data / "-", RED)
+    assert main(["eval", str(tiny_bundle()), "--data", str(data)]) == 1
+    assert f"folders - of {data} are no labels of the bundle" in capsys.readouterr().err
+    assert evaluated(capsys, tiny_bundle(), "--data", data, "--map=-=-")["left_out"] == ["-"]

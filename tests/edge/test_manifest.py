@@ -158,3 +158,10 @@ def test_a_whole_number_is_taken_where_a_real_one_should_be(record: Record) -> N
 def test_a_name_that_would_write_on_the_terminal_is_refused(record: Record, key: str) -> None:
     with pytest.raises(BundleError, match=rf"manifest key '{key}' holds '\\x1b\[2K', which cannot be shown"):
         from_json(sealed(changed(record, key, "\x1b[2K")))
+
+
+@pytest.mark.parametrize("key", ["labels.1.id", "labels.1.text"])
+@pytest.mark.parametrize("value", ["a\nb", "a\x1b[2J", "a\u2028b"])
+def test_a_label_that_breaks_a_line_is_refused(record: Record, key: str, value: str) -> None:
+    with pytest.raises(BundleError, match=r"manifest key 'labels' holds .* line breaks or control characters"):
+        from_json(changed(record, key, value))

@@ -54,6 +54,15 @@ def test_a_name_that_a_manifest_cannot_hold_is_refused_before_the_work(
     assert "the bundle's name 'wall\\udcfc' is not UTF-8" in only_line(capsys)
 
 
+def test_a_card_whose_label_breaks_a_line_is_refused_before_the_work(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "card.toml").write_text('[labels.crack]\ntext = "a\\nb"\n')
+    flags = ["--card", str(tmp_path / "card.toml"), "--out", str(tmp_path / "wall.kdl")]
+    assert main(["export", str(run), *flags]) == 2
+    assert "card key 'labels.crack.text' holds 'a\\nb', which has line breaks" in only_line(capsys)
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

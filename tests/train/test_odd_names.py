@@ -78,3 +78,12 @@ def test_foreign_folders_are_counted_by_a_name_that_a_manifest_can_hold(tmp_path
     twice = [make(tmp_path / place, {"rest": 2}) / "rest" for place in ("y", "z")]
     counts = told({}, read_foreign([odd, *twice], SPEC))["foreign"]
     assert (counts["\\udcfcbrig"], counts["rest"]) == (3, 4)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [(b"-", "means a class left out"), (b"x\ny", "has a line break or control character")]
+)
+def test_a_class_that_cannot_be_told_in_a_line_is_refused(tmp_path: Path, make: Make, name: bytes, said: str) -> None:
+    rename(make(tmp_path / "data", {"a": 5, "b": 5}) / "b", name)
+    with pytest.raises(DataError, match=rf"class folder .*{said}.*; rename it"):
+        open_data([tmp_path / "data"])

@@ -7,7 +7,9 @@ from pathlib import Path
 
 from kdlight_edge.apart import check_apart
 from kdlight_edge.errors import DataError
+from kdlight_edge.labelled import LEFT_OUT
 from kdlight_edge.picture import EXTENSIONS
+from kdlight_edge.strict import one_line
 
 PARTS = {
     "train": ("train", "training"),
@@ -124,6 +126,10 @@ def _check_name(folder: Path) -> None:
         folder.name.encode()
     except UnicodeEncodeError as error:
         raise DataError(f"class folder {str(folder)!a} has a name that is not UTF-8; rename it") from error
+    if not one_line(folder.name):
+        raise DataError(f"class folder {str(folder)!a} has a line break or control character in its name; rename it")
+    if folder.name == LEFT_OUT:
+        raise DataError(f"class folder {folder} has a name that means a class left out (eval --map); rename it")
 
 
 def _check_classes(part: str, folder: Path, classes: list[Path], loose: int) -> None:
