@@ -6,6 +6,10 @@ import sys
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from kdlight_export.plan import Plan
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -86,25 +90,33 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("--out NAME.kdl is missing; it says where the bundle shall stand")
     for line in plan.reasons:
         print(line, file=sys.stderr)
-    from kdlight_export.card import read_card
+    _build(args, plan)
+    print(args.out)
+    return 0
+
+
+def _build(args: argparse.Namespace, plan: "Plan") -> None:
+    """Build the bundle; what cannot be is refused before the work."""
+    from kdlight_export.card import labels_of, read_card
     from kdlight_export.card_from_bundle import card_from_bundle, open_exported
-    from kdlight_export.forge import export
+    from kdlight_export.forge import check_out, export
     from kdlight_train.run_from_bundle import run_from_bundle
 
+    run, card = args.run, read_card(args.card)
+    bundle = open_exported(args.run)
+    if bundle is None:
+        _check_run(args)
+    elif args.card is None:
+        card = card_from_bundle(bundle)
+    if args.name is not None:
+        card = dataclasses.replace(card, name=args.name)
+    check_out(args.out, card)
     with ExitStack() as stack:
-        run, card = args.run, read_card(args.card)
-        bundle = open_exported(args.run)
         if bundle is not None:
+            labels_of(tuple(label.id for label in bundle.manifest.labels), card)
             run = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kdlight-run-")))
             run_from_bundle(
                 bundle, args.data, run, args.foreign, groups=args.groups, group_regex=args.group_regex
             )  # fmt: skip
-            card = card_from_bundle(bundle) if args.card is None else card
-        else:
-            _check_run(args)
-        if args.name is not None:
-            card = dataclasses.replace(card, name=args.name)
         for line in export(run, args.out, plan, card=card):
             print(line, file=sys.stderr)
-    print(args.out)
-    return 0

@@ -48,12 +48,9 @@ def export(run: Path, out: Path, plan: Plan, *, card: CardFile) -> Iterator[str]
         BudgetExceeded: the bundle is larger than a board of the target allows.
         BundleError: it cannot be written.
     """
-    if out.suffix != ".kdl":
-        raise UsageError(f"--out {out} must end in .kdl")
-    _check_name(card.name or out.stem)
+    check_out(out, card)
     student = open_run(run)
     labels = labels_of(student.labels, card)
-    check_place(out)
     content = onnx_from_student(student, card.name or out.stem)
     left_out: list[str] = []
     built, failed = candidates(student, content, labels, plan, run, card.name or out.stem, left_out.append)
@@ -82,12 +79,24 @@ def export(run: Path, out: Path, plan: Plan, *, card: CardFile) -> Iterator[str]
     yield from short
 
 
-def _check_name(name: str) -> None:
-    """Refuse a name that a manifest, which is UTF-8, cannot hold."""
+def check_out(out: Path, card: CardFile) -> None:
+    """Refuse, before the work, a place that cannot take the bundle, and what a manifest refuses as name or version.
+
+    Raises:
+        UsageError: the place has another ending, or the name or version cannot be shown.
+        BundleError: something else is there, or it cannot be written.
+    """
+    if out.suffix != ".kdl":
+        raise UsageError(f"--out {out} must end in .kdl")
+    name = card.name or out.stem
     try:
         name.encode()
     except UnicodeEncodeError as error:
         raise UsageError(f"the bundle's name {name!a} is not UTF-8; choose another --out, or give --name") from error
+    for what, text in (("name", name), ("version", card.version)):
+        if not text.isprintable():
+            raise UsageError(f"the bundle's {what} {text!a} holds what cannot be shown in a line; choose another")
+    check_place(out)
 
 
 def _measure(bundle: Bundle, built: Sequence[Candidate], proof: Proof) -> tuple[list[Measured], dict[str, Rows]]:

@@ -92,6 +92,38 @@ def test_a_place_that_cannot_take_the_bundle_is_told_before_the_work(
         assert said in only_line(capsys)
 
 
+@pytest.mark.parametrize(
+    ("flags", "code", "said"),
+    [
+        (["--out", "full.kdl"], 5, "full.kdl exists and is not a bundle"),
+        (["--out", "wall"], 2, "--out wall must end in .kdl"),
+        (["--out", "new.kdl", "--name", "a\nb"], 2, "the bundle's name 'a\\nb' holds what cannot be shown in a line"),
+        (["--out", "new.kdl", "--card", "card.toml"], 2, "the bundle's version '1\\x07' holds what cannot be shown"),
+    ],
+)
+def test_neither_a_run_nor_a_bundle_is_worked_on_for_a_place_or_a_name_that_cannot_be(
+    run: Path,
+    bundle: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    flags: list[str],
+    code: int,
+    said: str,
+) -> None:
+    def work(*_: object, **_named: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr("kdlight_export.forge.onnx_from_student", work)
+    monkeypatch.setattr("kdlight_train.run_from_bundle.run_from_bundle", work)
+    monkeypatch.chdir(tmp_path)
+    Path("full.kdl").mkdir()
+    Path("card.toml").write_text('version = "1\\u0007"\n')
+    for given in ([str(run)], [str(bundle), "--data", "pictures"]):
+        assert main(["export", *given, *flags]) == code
+        assert said in only_line(capsys)
+
+
 def one_class(run: Path) -> None:
     table = run / "calibration.csv"
     rows = [row for row in table.read_text().splitlines() if not row.endswith("no_crack")]
