@@ -82,6 +82,7 @@ def write_bundle(path: str | os.PathLike[str], manifest: Manifest, files: Mappin
     check_place(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        durable.clear(target)
         with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as beside:
             _fill(Path(beside) / target.name, manifest, files)
             durable.replace(Path(beside) / target.name, target)

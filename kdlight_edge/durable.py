@@ -7,6 +7,7 @@ import fcntl
 import glob
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,9 @@ _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 
 _UNKNOWN = {errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP}
 """What a kernel or a file system says that knows no exchange (network shares, old FAT)."""
+
+LEFT = 3600.0
+"""Seconds after which a folder beside its place is called left over: writing one takes seconds."""
 
 
 def write_text(file: Path, text: str) -> None:
@@ -86,6 +90,19 @@ def replace(new: Path, place: Path) -> None:
 def left_of(place: Path) -> Path | None:
     """Return where a folder lies that a cut of power took from its place (see `replace`); None where none does."""
     return next(place.parent.glob(f".{glob.escape(place.name)}.*/old"), None)
+
+
+def clear(place: Path) -> None:
+    """Remove what writers that were killed left beside a place: folders ``.NAME.*`` that none has touched for an hour.
+
+    They hold NAME, or the older one as ``old``, or nothing; where ``old`` is all that is left of the place it stays.
+    """
+    for left in place.parent.glob(f".{glob.escape(place.name)}.*"):
+        with contextlib.suppress(OSError):  # another writer clears too; what may not be removed hinders nobody
+            held = {entry.name for entry in left.iterdir()}
+            ours = not left.is_symlink() and held <= {place.name, "old"} and ("old" not in held or place.is_dir())
+            if ours and time.time() - left.stat().st_mtime > LEFT:
+                shutil.rmtree(left)
 
 
 def _exchange(one: Path, other: Path) -> bool:

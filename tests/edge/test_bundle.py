@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -271,3 +272,24 @@ def test_a_disk_that_may_only_be_read_is_one_line(path: Path, disk_of: Callable[
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
     with pytest.raises(BundleError, match=r"could not be written \(Read-only file system\)"):
         write_bundle(small_disk / "new.kdl", bundle.manifest, files_of(bundle))
+
+
+def test_what_a_killed_writer_left_is_cleared_and_nothing_else(path: Path) -> None:
+    bundle, mine, old = open_bundle(path), {}, time.time() - 7200
+    for name, inside in (("dead", path.name), ("older", "old"), ("empty", ""), ("live", path.name), ("strange", "x")):
+        mine[name] = path.parent / f".{path.name}.{name}"
+        (mine[name] / inside / "part").mkdir(parents=True) if inside else mine[name].mkdir()
+        os.utime(mine[name], None if name == "live" else (old, old))
+    write_bundle(path.parent / "other.kdl", bundle.manifest, files_of(bundle))
+    assert all(left.is_dir() for left in mine.values())
+    write_bundle(path, bundle.manifest, files_of(bundle))
+    assert {name for name, left in mine.items() if left.exists()} == {"live", "strange"}
+
+
+def test_what_a_cut_of_power_took_from_its_place_is_not_cleared(path: Path) -> None:
+    bundle, files, old = open_bundle(path), files_of(open_bundle(path)), time.time() - 7200
+    (left := path.parent / f".{path.name}.x1").mkdir()
+    path.rename(left / "old")
+    os.utime(left, (old, old))
+    write_bundle(path, bundle.manifest, files)
+    assert open_bundle(left / "old").manifest == bundle.manifest
