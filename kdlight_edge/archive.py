@@ -200,6 +200,8 @@ def _check(seal: Seal, file: Path) -> None:
 
 
 def _opened(file: Path) -> tarfile.TarFile:
+    if file.exists() and not file.is_file() and not file.is_dir():  # it would be waited for, or has no end
+        raise BundleError(f"{file} is a pipe or device and no packed bundle; give a file of bundle sign")
     try:
         return tarfile.open(file, mode="r:")
     except FileNotFoundError as error:

@@ -1,8 +1,10 @@
 """The noun that travels: a folder NAME.kdl with a sealed manifest and the files of its engines."""
 
+import errno
 import hashlib
 import json
 import os
+import stat
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -44,7 +46,7 @@ def open_bundle(path: str | os.PathLike[str]) -> Bundle:
         folder = (folder / "current").resolve()  # a state folder of kdlight-edge update; its link may change meanwhile
     file = folder / MANIFEST
     try:
-        text = file.read_text(encoding="utf-8")
+        text = _read(file).decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         if isinstance(error, FileNotFoundError) and not folder.exists():
             left = durable.left_of(folder)
@@ -128,11 +130,19 @@ def sha256_of(content: bytes) -> str:
 def _check_file(bundle: Bundle, named: Artifact | Part) -> None:
     file = _inside(bundle.path, named.file)
     try:
-        content = file.read_bytes()
+        content = _read(file)
     except OSError as error:
         raise BundleError(f"{bundle.path} lacks its file {named.file} ({_reason(error)}); copy it again") from error
     if sha256_of(content) != named.sha256:
         raise BundleError(f"{file} was changed after export (its SHA-256 differs); copy the bundle again")
+
+
+def _read(file: Path) -> bytes:
+    """Return a file's bytes; a pipe would be waited for, and a device has no end."""
+    mode = file.stat().st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # reading says of a folder what it is
+        raise OSError(errno.EINVAL, "a pipe or device, no file")
+    return file.read_bytes()
 
 
 def _inside(folder: Path, name: str) -> Path:

@@ -19,4 +19,4 @@ def card_from_bundle(bundle: Bundle) -> CardFile:
 
 def open_exported(path: Path) -> Bundle | None:
     """Return the bundle at a path, None where there is something else."""
-    return open_bundle(path) if (path / "manifest.json").is_file() else None
+    return open_bundle(path) if (path / "manifest.json").exists() else None

@@ -1,8 +1,9 @@
-"""Pipes, devices and links that are named like pictures: one line each, and nothing waits or fills the memory."""
+"""Pipes, devices and links where pictures and bundles should be: one line each; nothing waits or fills the memory."""
 
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -76,3 +77,38 @@ def test_a_file_larger_than_any_picture_is_refused_unread(tmp_path: Path) -> Non
         file.truncate(MAX_BYTES + 1)  # a hole: it takes no room
     with pytest.raises(DataError, match=r"2,147,483,649 bytes are more than 2,147,483,648; refused unread"):
         read_picture(tmp_path / "huge.tif")
+
+
+VERBS = """
+import resource, sys
+from kdlight_edge.cli import main
+resource.setrlimit(resource.RLIMIT_AS, (3 << 30, 3 << 30))
+for verb in (["verify"], ["inspect"], ["bundle", "show"], ["infer", "--folder", ".", "--model"]):
+    sys.stderr = sys.stdout
+    print("exit", main([*verb, sys.argv[1]]))
+"""
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "model.onnx"])
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_a_bundle_with_a_pipe_or_a_device_in_it_is_refused_like_a_damaged_one(
+    tiny_bundle: Callable[..., Path], name: str, kind: str
+) -> None:
+    bundle = tiny_bundle()
+    (bundle / name).unlink()
+    os.mkfifo(bundle / name) if kind == "pipe" else (bundle / name).symlink_to("/dev/zero")
+    lines = said(VERBS, bundle)
+    assert lines[1::2] == ["exit 5"] * 4
+    within = "leads out of the bundle by a link" if kind == "device" and name == "model.onnx" else "a pipe or device"
+    assert all(within in line for line in lines[::2])
+
+
+def test_a_pipe_or_a_device_is_no_packed_bundle(tmp_path: Path) -> None:
+    pytest.importorskip("securesystemslib")
+    os.mkfifo(tmp_path / "pipe")
+    script = "import sys; from kdlight_edge.cli import main; sys.stderr = sys.stdout\n"
+    for path in (tmp_path / "pipe", Path("/dev/zero")):
+        shown = said(script + "print('exit', main(['bundle', 'show', sys.argv[1]]))", path)
+        assert shown == [
+            f"kdlight-edge: {path} is a pipe or device and no packed bundle; give a file of bundle sign", "exit 5",
+        ]  # fmt: skip
