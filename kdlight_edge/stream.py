@@ -2,14 +2,14 @@
 
 import contextlib
 import os
+import queue
 import threading
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import NamedTuple
 
 from kdlight_edge.classifier import Classifier
 from kdlight_edge.decide import Prediction, failed
-from kdlight_edge.errors import KDLightError
 from kdlight_edge.frame import Frame, Unreadable
 from kdlight_edge.pace import Pace
 from kdlight_edge.prepare import need_of
@@ -86,16 +86,36 @@ def run(
     tally = Tally()
     started = time.perf_counter()
     # The results end first: no worker may be in work when what it works with is closed.
-    with _closing(source, sinks), contextlib.closing(results):
-        for prediction, frame, truth in results:
-            for sink in sinks:
-                sink.write(prediction, frame)
-            tally.add(prediction, truth)
-            if progress is not None:
-                errors = tally.decisions["error"]
-                progress.update(1, failed=errors) if errors else progress.update(1)
+    ends = [results.close, source.close, *(sink.close for sink in sinks)]
+    errors: list[BaseException] = []
+    try:
+        try:
+            for prediction, frame, truth in results:
+                for sink in sinks:
+                    sink.write(prediction, frame)
+                tally.add(prediction, truth)
+                if progress is not None:
+                    failures = tally.decisions["error"]
+                    progress.update(1, failed=failures) if failures else progress.update(1)
+        except BaseException as error:  # noqa: BLE001 - raised below, once everything is closed
+            errors.append(error)
         elapsed = time.perf_counter() - started
+        _close(ends, errors)
+    finally:
+        _close(ends, errors)  # what is left, where a signal came before the first could begin
+    if errors:
+        raise next((error for error in errors if isinstance(error, KeyboardInterrupt)), errors[0])
     return tally.summary(elapsed)
+
+
+def _close(ends: list[Callable[[], None]], errors: list[BaseException]) -> None:
+    """Call each and take it off the list: one that fails, or is interrupted as it hangs, must not keep others open."""
+    while ends:
+        try:
+            ends[0]()
+        except BaseException as error:  # noqa: BLE001 - raised by the caller, once everything is closed
+            errors.append(error)
+        del ends[0]
 
 
 def _classify(
@@ -148,7 +168,12 @@ def _one_by_one(
 
 
 class _Crew:
-    """Threads that each read and classify the next picture of an album, and the order in which results leave."""
+    """Threads that each read and classify the next picture of an album, and the order in which results leave.
+
+    The thread that delivers may be interrupted by a signal wherever it is. So it takes no lock, which it could be torn
+    from before it gives it back, and joins no thread, as Python takes one whose join was interrupted for ended. It
+    calls queues only, which are whole whenever it is interrupted.
+    """
 
     def __init__(
         self, album: Album, classifier: Classifier, labels: frozenset[str], *, limit: int, ahead: int, keep: bool
@@ -159,107 +184,102 @@ class _Crew:
         self._count = min(limit, len(album)) if limit else len(album)
         self._ahead = ahead
         self._keep = keep
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        """Of the workers alone, over what they have begun and what is ready."""
+        self._room: queue.SimpleQueue[None] = queue.SimpleQueue()
+        """Holds one for each picture that may be begun."""
+        self._news: queue.SimpleQueue[None] = queue.SimpleQueue()
+        """Wakes the thread that delivers."""
         self._begun = 0
         self._delivered = 0
         self._ready: dict[int, Result] = {}
         self._error: BaseException | None = None
         self._over = False
+        self._working: set[int] = set()
+        """The workers that have not ended, by the numbers of their threads."""
+        self._until: float | None = None
+        """When those are given up that have not ended by then (monotonic)."""
 
     def results(self, threads: int, stop: threading.Event) -> Generator[Result, None, None]:
         """Yield the results in order; after ``stop`` those that were begun. No worker is in work afterwards."""
-        crew = [
-            threading.Thread(target=self._work, args=(stop,), name=f"worker {n}", daemon=True) for n in range(threads)
-        ]
-        for thread in crew:
-            thread.start()
         try:
+            for _ in range(self._ahead):
+                self._room.put(None)
+            for number in range(threads):
+                threading.Thread(target=self._work, args=(stop,), name=f"worker {number}", daemon=True).start()
             while ready := self._next():
                 yield from ready
         finally:
+            self._over = True  # no signal comes before this, as nothing is called
             try:
-                with self._changed:
-                    self._over = True
-                    self._changed.notify_all()
+                self._end(threads)
             finally:
-                _join(crew)
+                self._end(threads)  # for the signal that came before the first had begun to wait, or after it had
 
     def _next(self) -> list[Result]:
         """Wait for the results that are next in order; none at the end."""
-        with self._changed:
-            while self._delivered not in self._ready:
-                if self._error is not None:
-                    raise self._error
-                if self._delivered == self._count or (self._over and self._delivered == self._begun):
-                    return []
-                self._changed.wait(LOOK_UP)
-            ready = []
-            while (result := self._ready.pop(self._delivered, None)) is not None:
-                ready.append(result)
-                self._delivered += 1
-            self._changed.notify_all()
-            return ready
+        while self._delivered not in self._ready:
+            if self._error is not None:
+                raise self._error
+            if self._delivered == self._count or (self._over and self._delivered == self._begun):
+                return []
+            with contextlib.suppress(queue.Empty):
+                self._news.get(timeout=LOOK_UP)
+        ready = []
+        while (result := self._ready.pop(self._delivered, None)) is not None:
+            ready.append(result)
+            self._delivered += 1
+            self._room.put(None)
+        return ready
+
+    def _end(self, threads: int) -> None:
+        """Wait until the workers have ended, `FAREWELL` seconds in all; a signal is raised only then.
+
+        Python ends a process in the middle of what daemons do, and a thread that it ends inside an engine aborts all
+        of it.
+        """
+        self._until = self._until or time.monotonic() + FAREWELL
+        interrupted: KeyboardInterrupt | None = None
+        for _ in range(threads):
+            self._room.put(None)
+        while self._working and (left := self._until - time.monotonic()) > 0:
+            try:
+                self._news.get(timeout=left)
+            except queue.Empty:  # noqa: PERF203 - one signal must not leave the others in work
+                break
+            except KeyboardInterrupt as error:
+                interrupted = error
+        if interrupted is not None:
+            raise interrupted
 
     def _work(self, stop: threading.Event) -> None:
+        number = threading.get_ident()
+        self._working.add(number)  # before it looks whether all is over: whoever waits sees it, or it does no work
         try:
             while (index := self._begin(stop)) is not None:
                 result = _classify(self._album[index], self._classifier, self._labels)
                 if not self._keep:
                     result = result._replace(frame=None)
-                with self._changed:
+                with self._lock:
                     self._ready[index] = result
                     # Half of the room at a time: waking the delivering thread for each picture costs the workers more.
                     full = len(self._ready) * 2 >= self._ahead or self._begun == self._count or self._over
                     if full and self._delivered in self._ready:
-                        self._changed.notify_all()
+                        self._news.put(None)
         except BaseException as error:  # noqa: BLE001 - carried to the thread that delivers, which raises it
-            with self._changed:
-                self._error = error
-                self._changed.notify_all()
+            self._error = error
+        finally:
+            self._working.discard(number)
+            self._news.put(None)
 
     def _begin(self, stop: threading.Event) -> int | None:
         """Return the next picture to work on once there is room for its result; None at the end."""
-        with self._changed:
-            while self._begun - self._delivered >= self._ahead and not self._over:
-                self._changed.wait()
+        self._room.get()
+        with self._lock:
             if stop.is_set() and not self._over:
                 self._over = True
-                self._changed.notify_all()
+                self._news.put(None)
             if self._over or self._begun == self._count:
                 return None
             self._begun += 1
             return self._begun - 1
-
-
-def _join(crew: Sequence[threading.Thread]) -> None:
-    """Wait until the threads have ended, `FAREWELL` seconds in all; a signal is raised only then.
-
-    Python ends a process in the middle of what daemons do, and a thread that it ends inside an engine aborts all of it.
-    """
-    until = time.monotonic() + FAREWELL
-    interrupted: KeyboardInterrupt | None = None
-    for thread in crew:
-        while thread.is_alive() and (left := until - time.monotonic()) > 0:
-            try:
-                thread.join(left)
-            except KeyboardInterrupt as error:  # noqa: PERF203 - one signal must not leave the others in work
-                interrupted = error
-    if interrupted is not None:
-        raise interrupted
-
-
-@contextlib.contextmanager
-def _closing(source: Source, sinks: Sequence[Sink]) -> Iterator[None]:
-    """Close everything at the end, also after an error; the first error is the one that is raised."""
-    first: BaseException | None = None
-    try:
-        yield
-    except BaseException as error:  # noqa: BLE001 - raised below, once everything is closed
-        first = error
-    for close in (source.close, *(sink.close for sink in sinks)):
-        try:
-            close()
-        except (KDLightError, OSError) as error:  # noqa: PERF203 - one that fails must not keep the rest open
-            first = first or error
-    if first is not None:
-        raise first

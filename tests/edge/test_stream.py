@@ -1,7 +1,5 @@
 """The stream: in order, bounded, stopped within a moment, and nothing decided is lost."""
 
-import os
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -200,48 +198,6 @@ def test_a_sink_that_fails_ends_the_run_and_the_others_are_closed(classifier: Cl
     assert len(good.got) == 3
     assert (good.closed, bad.closed) == (1, 1)
     assert source.closed
-
-
-class Busy(Slow):
-    """An album whose pictures take a while, and that must not be closed meanwhile."""
-
-    def __init__(self, count: int, *, seconds: float = 0.05) -> None:
-        super().__init__(count)
-        self.seconds = seconds
-        self.working: set[int] = set()
-
-    def __getitem__(self, index: int) -> Frame | Unreadable:
-        self.working.add(index)
-        time.sleep(self.seconds)
-        self.working.discard(index)
-        return Frame(RED, Moment.now(), "busy", index)
-
-    def close(self) -> None:
-        """Remember."""
-        assert not self.working
-        super().close()
-
-
-@pytest.mark.parametrize("wants_frames", [True, False])
-def test_no_worker_is_in_work_any_more_after_a_sink_failed(classifier: Classifier, *, wants_frames: bool) -> None:
-    source, bad = Busy(200), Collect(fail_at=2, wants_frames=wants_frames)
-    with pytest.raises(KDLightError, match="the disk is full"):
-        run(source, classifier, [bad], workers=3)
-    assert source.closed
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("worker ")]
-
-
-def test_a_signal_while_the_workers_end_is_raised_once_they_have_ended(classifier: Classifier) -> None:
-    class Interrupted(Collect):
-        def write(self, prediction: Prediction, frame: Frame | None) -> None:
-            threading.Timer(0.02, os.kill, (os.getpid(), signal.SIGINT)).start()
-            super().write(prediction, frame)
-
-    source = Busy(200, seconds=0.3)
-    with pytest.raises(KeyboardInterrupt):
-        run(source, classifier, [Interrupted(wants_frames=True, fail_at=0)], workers=3)
-    assert source.closed
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("worker ")]
 
 
 def test_an_error_in_a_worker_reaches_the_caller(classifier: Classifier) -> None:
