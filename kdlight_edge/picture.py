@@ -87,11 +87,20 @@ def read_reduced(
     return decode_reduced(content, need)
 
 
-def read_file(path: str | os.PathLike[str]) -> bytes:
+class ChangedError(DataError):
+    """A file is not, or no longer, in the state in which it was to be read."""
+
+
+def read_file(path: str | os.PathLike[str], state: tuple[int, int] | None = None) -> bytes:
     """Return a file's bytes, of most files by one call: `Path.read_bytes` takes a tenth of a small picture's time.
+
+    Args:
+        path: of the file.
+        state: size in bytes and time of change in nanoseconds that it must have before and after it is read.
 
     Raises:
         OSError: it cannot be opened.
+        ChangedError: it has another state, so that its bytes may be of two files.
         DataError: it is a pipe or device, or has more than `MAX_BYTES`.
     """
     # Of a pipe that nobody writes, opening alone would wait for ever.
@@ -100,6 +109,7 @@ def read_file(path: str | os.PathLike[str]) -> bytes:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):  # reading says of a folder what it is
             raise DataError(NOT_A_FILE)
+        _hold(status, state)
         size = status.st_size
         if size > MAX_BYTES:
             raise DataError(f"{size:,} bytes are more than {MAX_BYTES:,}; refused unread")
@@ -111,9 +121,16 @@ def read_file(path: str | os.PathLike[str]) -> bytes:
                 done += len(parts[-1])
                 if done > MAX_BYTES:
                     raise DataError(f"more than {MAX_BYTES:,} bytes; not read to its end")
+        if state is not None:
+            _hold(os.fstat(descriptor), state)
     finally:
         os.close(descriptor)
     return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _hold(status: os.stat_result, state: tuple[int, int] | None) -> None:
+    if state is not None and (status.st_size, status.st_mtime_ns) != state:
+        raise ChangedError("the file was changed before it was read to its end")
 
 
 def decode(content: bytes) -> npt.NDArray[np.uint8]:

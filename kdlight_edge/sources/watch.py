@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl
 
 from kdlight_edge.errors import DataError, SourceError, UsageError
 from kdlight_edge.frame import Frame, Moment, Unreadable
-from kdlight_edge.picture import EXTENSIONS, read_picture
+from kdlight_edge.picture import EXTENSIONS, ChangedError, decode, read_file
 from kdlight_edge.sources import Patience
 from kdlight_edge.sources.seen import Look, Seen, State
 
@@ -148,16 +148,13 @@ class Watch:
         meta: dict[str, object] = {"below": name}
         started, captured = time.perf_counter(), Moment.now()
         try:
-            status = Path(path).stat()
-            if (status.st_size, status.st_mtime_ns) != state:
-                return None
-            image = read_picture(path)
-        except FileNotFoundError:
+            image = decode(read_file(path, state))
+        except (FileNotFoundError, ChangedError):
             return None
         except (DataError, OSError) as error:
             if time.monotonic() - self._pending[name][1] < self._giveup:
                 return None
-            reason = error.strerror or str(error) if isinstance(error, OSError) else str(error)
+            reason = f"cannot be opened: {error.strerror}" if isinstance(error, OSError) else str(error)
             return Unreadable(reason, captured, path, index, meta)
         meta["decode_ms"] = (time.perf_counter() - started) * 1000
         return Frame(image, captured, path, index, 0, meta)
