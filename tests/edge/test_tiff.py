@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from PIL import Image
 
 from kdlight_edge.errors import DataError
 from kdlight_edge.picture import read_picture
@@ -55,6 +56,54 @@ def test_a_part_that_a_broken_copy_left_empty_is_damage_and_never_a_black_stripe
     path.write_bytes(content[: offset + length // 2])
     with pytest.raises(DataError, match="truncated TIFF file: strip or tile 2 lies behind its end"):
         read_picture(path)
+
+
+@pytest.mark.parametrize("where", ["zeros", "another file"])
+@pytest.mark.parametrize("tile", [None, (32, 32)])
+@pytest.mark.parametrize("compression", ["zlib", "lzw", "packbits"])
+def test_a_part_of_which_the_second_half_is_lost_is_damage_and_never_a_black_stripe(
+    compression: str, tile: tuple[int, int] | None, where: str, tmp_path: Path
+) -> None:
+    rows = None if tile else 16
+    path = written(tmp_path / "a.tif", COLOUR, photometric="rgb", compression=compression, rowsperstrip=rows, tile=tile)
+    content = bytearray(path.read_bytes())
+    with tifffile.TiffFile(path) as file:
+        offset, length = file.pages[0].dataoffsets[1], file.pages[0].databytecounts[1]
+    lost = bytes(length) if where == "zeros" else np.random.default_rng(1).bytes(length)
+    content[offset + length // 2 : offset + length] = lost[length // 2 :]
+    path.write_bytes(content)
+    with pytest.raises(DataError, match="damaged TIFF file: strip or tile 1 cannot be unpacked"):
+        read_picture(path)
+
+
+def test_a_flipped_bit_in_deflate_is_damage(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.tif", COLOUR, photometric="rgb", compression="zlib", rowsperstrip=16)
+    whole = path.read_bytes()
+    with tifffile.TiffFile(path) as file:
+        offset, length = file.pages[0].dataoffsets[1], file.pages[0].databytecounts[1]
+    for place in range(offset, offset + length, 7):
+        content = bytearray(whole)
+        content[place] ^= 16
+        path.write_bytes(content)
+        with pytest.raises(DataError, match="damaged TIFF file: strip or tile 1 cannot be unpacked"):
+            read_picture(path)
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (17, 13), (1201, 1001)])
+@pytest.mark.parametrize("options", [{"rowsperstrip": 1}, {"rowsperstrip": 5000}, {"tile": (32, 32)}])
+@pytest.mark.parametrize("compression", ["zlib", "lzw", "packbits"])
+def test_a_whole_part_of_any_size_is_no_damage(
+    compression: str, options: dict[str, Any], height: int, width: int, tmp_path: Path
+) -> None:
+    image = np.resize(COLOUR, (height, width, 3))
+    path = written(tmp_path / "a.tif", image, photometric="rgb", compression=compression, **options)
+    np.testing.assert_array_equal(read_picture(path), image)
+
+
+@pytest.mark.parametrize("compression", ["tiff_adobe_deflate", "tiff_lzw", "packbits"])
+def test_bits_that_run_backwards_are_no_damage(compression: str, tmp_path: Path) -> None:
+    Image.fromarray(COLOUR).save(tmp_path / "a.tif", compression=compression, tiffinfo={266: 2})  # FillOrder
+    np.testing.assert_array_equal(read_picture(tmp_path / "a.tif"), COLOUR)
 
 
 @pytest.mark.parametrize("compression", ["zlib", None])
