@@ -5,7 +5,9 @@ C.7.6.3.1.2, C.11.1, C.11.2); the other order turns a window inside out. Values 
 which rounds to 8 bits. pydicom does the arithmetic of a window, with the range of its output asked for as 8 bits.
 """
 
+import math
 import re
+import sys
 from decimal import Decimal
 from typing import Any, NamedTuple
 
@@ -119,6 +121,8 @@ def _bounded(dataset: Dataset) -> None:
         raise DataError(f"its header lacks {', '.join(missing)}")
     if "TransferSyntaxUID" not in getattr(dataset, "file_meta", ()):
         raise DataError("its header does not say how its pixels are written (no transfer syntax)")
+    if dataset.BitsStored == 0:
+        raise DataError("its BitsStored is 0: there are no pixels in it")
     if int(dataset.get("HighBit", dataset.BitsStored - 1)) != dataset.BitsStored - 1:
         raise DataError(f"its {dataset.BitsStored} bits end at bit {dataset.HighBit}, a form retired from DICOM")
     rows, columns = int(dataset.Rows), int(dataset.Columns)
@@ -179,7 +183,12 @@ def _rescaled(values: Array, rules: Dataset) -> npt.NDArray[np.float64]:
         return looked_up(values, rules.ModalityLUTSequence[0], little_endian=_little_endian(rules))[0]
     real = values.astype(np.float64)
     if "RescaleSlope" in rules and "RescaleIntercept" in rules:
-        return real * float(rules.RescaleSlope) + float(rules.RescaleIntercept)
+        slope, intercept = float(rules.RescaleSlope), float(rules.RescaleIntercept)
+        if not math.isfinite(slope * 2.0**32 + intercept):
+            raise DataError("its RescaleSlope or RescaleIntercept is no number that values can have")
+        if intercept + slope == intercept:
+            raise DataError(f"its RescaleSlope {slope:g} and RescaleIntercept {intercept:g} make one value of all")
+        return real * slope + intercept
     return real
 
 
@@ -188,12 +197,20 @@ def _little_endian(rules: Dataset) -> bool:
 
 
 def _window(rules: Dataset) -> Dataset:
-    """Return the first window alone, for values that are rescaled already, with an output of 0 to 255."""
+    """Return the first window alone, for values that are rescaled already, with an output of 0 to 255.
+
+    Raises:
+        DataError: nothing lies within it (PS3.3, C.11.2.1.2.1, C.11.2.1.3.1 and C.11.2.1.3.2).
+    """
+    center, width = _number(rules, "WindowCenter"), _number(rules, "WindowWidth")
+    linear = rules.get("VOILUTFunction", "LINEAR") == "LINEAR"
+    if not (math.isfinite(center) and (1 if linear else sys.float_info.min) <= width < math.inf):
+        width_is = "1 or more" if linear else "above 0"
+        raise DataError(f"its window {center:g}/{width:g} cannot be: a center is a number, a width {width_is}")
     window = Dataset()
     window.PhotometricInterpretation = "MONOCHROME2"
     window.BitsStored, window.PixelRepresentation = 8, 0
-    for keyword in ("WindowCenter", "WindowWidth"):
-        setattr(window, keyword, _number(rules, keyword))
+    window.WindowCenter, window.WindowWidth = center, width
     if "VOILUTFunction" in rules:
         window.VOILUTFunction = rules.VOILUTFunction
     return window
@@ -205,7 +222,7 @@ def _without_window(values: Array, dataset: Dataset, rules: Dataset) -> tuple[Ar
     if bits <= FULL_RANGE_BITS:
         ends = (0, 2**bits - 1) if dataset.PixelRepresentation == 0 else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
         low, high = sorted(_rescaled(np.array(ends), rules).tolist())
-        return (values - low) * (255 / max(high - low, 1e-12)), "full range"
+        return (values - low) * (255 / ((high - low) or 1.0)), "full range"
     seen = values
     if "PixelPaddingValue" in dataset:
         last = dataset.get("PixelPaddingRangeLimit", dataset.PixelPaddingValue)
@@ -213,7 +230,7 @@ def _without_window(values: Array, dataset: Dataset, rules: Dataset) -> tuple[Ar
         inside = values[(values < first) | (values > last)]
         seen = inside if inside.size else values
     low, high = float(seen.min()), float(seen.max())
-    return (values - low) * (255 / max(high - low, 1e-12)), f"no window: {low:g} to {high:g}"
+    return (values - low) * (255 / ((high - low) or 1.0)), f"no window: {low:g} to {high:g}"
 
 
 def _number(rules: Dataset, keyword: str) -> float:

@@ -10,7 +10,7 @@ import pytest
 from pydicom.dataset import Dataset
 
 from kdlight_edge.cli import main
-from kdlight_edge.frame import Unreadable
+from kdlight_edge.frame import Frame, Unreadable
 from kdlight_edge.sources import open_source
 
 MakeScan = Callable[..., Dataset]
@@ -73,3 +73,50 @@ def test_pixels_that_are_empty_are_no_picture(tmp_path: Path, make_scan: MakeSca
     (item,) = open_source(str(tmp_path / "scan.dcm"))
     assert isinstance(item, Unreadable)
     assert "holds no picture" in item.reason
+
+
+@pytest.mark.parametrize(
+    ("keyword", "written", "said"),
+    [
+        ("RescaleSlope", "0", "its RescaleSlope 0 and RescaleIntercept -1024 make one value of all"),
+        ("RescaleSlope", "1e-30", "make one value of all"),
+        ("RescaleSlope", "nan", "its RescaleSlope or RescaleIntercept is no number that values can have"),
+        ("RescaleSlope", "1e308", "is no number that values can have"),
+        ("RescaleIntercept", "inf", "is no number that values can have"),
+        ("RescaleIntercept", "1e17", "make one value of all"),
+        ("WindowWidth", "0", "its window 600/0 cannot be: a center is a number, a width "),
+        ("WindowWidth", "-400", "its window 600/-400 cannot be"),
+        ("WindowWidth", "nan", "its window 600/nan cannot be"),
+        ("WindowWidth", "inf", "its window 600/inf cannot be"),
+        ("WindowCenter", "nan", "its window nan/1200 cannot be"),
+    ],
+)
+@pytest.mark.parametrize("function", ["LINEAR", "LINEAR_EXACT", "SIGMOID"])
+def test_numbers_that_make_one_grey_value_of_all_are_no_picture(
+    tmp_path: Path, make_scan: MakeScan, function: str, keyword: str, written: str, said: str
+) -> None:
+    file, held = tmp_path / "scan.dcm", "12345678"
+    numbers = {"RescaleSlope": 1, "RescaleIntercept": -1024, "WindowCenter": 600, "WindowWidth": 1200}
+    values = np.arange(64, dtype=np.uint16).reshape(8, 8) * 40
+    scan = make_scan(values, VOILUTFunction=function, **{**numbers, keyword: held})
+    scan.save_as(file, enforce_file_format=True)
+    file.write_bytes(file.read_bytes().replace(held.encode(), f"{written:<8}".encode()))
+    (item,) = open_source(str(file))
+    assert isinstance(item, Unreadable)
+    assert said in item.reason
+
+
+def test_a_very_small_slope_is_a_slope(tmp_path: Path, make_scan: MakeScan) -> None:
+    values = np.arange(64, dtype=np.uint16).reshape(8, 8) * 40
+    scan = make_scan(values, RescaleSlope="1e-18", RescaleIntercept=0)
+    scan.save_as(tmp_path / "scan.dcm", enforce_file_format=True)
+    (item,) = open_source(str(tmp_path / "scan.dcm"))
+    assert isinstance(item, Frame)
+    assert (item.image.min(), item.image.max()) == (0, 255)
+
+
+def test_no_bits_are_no_picture(tmp_path: Path, make_scan: MakeScan) -> None:
+    make_scan(GREY, BitsStored=0).save_as(tmp_path / "scan.dcm", enforce_file_format=True)
+    (item,) = open_source(str(tmp_path / "scan.dcm"))
+    assert isinstance(item, Unreadable)
+    assert item.reason == "its BitsStored is 0: there are no pixels in it"
