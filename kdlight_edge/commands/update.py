@@ -44,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--allow-downgrade", action="store_true", help="take a version that is not newer")
     parser.add_argument("--again", action="store_true", help="take a version that was rolled back here before")
+    parser.add_argument("--clock-is-right", action="store_true", help="believe a clock that was ahead before")
     parser.add_argument("--wait", action="store_true", help="come back when it has proved itself, or was rolled back")
     _state(parser)
     actions = parser.add_subparsers(dest="action", metavar="ACTION")
@@ -118,7 +119,7 @@ def _order(args: argparse.Namespace) -> "Order":
     keys, root = Path(args.keys).absolute(), None if root is None else root.absolute()
     return Order(
         location, keys, root, args.bundle, _board(args.board),
-        args.shadow, args.agreement, args.probation, args.allow_downgrade, args.again,
+        args.shadow, args.agreement, args.probation, args.allow_downgrade, args.again, args.clock_is_right,
     )  # fmt: skip
 
 

@@ -47,6 +47,8 @@ class Order:
     """Whether a version that is not newer is taken."""
     again: bool = False
     """Whether a version that was rolled back before is taken."""
+    clock_is_right: bool = False
+    """Whether a clock that is earlier than it was is believed."""
 
 
 def apply(state: State, wanted: Order, tell: Tell) -> str | None:
@@ -140,7 +142,7 @@ def _fetch(state: State, wanted: Order, name: str | None, tell: Tell) -> tuple[P
         envelope = archive.read_envelope(given)
         tell(f"signed by {signed_by(envelope, read_trusted(wanted.keys))}")
         return given, envelope
-    repository = Repository(wanted.location, state, wanted.root)
+    repository = Repository(wanted.location, state, wanted.root, right=wanted.clock_is_right)
     offer = repository.newest(name)
     serving = (state.running() or {}).get("digest")
     if offer.digest == serving:

@@ -29,6 +29,9 @@ from kdlight_edge.update.state import State, now
 CLOCK_FLOOR = "2026-01-01T00:00:00+00:00"
 """No clock that is right shows an earlier time: this program is younger."""
 
+SYNCHRONIZED = Path("/run/systemd/timesync/synchronized")
+"""There once the clock was set by the network since the start (systemd-timesyncd)."""
+
 CHUNK = 1 << 20
 
 
@@ -62,13 +65,14 @@ class FolderFetcher(FetcherInterface):
 class Repository:
     """A repository as this device trusts it."""
 
-    def __init__(self, location: str, state: State, root: Path | None) -> None:
+    def __init__(self, location: str, state: State, root: Path | None, *, right: bool = False) -> None:
         """Take where it is.
 
         Args:
             location: ``https://...``, ``http://...``, ``file:///...`` or a folder.
             state: where what was seen is kept, so that nothing older is believed.
             root: the first root metadata, brought to the device by hand; None trusts the one seen before.
+            right: whether a person says that the clock is right.
 
         Raises:
             KDLightError: there is neither.
@@ -78,7 +82,7 @@ class Repository:
         self._url = location if "://" in location else Path(location).resolve().as_uri()
         local = self._url.startswith("file://")
         bootstrap = self._root(root)
-        check_clock(state)
+        earlier = check_clock(state, right=right)
         state.trust.mkdir(exist_ok=True)
         with self._told():
             self._updater = Updater(
@@ -89,7 +93,7 @@ class Repository:
                 bootstrap=bootstrap,
             )
             self._updater.refresh()
-        state.change(lambda old: dataclasses.replace(old, seen=max(old.seen, now())))
+        state.change(lambda old: dataclasses.replace(old, seen=now() if earlier else max(old.seen, now())))
 
     def _root(self, root: Path | None) -> bytes | None:
         if root is not None:
@@ -165,18 +169,26 @@ class Repository:
             raise SourceError(f"{where} cannot be reached: {reason}; check the address and the network") from error
 
 
-def check_clock(state: State) -> None:
-    """Refuse a clock by which no expiry can be judged.
+def check_clock(state: State, *, right: bool) -> bool:
+    """Refuse a clock by which no expiry can be judged; tell whether it may be earlier than it was.
+
+    It may where the clock of that time was the wrong one, which ran ahead: whoever set it since then, the network or a
+    person, is asked. What was trusted stays so, in its versions and with its expiry, whatever the clock says: who can
+    set a device's clock and stand in its repository's place can show it no more than what it has seen, or newer.
 
     Raises:
-        BundleError: it is before this program was made, or before a time that was seen.
+        BundleError: it is before this program was made; or before a time that was seen, and nobody set it.
     """
-    least = max(CLOCK_FLOOR, state.ledger().seen)
-    if now() < least:
+    seen = state.ledger().seen
+    earlier = now() < seen
+    if now() < CLOCK_FLOOR or (earlier and not right and not SYNCHRONIZED.exists()):
+        least = max(CLOCK_FLOOR, seen)
+        more = ", or say with --clock-is-right that it was wrong before" if earlier and now() >= CLOCK_FLOOR else ""
         raise BundleError(
             f"the clock says {now()[:16]}, and it was {least[:16]} before, so no expiry can be judged; set the clock "
-            "(timedatectl set-ntp true), then try again"
+            f"(timedatectl set-ntp true), then try again{more}"
         )
+    return earlier
 
 
 def order(version: str) -> Version:

@@ -62,7 +62,7 @@ class Ledger:
     failed: tuple[str, ...] = ()
     """Versions that were rolled back, and are not taken again unless asked for."""
     seen: str = ""
-    """Latest UTC time at which signatures were judged: a clock before it is wrong."""
+    """Latest UTC time at which signatures were judged: a clock before it is wrong, or that one was ahead."""
     last: Last | None = None
 
 

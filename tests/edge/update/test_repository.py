@@ -23,7 +23,6 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 
 from kdlight_edge.errors import BundleError, KDLightError, SourceError, UsageError
-from kdlight_edge.update import fetch
 from kdlight_edge.update.publish import Publisher
 from kdlight_edge.update.state import State
 
@@ -225,26 +224,6 @@ def test_devices_follow_a_new_key_of_any_role(
         publisher.refresh()
         with pytest.raises(BundleError, match="not signed by the keys that are trusted here"):
             update()
-
-
-def test_a_clock_in_1970_is_told_to_be_set(
-    publisher: Publisher, bundle: Bundles, update: Update, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    publisher.add(bundle("1"))
-    monkeypatch.setattr(fetch, "now", lambda: "1970-01-01T00:03:20+00:00")
-    with pytest.raises(BundleError, match=r"the clock says 1970-01-01T00:03, .*; set the clock"):
-        update()
-
-
-def test_a_clock_that_went_back_behind_the_last_update_is_told_to_be_set(
-    publisher: Publisher, bundle: Bundles, update: Update, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    publisher.add(bundle("1"))
-    monkeypatch.setattr(fetch, "now", lambda: "2030-05-05T00:00:00+00:00")
-    update()
-    monkeypatch.undo()
-    with pytest.raises(BundleError, match="it was 2030-05-05T00:00 before"):
-        update()
 
 
 def test_a_server_that_is_not_there_is_unavailable(update: Update, tmp_path: Path) -> None:
