@@ -1,7 +1,8 @@
 """Scans made of a few chosen numbers, so that what a reader sees can be computed by hand."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +12,9 @@ pytest.importorskip("pydicom", reason="the extra dicom is not installed")
 
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
+
+if TYPE_CHECKING:
+    from tests.edge.dicom.node import Node
 
 MakeScan = Callable[..., Dataset]
 
@@ -66,3 +70,20 @@ def _quiet(recwarn: pytest.WarningsRecorder) -> None:
 
     del recwarn
     warnings.filterwarnings("ignore", module=r"(pydicom|pynetdicom|highdicom)(\..*)?$")
+
+
+@pytest.fixture
+def listen(tiny_bundle: Callable[..., Path]) -> "Iterator[Callable[..., Node]]":
+    """Return ``start(**settings) -> Node``, a listener that runs until the end of the test."""
+    from kdlight_edge.dicom.listen import Listen
+    from tests.edge.dicom.node import Node
+
+    nodes = []
+
+    def start(**settings: Any) -> Node:
+        nodes.append(Node(tiny_bundle(), Listen("127.0.0.1", 0, **settings)))
+        return nodes[-1]
+
+    yield start
+    for node in nodes:
+        node.end()

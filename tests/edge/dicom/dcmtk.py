@@ -1,0 +1,39 @@
+"""dcmtk, the real clients and readers of DICOM that tests meet, and scans on the disk for them."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from pydicom.dataset import Dataset
+
+LIMIT = 60.0
+
+# pynetdicom installs programs of the same names into the environment: the real ones are those of the system.
+DCMTK = {
+    name: shutil.which(name, path="/usr/bin:/usr/local/bin")
+    for name in ("storescp", "storescu", "echoscu", "dsrdump", "dcmdump")
+}
+needs_dcmtk = pytest.mark.skipif(None in DCMTK.values(), reason="dcmtk is not installed (Debian: dcmtk)")
+
+
+def save(scan: Dataset, file: Path) -> Path:
+    """Write a scan and return its file."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    scan.save_as(file, enforce_file_format=True)
+    return file
+
+
+def call(program: str, port: int, *arguments: object) -> "subprocess.CompletedProcess[str]":
+    """Call a listener on this machine; paths among the arguments are what is sent."""
+    files = [str(word) for word in arguments if isinstance(word, Path)]
+    flags = [str(word) for word in arguments if not isinstance(word, Path)]
+    command = [str(DCMTK[program]), "-v", *flags, "127.0.0.1", str(port), *files]
+    return subprocess.run(command, capture_output=True, text=True, timeout=LIMIT, check=False)
+
+
+def words(tool: str, file: Path | str, *flags: str) -> str:
+    """Return what a reader of dcmtk prints of a file."""
+    done = subprocess.run([str(DCMTK[tool]), *flags, str(file)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout

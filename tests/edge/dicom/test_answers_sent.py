@@ -1,0 +1,194 @@
+"""Answers that are sent to an archive, dcmtk's own: none is lost without a word."""
+
+import gc
+import json
+import socket
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+import pytest
+from pydicom.dataset import Dataset
+
+from kdlight_edge.classifier import open_classifier
+from kdlight_edge.cli import main
+from kdlight_edge.decide import Settings
+from kdlight_edge.dicom.send import HELD, Node, Sender, read_node
+from kdlight_edge.errors import UsageError
+from kdlight_edge.sinks.dicom import DicomAnswers
+from kdlight_edge.sources.dicom import DicomFolder
+from kdlight_edge.stream import run
+from tests.edge.dicom.dcmtk import DCMTK, LIMIT, needs_dcmtk, save, words
+
+MakeScan = Callable[..., Dataset]
+MakeBundle = Callable[..., Path]
+RED = np.full((64, 48, 3), (220, 0, 0), np.uint8)
+ODD_NAME = "GEHEIMMANN"
+"""A name without a part for the given name, of which highdicom complains."""
+
+
+@pytest.fixture(autouse=True)
+def _sockets_of_pynetdicom() -> Iterator[None]:
+    """A connection that is refused leaves pynetdicom's socket to the garbage collector, which warns."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
+
+
+@contextmanager
+def archive(folder: Path, port: int = 0) -> Iterator[int]:
+    """Run dcmtk's storescp and yield its port."""
+    folder.mkdir(exist_ok=True)
+    port = port or free_port()
+    command = [str(DCMTK["storescp"]), "--aetitle", "ARCHIVE", "--output-directory", str(folder), str(port)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            until = time.monotonic() + LIMIT
+            while time.monotonic() < until:
+                with suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port)):
+                    break
+            yield port
+        finally:
+            process.terminate()
+            process.wait(LIMIT)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+@needs_dcmtk
+def test_a_scan_sent_by_storescu_is_answered_into_the_archive(
+    tmp_path: Path, tiny_bundle: MakeBundle, make_scan: MakeScan
+) -> None:
+    scan = make_scan(RED, PatientName=ODD_NAME)
+    file = save(scan, tmp_path / "scan.dcm")
+    with archive(tmp_path / "archive") as port:
+        command = [
+            sys.executable, "-m", "kdlight_edge.cli", "infer", "--camera", "dicom://127.0.0.1:0?aet=WALL",
+            "--model", str(tiny_bundle()), "--json", "--dicom-to", f"ARCHIVE@127.0.0.1:{port}", "--frames", "1",
+        ]  # fmt: skip
+        pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        with subprocess.Popen(command, **pipes) as process:
+            assert process.stderr is not None
+            listening = process.stderr.readline().split("dicom://127.0.0.1:")[1].split()[0]
+            sent = [str(DCMTK["storescu"]), "-aec", "WALL", "127.0.0.1", listening, str(file)]
+            assert subprocess.run(sent, timeout=LIMIT, check=False).returncode == 0
+            out, err = process.communicate(timeout=LIMIT)
+        assert process.returncode == 0, err
+    assert json.loads(out)["label"] == "crack"
+    assert "not sent" not in err
+    assert ODD_NAME not in out + err
+    arrived = [pydicom.dcmread(name) for name in (tmp_path / "archive").iterdir()]
+    assert sorted(str(item.Modality) for item in arrived) == ["OT", "SR"]
+    assert {str(item.StudyInstanceUID) for item in arrived} == {str(scan.StudyInstanceUID)}
+    report = next(item for item in arrived if item.Modality == "SR")
+    assert "UNVERIFIED" in words("dsrdump", str(report.filename))
+
+
+@pytest.fixture
+def answer(tmp_path: Path, tiny_bundle: MakeBundle, make_scan: MakeScan) -> Dataset:
+    save(make_scan(RED), tmp_path / "in/1")
+    with open_classifier(tiny_bundle(), threads=1, settings=Settings(topk=2)) as classifier:
+        sink = DicomAnswers(classifier, folder=tmp_path / "made", sender=None, tell=print)
+        run(DicomFolder(tmp_path / "in"), classifier, [sink])
+    found = [pydicom.dcmread(file) for file in (tmp_path / "made").glob("*.dcm")]
+    return next(one for one in found if one.Modality == "SR")
+
+
+@needs_dcmtk
+def test_an_archive_that_comes_back_gets_what_waited(tmp_path: Path, answer: Dataset) -> None:
+    told: list[str] = []
+    port = free_port()
+    sender = Sender(Node("ARCHIVE", "127.0.0.1", port), told.append, waits=(0.2,) * 20)
+    sender.send(answer)
+    with archive(tmp_path / "archive", port):
+        sender.close()
+    assert told == []
+    assert sender.lost == 0
+    assert len(list((tmp_path / "archive").iterdir())) == 1
+
+
+HOSTS = {"127.0.0.1": "no association", "no.such.host.invalid": "cannot be reached", "a" * 64: "is no name of a host"}
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_an_archive_that_stays_away_costs_its_answers_and_a_line_each(host: str, answer: Dataset) -> None:
+    told: list[str] = []
+    port = free_port()
+    sender = Sender(Node("ARCHIVE", host, port), told.append, waits=(0.05, 0.05))
+    for _ in range(2):
+        sender.send(answer)
+    sender.close()
+    assert sender.lost == len(told) == 2
+    assert told[0].startswith(f"an answer was not sent to ARCHIVE@{host}:{port}: ")
+    assert all(HOSTS[host] in line for line in told)
+
+
+@needs_dcmtk
+def test_an_answer_is_sent_once_its_archives_name_is_known_again(
+    tmp_path: Path, answer: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lookup, asked, told = socket.getaddrinfo, list[int](), list[str]()
+
+    def failing_once(*arguments: Any, **more: Any) -> Any:
+        asked.append(1)
+        if len(asked) == 1:
+            raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+        return lookup(*arguments, **more)
+
+    port = free_port()
+    with archive(tmp_path / "archive", port):
+        monkeypatch.setattr(socket, "getaddrinfo", failing_once)
+        sender = Sender(Node("ARCHIVE", "localhost", port), told.append, waits=(0.2,) * 20)
+        sender.send(answer)
+        sender.close()
+    assert (told, sender.lost) == ([], 0)
+    assert len(asked) > 1
+    assert len(list((tmp_path / "archive").iterdir())) == 1
+
+
+def test_a_file_whose_answers_were_not_sent_has_failed(
+    tmp_path: Path, tiny_bundle: MakeBundle, make_scan: MakeScan, capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("kdlight_edge.dicom.send.CLOSE_SECONDS", 0.2)
+    scan = save(make_scan(RED), tmp_path / "in/1")
+    command = ["infer", "--source", str(scan), "--model", str(tiny_bundle())]
+    assert main([*command, "--dicom-to", f"ARCHIVE@127.0.0.1:{free_port()}"]) == 1
+    assert "2 answers were not sent to ARCHIVE@" in capfd.readouterr().err
+    assert main([*command, "--dicom-out", str(tmp_path / "out")]) == 0
+
+
+def test_a_queue_that_is_full_loses_at_once_and_says_so(answer: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kdlight_edge.dicom.send.CLOSE_SECONDS", 0.1)
+    told: list[str] = []
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections and never says a word
+        sender = Sender(Node("ARCHIVE", "127.0.0.1", silent.getsockname()[1]), told.append, waits=())
+        for _ in range(HELD + 3):
+            sender.send(answer)
+        sender.close()
+    assert sender.lost == HELD + 3
+    assert len(told) == 4
+    assert f"{HELD} objects wait already" in told[0]
+    assert told[-1].endswith("the run is over")
+
+
+def test_a_node_is_read() -> None:
+    assert read_node("ARCHIVE@10.0.0.5:104") == Node("ARCHIVE", "10.0.0.5", 104)
+    assert read_node("MY PACS@[::1]:11112") == Node("MY PACS", "::1", 11112)
+
+
+@pytest.mark.parametrize("text", ["ARCHIVE", "@h:1", "A@h", "A@h:0", "A@h:70000", "SEVENTEEN_LETTERS@h:1", "A\\B@h:1"])
+def test_a_node_that_cannot_be_is_refused(text: str) -> None:
+    with pytest.raises(UsageError):
+        read_node(text)
