@@ -3,6 +3,7 @@
 import collections
 import contextlib
 import json
+import os
 import re
 import secrets
 import shutil
@@ -36,6 +37,9 @@ KEPT_BYTES = 256 << 20
 
 QUALITY = 88
 """Of the JPEG."""
+
+_OURS = re.compile(r"\d{4}-\d\d-\d\dT\d{9}Z-[A-Za-z0-9_-]*-[0-9a-f]{6}")
+"""Name of an event's folder: what is called otherwise is somebody's own."""
 
 Picture = npt.NDArray[np.uint8]
 
@@ -123,17 +127,19 @@ class EventFolder:
 
     def _make_room(self) -> None:
         """Take the oldest events away until the rest is below nine tenths of the limit; none that goes on."""
-        found = sorted(entry for entry in self._folder.iterdir() if entry.is_dir() and not entry.is_symlink())
-        sizes = {entry: sum(file.stat().st_size for file in entry.iterdir()) for entry in found}
-        total, going_on = sum(sizes.values()), {place for place, _ in self._open.values()}
+        going_on = {place.name for place, _ in self._open.values()}
+        with os.scandir(self._folder) as entries:
+            found = sorted(entry.name for entry in entries if _is_event(entry))
+        sizes = {name: _bytes_of(self._folder / name) for name in found}
+        total = sum(sizes.values())
         if total <= self._limit:
             return
-        for entry in found:
+        for name in found:
             if total <= self._limit * 9 // 10:
                 break
-            if entry not in going_on:
-                shutil.rmtree(entry, ignore_errors=True)
-                total -= sizes[entry]
+            if name not in going_on:
+                shutil.rmtree(self._folder / name, ignore_errors=True)
+                total -= sizes[name]
 
     def close(self) -> None:
         """End the events that go on; safe to call twice."""
@@ -148,6 +154,19 @@ class EventFolder:
 
 def _name(frame: Frame) -> str:
     return f"{re.sub(r'[:.]', '', utc(frame.captured))}-{frame.index:08}"
+
+
+def _is_event(entry: os.DirEntry[str]) -> bool:
+    return _OURS.fullmatch(entry.name) is not None and entry.is_dir(follow_symlinks=False)
+
+
+def _bytes_of(folder: Path) -> int:
+    """Return the bytes of the files in a folder; what a person takes away meanwhile has none."""
+    total = 0
+    with contextlib.suppress(OSError):
+        for file in folder.iterdir():
+            total += file.stat().st_size
+    return total
 
 
 def _sized(image: Picture) -> Picture:

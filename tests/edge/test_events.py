@@ -112,6 +112,21 @@ def test_the_oldest_events_make_room_on_the_disk(tmp_path: Path) -> None:
     assert newest == max(place.name for place in places)
 
 
+def test_only_folders_of_events_make_room_and_never_those_of_a_person(tmp_path: Path) -> None:
+    mine = [tmp_path / name / "thesis.odt" for name in ("0-photos", "2026-01-01", "2026-01-01T000000000Z-crack-mine")]
+    for file in mine:
+        file.parent.mkdir()
+        file.write_bytes(bytes(30_000))
+    sink = EventFolder(tmp_path, Events({"crack"}, 1.0), {}, limit=20_000)
+    for number in range(40):
+        for step in range(15):
+            write(sink, number * 10 + step / 10)
+    sink.close()
+    assert [file for file in mine if not file.exists()] == []
+    others = [path for path in tmp_path.iterdir() if path.is_dir() and path not in {file.parent for file in mine}]
+    assert 0 < len(others) < 40, "events have the whole room, and no more than that"
+
+
 def test_a_disk_that_refuses_is_told_once_and_the_next_event_is_tried(tmp_path: Path) -> None:
     told: list[str] = []
     sink = EventFolder(tmp_path / "ev", Events({"crack"}, 1.0), {}, report=told.append)
