@@ -77,6 +77,8 @@ class EventFolder:
         self._rings: dict[str, collections.deque[tuple[float, str, Picture]]] = {}
         self._open: dict[str, tuple[Path, int]] = {}
         """Source to the folder of its event and the number of frames that may still come."""
+        self._sizes: dict[str, int] = {}
+        """Bytes of the folders of events that are over, which change no more: to look at thousands takes seconds."""
         self._failing = self._closed = False
 
     def write(self, prediction: Prediction, frame: Frame | None) -> None:
@@ -130,7 +132,8 @@ class EventFolder:
         going_on = {place.name for place, _ in self._open.values()}
         with os.scandir(self._folder) as entries:
             found = sorted(entry.name for entry in entries if _is_event(entry))
-        sizes = {name: _bytes_of(self._folder / name) for name in found}
+        sizes = {name: self._sizes.get(name) or _bytes_of(self._folder / name) for name in found}
+        self._sizes = {name: size for name, size in sizes.items() if name not in going_on}
         total = sum(sizes.values())
         if total <= self._limit:
             return

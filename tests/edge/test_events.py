@@ -1,7 +1,7 @@
 """Events: a class held for a while begins one, with the frames around it on a disk that does not fill up."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -125,6 +125,24 @@ def test_only_folders_of_events_make_room_and_never_those_of_a_person(tmp_path: 
     assert [file for file in mine if not file.exists()] == []
     others = [path for path in tmp_path.iterdir() if path.is_dir() and path not in {file.parent for file in mine}]
     assert 0 < len(others) < 40, "events have the whole room, and no more than that"
+
+
+def test_folders_of_events_that_are_over_are_looked_into_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[Path] = []
+    into = Path.iterdir
+
+    def look(path: Path) -> Iterator[Path]:
+        looked.append(path)
+        yield from into(path)
+
+    monkeypatch.setattr(Path, "iterdir", look)
+    sink = EventFolder(tmp_path, Events({"crack"}, 1.0), {})
+    for number in range(20):
+        for step in range(15):
+            write(sink, number * 10 + step / 10)
+    sink.close()
+    inside = [path for path in looked if path != tmp_path]
+    assert len(inside) == len(set(inside)) == 19
 
 
 def test_a_disk_that_refuses_is_told_once_and_the_next_event_is_tried(tmp_path: Path) -> None:
