@@ -100,6 +100,15 @@ class Lines:
             os.lseek(self._descriptor, end, os.SEEK_SET)  # else the next line would leave a hole
             self._torn = 0
 
+    def is_at(self, path: str | os.PathLike[str]) -> bool:
+        """Whether the file still has that name: one that was removed or moved takes lines all the same."""
+        try:
+            return os.path.samestat(os.stat(path), os.fstat(self._descriptor))  # noqa: PTH116 - a name of any type
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError:  # a share that does not answer just now
+            return True
+
     def close(self) -> None:
         """Write what is held back and let go; raises as `write`."""
         if self._descriptor < 0:

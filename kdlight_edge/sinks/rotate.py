@@ -1,7 +1,9 @@
 """A file of lines that is followed by the next one when it is full: FILE is written, FILE.000001 is the oldest."""
 
+import contextlib
 import os
 import re
+import time
 from pathlib import Path
 
 from kdlight_edge.errors import KDLightError, UsageError
@@ -9,6 +11,9 @@ from kdlight_edge.sinks.lines import Lines, append_lines
 
 KEPT = 9
 """Full files kept beside the one that is written, where the oldest are removed at all."""
+
+LOOK = 1.0
+"""Seconds between two looks whether the file is still there."""
 
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 1 << 10, "mi": 1 << 20, "gi": 1 << 30}
 
@@ -46,10 +51,12 @@ class Rotating:
         self._lines: Lines | None
         self._lines, self._size, self.torn = append_lines(path, at_once=at_once)
         """``torn``: bytes of a line without an end that were cut off."""
+        self._looked = time.monotonic()
 
     def write(self, line: str) -> None:
         """Take a line of ASCII without its end; raises as `Lines.write`."""
         size = len(line) + 1
+        self._look()
         if self._limit and self._size and self._size + size > self._limit:
             self._turn()
         lines = self._lines or self._open()
@@ -60,6 +67,16 @@ class Rotating:
         self._lines, self._size, _ = append_lines(self.path, at_once=self._at_once)
         return self._lines
 
+    def _look(self) -> None:
+        """Let go of a file that somebody removed or moved (logrotate): what it takes nobody finds."""
+        now = time.monotonic()
+        if self._lines is None or now - self._looked < LOOK:
+            return
+        self._looked = now
+        if not self._lines.is_at(self.path):
+            lines, self._lines, self._size = self._lines, None, 0
+            lines.close()
+
     def _turn(self) -> None:
         """Put the file aside; where the disk refuses at any point, the next line finds it as it then is."""
         lines, self._lines = self._lines, None
@@ -68,12 +85,13 @@ class Rotating:
         full = earlier(self.path)
         number = int(full[-1].suffix[1:]) + 1 if full else 1
         try:
-            self.path.rename(f"{self.path}.{number:06}")
+            with contextlib.suppress(FileNotFoundError):  # removed by somebody, which ends it as well
+                self.path.rename(f"{self.path}.{number:06}")
+            self._size = 0
             for old in full[: max(0, len(full) + 1 - self._keep)] if self._keep else ():
                 old.unlink(missing_ok=True)
         except OSError as error:
             raise KDLightError(f"{self.path} cannot be put aside: {error.strerror}; what is there is whole") from error
-        self._size = 0
 
     def close(self) -> None:
         """Write what is held back and let go; raises as `Lines.write`."""

@@ -12,6 +12,7 @@ import pytest
 
 from kdlight_edge.cli import main
 from kdlight_edge.errors import KDLightError, UsageError
+from kdlight_edge.sinks import rotate
 from kdlight_edge.sinks.lines import open_lines
 from kdlight_edge.sinks.rotate import Rotating, earlier, size_of
 
@@ -65,6 +66,57 @@ def test_a_line_that_a_kill_has_torn_is_cut_off(tmp_path: Path) -> None:
     lines.close()
     assert lines.torn == 100_000
     assert path.read_text() == "one\ntwo\nthree\n"
+
+
+@pytest.mark.parametrize("limit", [0, 1000])
+@pytest.mark.parametrize("moved", [False, True])
+def test_a_file_that_somebody_removes_or_moves_is_begun_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int, *, moved: bool
+) -> None:
+    monkeypatch.setattr(rotate, "LOOK", 0.0)
+    path, aside = tmp_path / "out", tmp_path / "out.1"
+    lines = Rotating(path, limit=limit)
+    for number in range(5):
+        lines.write(f"{number:099}")
+    path.rename(aside) if moved else path.unlink()
+    for number in range(5, 100):
+        lines.write(f"{number:099}")
+    lines.close()
+    kept = [int(line) for file in [*earlier(path), path] for line in file.read_text().splitlines()]
+    assert kept == list(range(5, 100))
+    assert not moved or len(aside.read_text().splitlines()) == 5
+
+
+def test_a_file_that_is_removed_in_the_moment_it_is_full_costs_no_later_line(tmp_path: Path) -> None:
+    path = tmp_path / "out"
+    lines = Rotating(path, limit=1000)
+    for number in range(10):
+        lines.write(f"{number:099}")
+    path.unlink()  # a moment ago it was there: not looked for again so soon
+    for number in range(10, 15):
+        lines.write(f"{number:099}")
+    lines.close()
+    assert [int(line) for line in path.read_text().splitlines()] == list(range(10, 15))
+
+
+def test_an_old_file_that_cannot_be_removed_costs_a_line_and_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, lost = tmp_path / "out", 0
+    lines = Rotating(path, limit=1000, keep=1)
+
+    def refuse(file: Path, *, missing_ok: bool = False) -> None:
+        raise PermissionError(1, f"Operation not permitted ({missing_ok})", str(file))
+
+    monkeypatch.setattr(Path, "unlink", refuse)  # another user's, in a folder with the sticky bit
+    for number in range(40):
+        try:
+            lines.write(f"{number:099}")
+        except KDLightError:  # noqa: PERF203 - each line by itself
+            lost += 1
+    lines.close()
+    assert lost == 2
+    assert len(earlier(path)) == 3
 
 
 def test_two_programs_cannot_write_one_file(tmp_path: Path) -> None:
