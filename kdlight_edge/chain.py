@@ -5,14 +5,16 @@ A line is ``{"n":17,"prev":"HASH","record":{...},"hash":"HASH"}`` in ASCII. Its 
 accidents and careless edits; who may write the file can seal all of it anew. With a key only its holder can.
 """
 
+import contextlib
 import hashlib
 import hmac
 import json
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from kdlight_edge.errors import KDLightError
 from kdlight_edge.sinks.rotate import earlier
@@ -128,7 +130,7 @@ def verify(path: Path, key: bytes, head: str = "", *, partial: bool = False) -> 
     Raises:
         KDLightError: a file cannot be read, or there is no line in it.
     """
-    lines = _lines([*earlier(path), path])
+    lines = _lines(path)
     count, first, torn, closed, seen, fault, link = 0, 0, 0, False, head == "", "", Link(0, BEGIN)
     lost = 0
     for where, line, whole in lines:
@@ -187,12 +189,30 @@ def _explained(match: re.Match[bytes] | None, before: Link, rest: Iterable[tuple
     return f": {number - wanted:,} removed before it" + (", or in files moved away (--partial)" if wanted == 1 else "")
 
 
-def _lines(files: Iterable[Path]) -> Iterator[tuple[str, bytes, bool]]:
-    """Yield each line with its place, without its end, and whether it had one."""
-    for file in files:
-        try:
-            with file.open("rb") as content:
-                for count, line in enumerate(content, 1):
-                    yield f"{file} line {count}", line.rstrip(b"\n"), line.endswith(b"\n")
-        except OSError as error:  # noqa: PERF203 - a file a turn, not a line
-            raise KDLightError(f"{file} cannot be read: {error.strerror}; name the file that --audit wrote") from error
+def _lines(path: Path) -> Iterator[tuple[str, bytes, bool]]:
+    """Yield each line with its place, without its end, and whether it had one.
+
+    A run that writes the audit may put its file aside at any moment: the one that has the name now is the last, and
+    what is begun after it is not looked for.
+    """
+    with _opened(path) as last:
+        for file in earlier(path):
+            with _opened(file) as content:
+                if os.path.samestat(os.fstat(content.fileno()), os.fstat(last.fileno())):
+                    break
+                yield from _lines_of(content, file)
+        yield from _lines_of(last, path)
+
+
+@contextlib.contextmanager
+def _opened(file: Path) -> Iterator[BinaryIO]:
+    try:
+        with file.open("rb") as content:
+            yield content
+    except OSError as error:
+        raise KDLightError(f"{file} cannot be read: {error.strerror}; name the file that --audit wrote") from error
+
+
+def _lines_of(content: BinaryIO, file: Path) -> Iterator[tuple[str, bytes, bool]]:
+    for count, line in enumerate(content, 1):
+        yield f"{file} line {count}", line.rstrip(b"\n"), line.endswith(b"\n")

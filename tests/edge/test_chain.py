@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from kdlight_edge import chain
 from kdlight_edge.chain import BEGIN, digest, read_key, verify
 from kdlight_edge.cli import main
 from kdlight_edge.decide import Prediction
@@ -149,6 +150,35 @@ def test_the_chain_goes_through_the_files_of_a_rotation(tmp_path: Path) -> None:
     assert (found.fault, found.lines) == ("", 64)
     files[2].unlink()
     assert "removed before it" in verify(path, b"").fault
+
+
+@pytest.mark.parametrize("when", ["listed", "read"])
+def test_an_audit_that_goes_on_while_it_is_verified_is_no_forgery(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    path = tmp_path / "a"
+    written(path, 30, rotate=4000)
+    seen: list[str] = []
+
+    def goes_on(at: str) -> None:
+        if at == when and not seen:
+            seen.append(at)
+            written(path, 30, rotate=4000)
+
+    def listed(audit: Path) -> list[Path]:
+        goes_on("listed")
+        return earlier(audit)
+
+    def judged(body: bytes, key: bytes) -> str:
+        goes_on("read")
+        return digest(body, key)
+
+    monkeypatch.setattr(chain, "earlier", listed)
+    monkeypatch.setattr(chain, "digest", judged)
+    found = verify(path, b"")
+    assert seen
+    assert (found.fault, found.first) == ("", 1)
+    assert found.lines >= 32
 
 
 def test_a_file_that_is_no_audit_is_not_gone_on_with(tmp_path: Path) -> None:
