@@ -33,6 +33,9 @@ AGAIN = 5.0
 GOODBYE = 10.0
 """Seconds that an encoder has to end its file."""
 
+STEP = 1.0
+"""Seconds by which the clock must be set for the next file to begin: the encoder gives frames its time."""
+
 HEADER = 4096
 """Bytes in which no file here has a frame yet, or few."""
 
@@ -70,6 +73,8 @@ class Video:
         self._child: subprocess.Popen[bytes] | None = None
         self._said: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed with this sink
         self._size = (0, 0)
+        self._set = 0.0
+        """By how much the wall clock was ahead of the monotonic one when the encoder began."""
         self._broke = -AGAIN
         self._taken = self._lost = 0
         self._arriving = False
@@ -89,6 +94,8 @@ class Video:
         age = prediction.decided.monotonic - prediction.captured.monotonic
         note = "" if self._rate is not None else f"{age * 1000:,.0f} ms"
         picture = self._drawing.draw(prediction, frame.image, note)
+        if self._rate is None and abs(_ahead() - self._set) > STEP and (wrong := self._end()):
+            raise KDLightError(f"{self.path} cannot be written: {wrong}")
         if self._child is None:
             self._begin(picture)
         stdin = self._child.stdin if self._child is not None else None
@@ -118,7 +125,7 @@ class Video:
         height, width = picture.shape[:2]
         scale = min(1.0, LARGEST / max(height, width))
         self._size = max(2, round(width * scale) // 2 * 2), max(2, round(height * scale) // 2 * 2)
-        self.path = _free(self._asked)
+        self.path, self._set = _free(self._asked), _ahead()
         self._said.seek(0)
         self._said.truncate()
         # Out of the reach of Ctrl-C, which would end it before the last frames are in.
@@ -198,6 +205,11 @@ def _frames_in(path: Path) -> int:
     else:
         told = done.stdout
     return max((int(line[6:]) for line in told.splitlines() if line.startswith(b"frame=")), default=0)
+
+
+def _ahead() -> float:
+    """Return seconds that only a clock that is set changes, as a board without one of its own does after each start."""
+    return time.time() - time.monotonic()
 
 
 def _free(path: Path) -> Path:

@@ -26,6 +26,7 @@ from kdlight_edge.sinks.annotated import Annotated
 from kdlight_edge.sinks.video import Video
 
 LIMIT = 30.0
+LIBRARY = next(iter(sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))), None)
 COMMAND = [sys.executable, "-m", "kdlight_edge.cli", "infer"]
 
 pytestmark = pytest.mark.skipif(shutil.which("ffprobe") is None, reason="ffmpeg is not installed: apt install ffmpeg")
@@ -89,6 +90,29 @@ def test_frames_have_the_times_at_which_they_came(sink: Callable[..., Video]) ->
     video.close()
     first, second = stamps(video.path)
     assert second - first > 0.4
+
+
+@pytest.mark.skipif(LIBRARY is None, reason="libfaketime is not installed; apt-get install faketime brings it")
+@pytest.mark.parametrize("step", [-3600, 31_536_000])
+def test_a_clock_that_is_set_begins_the_next_file_and_squeezes_no_hour_into_a_moment(
+    sink: Callable[..., Video], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    offset, real = tmp_path / "offset", time.time
+    offset.write_text("+0")
+    for name in ("FAKETIME_NO_CACHE", "NO_FAKE_STAT", "FAKETIME_DONT_FAKE_MONOTONIC"):
+        monkeypatch.setenv(name, "1")
+    monkeypatch.setenv("FAKETIME_TIMESTAMP_FILE", str(offset))
+    monkeypatch.setenv("LD_PRELOAD", str(LIBRARY))  # of the encoder alone: this process runs already
+    video = sink()
+    monkeypatch.setattr(time, "time", lambda: real() + int(offset.read_text()))
+    for moved in (0, step):
+        offset.write_text(f"{moved:+}")
+        for _ in range(15):
+            feed(video, 1)
+            time.sleep(0.1)
+    video.close()
+    files = [stamps(tmp_path / name) for name in ("clip.mp4", "clip-2.mp4")]
+    assert [(len(times), 0.5 < times[-1] - times[0] < LIMIT) for times in files] == [(15, True)] * 2
 
 
 def test_a_video_file_keeps_its_rate(sink: Callable[..., Video]) -> None:
