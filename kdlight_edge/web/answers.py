@@ -106,14 +106,13 @@ class Answers(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """Hand out a file of the page, a picture, or figures."""
         path, _, query = self.path.partition("?")
-        first = path.split("/")[1]
         if path in FILES:
             self._say(HTTPStatus.OK, *_file(*FILES[path]))
         elif path == "/figures":
             self._say(HTTPStatus.OK, json.dumps(self.server.page.figures()).encode(), "application/json")
         elif path == "/events":
             self._events()
-        elif first == "picture":
+        elif path.startswith("/picture/"):
             self._picture(path, query)
         else:
             self.send_error(HTTPStatus.NOT_FOUND, "there is nothing here")
@@ -123,7 +122,7 @@ class Answers(http.server.BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         """Take the token from the form and give a cookie for it."""
         length = self.headers.get("Content-Length", "")
-        if self.path != "/enter" or not length.isdigit() or int(length) > BODY_BYTES:
+        if self.path != "/enter" or (_number(length) or BODY_BYTES + 1) > BODY_BYTES:
             self.send_error(HTTPStatus.BAD_REQUEST, "nothing is sent here but a token")
             return
         form = urllib.parse.parse_qs(self.rfile.read(int(length)).decode("utf-8", "replace"))
@@ -137,8 +136,8 @@ class Answers(http.server.BaseHTTPRequestHandler):
 
     def _picture(self, path: str, query: str) -> None:
         asked = dict(urllib.parse.parse_qsl(query))
-        number = path.removeprefix("/picture/")
-        view = self.server.page.view(int(number)) if number.isascii() and number.isdigit() else None
+        number = _number(path.removeprefix("/picture/"))
+        view = None if number is None else self.server.page.view(number)
         if view is None:
             self.send_error(HTTPStatus.NOT_FOUND, "there is no such source")
             return
@@ -196,6 +195,11 @@ class PageServer(Server):
     def __init__(self, page: "Web") -> None:
         self.page = page
         super().__init__((page.door.host, page.door.port), Answers)
+
+
+def _number(text: str) -> int | None:
+    """Return a small number as plain digits say it; None for anything else that Python would read, or choke on."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else None  # noqa: PLR2004 - digits
 
 
 @functools.cache
