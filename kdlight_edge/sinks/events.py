@@ -20,7 +20,7 @@ from kdlight_edge.errors import KDLightError
 from kdlight_edge.events import Event, Events, to_record
 from kdlight_edge.explain import Explain
 from kdlight_edge.frame import Frame
-from kdlight_edge.sinks.lines import append_lines
+from kdlight_edge.sinks.rotate import KEPT, Rotating
 from kdlight_edge.sources import tell
 
 SPACING = 0.5
@@ -34,6 +34,9 @@ LARGEST = 1280
 
 KEPT_BYTES = 256 << 20
 """Bytes of the folder above which the oldest events make room."""
+
+LINES_BYTES = 10 << 20
+"""Of events.jsonl, above which the next is begun: something that flickers all day writes ten gigabytes in a year."""
 
 QUALITY = 88
 """Of the JPEG."""
@@ -73,7 +76,7 @@ class EventFolder:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise KDLightError(f"{folder} cannot be made: {error.strerror}; choose another --event-dir") from error
-        self._lines, _, _ = append_lines(folder / "events.jsonl", at_once=True)
+        self._lines = Rotating(folder / "events.jsonl", limit=LINES_BYTES, keep=KEPT)
         self._rings: dict[str, collections.deque[tuple[float, str, Picture]]] = {}
         self._open: dict[str, tuple[Path, int]] = {}
         """Source to the folder of its event and the number of frames that may still come."""

@@ -13,6 +13,7 @@ from kdlight_edge.events import Event, Events, to_record
 from kdlight_edge.evidence import Picture
 from kdlight_edge.frame import Frame, Moment
 from kdlight_edge.picture import read_picture
+from kdlight_edge.sinks import events as folder_of_events
 from kdlight_edge.sinks.events import AFTER, BEFORE, EventFolder
 from kdlight_edge.sinks.store import Store
 from kdlight_edge.sinks.watch import Watch
@@ -110,6 +111,19 @@ def test_the_oldest_events_make_room_on_the_disk(tmp_path: Path) -> None:
     assert sum(file.stat().st_size for place in places for file in place.iterdir()) < 30_000
     newest = str(lines(tmp_path)[-1]["folder"])
     assert newest == max(place.name for place in places)
+
+
+def test_the_lines_of_events_do_not_fill_the_disk_either(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folder_of_events, "LINES_BYTES", 2000)
+    sink = EventFolder(tmp_path, Events({"crack"}, 1.0), {}, limit=20_000)
+    for number in range(80):
+        for step in range(11):
+            write(sink, number * 10 + step / 10)
+    sink.close()
+    files = sorted(tmp_path.glob("events.jsonl*"))
+    assert len(files) == 10
+    assert sum(file.stat().st_size for file in files) <= 20_000
+    assert lines(tmp_path)[-1]["state"] == "ended"
 
 
 def test_only_folders_of_events_make_room_and_never_those_of_a_person(tmp_path: Path) -> None:
