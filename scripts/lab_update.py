@@ -189,7 +189,9 @@ def fleet(*words: str) -> "subprocess.CompletedProcess[str]":
 
 def row(address: str) -> dict[str, Any]:
     """Return what the fleet's table says of the board; empty before it has spoken."""
-    lines = fleet("status", "--json", "--broker", address).stdout.splitlines()
+    told = fleet("status", "--json", "--broker", address)
+    expect("pip install" not in told.stderr, f"the desk has all it needs: {told.stderr.strip()}")
+    lines = told.stdout.splitlines()
     found: dict[str, Any] = json.loads(lines[0]) if lines else {}
     return found
 
