@@ -14,7 +14,7 @@ import torch
 
 from kdlight_edge.cli import main
 from kdlight_edge.errors import DataError, KDLightError
-from kdlight_train import pretrain, training
+from kdlight_train import identity, pretrain
 from kdlight_train.claim import LOCK, alone, given_back
 from kdlight_train.data import open_data
 from kdlight_train.place import Place
@@ -39,14 +39,14 @@ def test_a_full_disk_leaves_no_half_of_a_claim_and_the_place_is_free_later(
 ) -> None:
     data, recipe = open_data([make(tmp_path / "data", {"train/a": 12, "train/b": 12})]), read_recipe(None, {})
     run, start = tmp_path / "run", tmp_path / "starts" / "start.pt"
-    record = training._record(recipe, data, start=None, weights="torchvision", foreign={})
+    record = identity.record_of(recipe, data, start=None, weights="torchvision", foreign={})
     with full_disk():
         with pytest.raises(DataError, match="run cannot be written: File too large"):
-            training._claim(run, record, resume=False)
+            identity.take(run, record, resume=False)
         with pytest.raises(DataError, match=r"start\.pt cannot be written: File too large"):
             pretrain._claim(start, recipe, [data])
     assert not [*run.iterdir(), *start.parent.iterdir()]
-    assert training._claim(run, record, resume=False) == run / "run.json"
+    assert identity.take(run, record, resume=False) == run / "run.json"
     assert pretrain._claim(start, recipe, [data]) == start.with_suffix(".json")
 
 

@@ -1,9 +1,7 @@
 """`train` as a function: audit, teacher, student, calibration, report; each part is kept as soon as it is done."""
 
-import contextlib
 import hashlib
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
@@ -14,15 +12,14 @@ import torch
 
 from kdlight_devices.fingerprint import fingerprint
 from kdlight_edge.decide import softmax
-from kdlight_edge.errors import DataError, UsageError
 from kdlight_edge.metrics import ece, figures
 from kdlight_train import finished
 from kdlight_train.audit import audit
 from kdlight_train.calibrate import OUTLIER_QUANTILE, fit_acceptance, fit_outlier, fit_temperature
 from kdlight_train.claim import LOCK, alone, busy, given_back
-from kdlight_train.claim import write as write_claim
-from kdlight_train.data import Data, open_data
-from kdlight_train.foreign import Foreign, digest_of, part_from, read_foreign, told
+from kdlight_train.data import open_data
+from kdlight_train.foreign import Foreign, part_from, read_foreign, told
+from kdlight_train.identity import origin_in, record_of, take
 from kdlight_train.kept import LISTS, keep_pictures
 from kdlight_train.loss import method
 from kdlight_train.place import Place
@@ -31,7 +28,6 @@ from kdlight_train.report import PAGES, ModelResult, Report, worst_mistakes, wri
 from kdlight_train.start import load_start, seen_by
 from kdlight_train.student import multiply_adds, parameters
 from kdlight_train.workshop import (
-    DOWNLOADED,
     STATE,
     Say,
     Shelf,
@@ -41,7 +37,6 @@ from kdlight_train.workshop import (
     input_of,
     lessons_of,
     maps_of,
-    origin_of,
     teach_student,
     teach_teachers,
 )
@@ -95,11 +90,11 @@ def train(
         method(recipe.distil.method, len(data.labels))
     # A folder that will not do is told at once.
     others = read_foreign(foreign, input_of(recipe))
-    made_from = _origin(run, teacher_weights, resume=resume)
-    wanted = _record(recipe, data, start=origin, weights=made_from, foreign=others)
+    made_from = origin_in(run, teacher_weights, resume=resume)
+    wanted = record_of(recipe, data, start=origin, weights=made_from, foreign=others)
     with alone(run / LOCK, place, busy(run)):
         # One process speaks for all: the others would find its claim and take it for another training.
-        claim = _claim(run, wanted, resume=resume) if place.first else None
+        claim = take(run, wanted, resume=resume) if place.first else None
         if resume and place.agree(place.first and _complete(run)):
             say(f"{run} is finished: nothing is left to do")
             return
@@ -141,78 +136,9 @@ def train(
             say(_headline(name, result))
 
 
-def _record(recipe: Recipe, data: Data, *, start: str | None, weights: str, foreign: Foreign) -> dict[str, Any]:
-    """Return what a training is told from another one by, as it stands in RUN/run.json."""
-    record = {
-        "recipe": to_json(recipe), "fingerprint": data.fingerprint, "weights": weights, "foreign": digest_of(foreign),
-    }  # fmt: skip
-    return {**record, **({"start": start} if start else {})}
-
-
-def _origin(run: Path, weights: Path | None, *, resume: bool) -> str:
-    """Return what the teacher's ImageNet weights are: the given ones, or those that a resumed training began with."""
-    if resume and weights is None:
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # `_claim` tells what is wrong with it
-            return str(json.loads((run / finished.CLAIM).read_text(encoding="utf-8"))["weights"])
-    return origin_of(weights)
-
-
 def _complete(run: Path) -> bool:
     """Tell whether a training has written all it writes; the page is the last."""
     return all((run / name).is_file() for name in (finished.FILE, *LISTS, *PAGES))
-
-
-def _claim(run: Path, record: Mapping[str, Any], *, resume: bool) -> Path | None:
-    """Make RUN ours and return the claim, or see that what it holds is this very training and return None."""
-    file = run / finished.CLAIM
-    text = json.dumps(record, indent=1)
-    if file.is_file():
-        if not resume:
-            raise UsageError(f"--out {run} holds a training already; add --resume to go on, or choose another folder")
-        try:
-            held = json.loads(file.read_text(encoding="utf-8"))
-            held = dict(held)
-        except (OSError, ValueError, TypeError) as error:
-            raise DataError(f"{file} cannot be read ({error}); choose another --out") from error
-        # Older trainings do not say these two.
-        known = {key: value for key, value in record.items() if key in held or key not in ("weights", "foreign")}
-        held["recipe"] = _over(json.loads(json.dumps(to_json(Recipe()))), held.get("recipe"))
-        difference = _difference(held, json.loads(json.dumps(known)))
-        if difference:
-            raise UsageError(f"--resume: {run} was started with {difference}; use the same, or another --out")
-        return None
-    try:
-        run.mkdir(parents=True, exist_ok=True)
-        write_claim(file, text + "\n")
-    except OSError as error:
-        raise DataError(f"--out {run} cannot be written: {error.strerror}") from error
-    return file
-
-
-def _over(default: Any, given: Any) -> Any:
-    """Return an older training's recipe with the keys that it does not know yet: their defaults change nothing."""
-    if not isinstance(default, dict) or not isinstance(given, dict):
-        return given
-    return {**default, **{key: _over(default.get(key), value) for key, value in given.items()}}
-
-
-def _difference(held: Any, wanted: Any, where: str = "") -> str | None:
-    """Name the first key that differs, with the value that the older training had."""
-    if isinstance(held, dict) and isinstance(wanted, dict):
-        for key in sorted({*held, *wanted}):
-            found = _difference(held.get(key), wanted.get(key), f"{where}{key}.")
-            if found:
-                return found
-        return None
-    if held == wanted:
-        return None
-    key = where.rstrip(".").removeprefix("recipe.")
-    others = {
-        "fingerprint": "other pictures",
-        "weights": f"other --teacher-weights ({'downloaded' if held == DOWNLOADED else f'SHA-256 {held}'})",
-        "foreign": "other pictures with --foreign" if held else "no --foreign",
-    }
-    return others.get(key, f"{key} = {held}")
 
 
 def _result(name: str, taught: Taught, shelf: Shelf, side: int) -> ModelResult:
