@@ -9,7 +9,8 @@ from itertools import accumulate
 from pathlib import Path
 
 from kdlight_edge.apart import check_apart
-from kdlight_edge.errors import DataError, UsageError
+from kdlight_edge.dicom.magic import scans_in
+from kdlight_edge.errors import DataError, SourceError, UsageError
 from kdlight_edge.frame import Frame, Unreadable
 from kdlight_edge.picture import Need
 from kdlight_edge.sources.album import InOrder
@@ -32,7 +33,7 @@ class Labelled(InOrder):
             SourceError: a class cannot be read, or holds no picture.
         """
         self._folders = [
-            (name, label, Folder(root / name)) for root, labels in parts.items() for name, label in labels.items()
+            (name, label, _pictures(root / name)) for root, labels in parts.items() for name, label in labels.items()
         ]
         self.labels = {name: label for name, label, _ in self._folders}
         self._ends = list(accumulate(len(folder) for _, _, folder in self._folders))
@@ -67,6 +68,18 @@ class Labelled(InOrder):
         _, label, folder = self._folders[place]
         item = folder[index - self._ends[place] + len(folder)]
         return dataclasses.replace(item, index=index, meta={**item.meta, "truth": label})
+
+
+def _pictures(folder: Path) -> Folder:
+    try:
+        return Folder(folder)
+    except SourceError as error:
+        if not scans_in(folder):
+            raise
+        raise SourceError(
+            f"{folder} holds scans (DICOM) and no pictures, and eval judges pictures; write the frames as PNG "
+            "(docs/dicom.md), or let infer --folder answer the scans"
+        ) from error
 
 
 def labels_of(

@@ -30,6 +30,12 @@ def is_dicom_folder(path: str | os.PathLike[str]) -> bool:
     return any(map(_is_dicom, files))
 
 
+def scans_in(path: str | os.PathLike[str]) -> bool:
+    """Tell whether a folder without pictures holds scans, by content or name: for the error that says what it holds."""
+    files = (file for _, file in zip(range(LOOKED_AT), _files(path), strict=False))
+    return any(file.suffix.lower() == ".dcm" or _is_dicom(file) for file in files)
+
+
 def _is_dicom(file: Path) -> bool:
     try:
         return is_dicom(file)

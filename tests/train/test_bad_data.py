@@ -53,6 +53,16 @@ def test_an_empty_class_folder_is_refused(tmp_path: Path, make: Make) -> None:
         open_data([tmp_path])
 
 
+def test_a_class_folder_of_scans_is_told_as_such(tmp_path: Path, make: Make) -> None:
+    make(tmp_path, {"a": 5, "b": 5})
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c" / "IM0001").write_bytes(bytes(128) + b"DICM")
+    with pytest.raises(
+        DataError, match=r"class folder .*c holds scans \(DICOM\) and no picture; write their frames as PNG"
+    ):
+        open_data([tmp_path])
+
+
 def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"nowhere cannot be read: No such file or directory"):
         open_data([tmp_path / "nowhere"])

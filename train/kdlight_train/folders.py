@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kdlight_edge.apart import check_apart
+from kdlight_edge.dicom.magic import scans_in
 from kdlight_edge.errors import DataError
 from kdlight_edge.labelled import LEFT_OUT
 from kdlight_edge.picture import EXTENSIONS
@@ -115,7 +116,9 @@ def _list_part(part: str, folder: Path, ignored: list[Path]) -> list[Entry]:
     for path in classes:
         inside = [_entry(part, folder, path.name, file) for file in _pictures(path, ignored, set())]
         if not inside and part in {"train", PLAIN}:
-            raise DataError(f"class folder {path} holds no picture; add pictures or remove the folder")
+            scans = "scans (DICOM) and no picture; write their frames as PNG (docs/dicom.md)"
+            held = scans if scans_in(path) else "no picture; add pictures or remove the folder"
+            raise DataError(f"class folder {path} holds {held}")
         entries += inside
     return entries
 

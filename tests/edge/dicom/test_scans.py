@@ -284,3 +284,15 @@ def test_only_the_last_studies_are_kept() -> None:
     assert len(studies) == KEPT
     assert roll.let_go == 5
     assert (studies[-1].study, studies[-1].frames) == ("5", 2)
+
+
+@pytest.mark.parametrize("name", ["IM0001", "scan.dcm"])
+def test_scans_among_the_classes_of_an_evaluation_are_told_as_such(
+    tiny_bundle: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    for label in ("crack", "no_crack"):
+        (tmp_path / "data" / label).mkdir(parents=True)
+        content = bytes(128) + b"DICM" if name == "IM0001" else b"without the preamble"
+        (tmp_path / "data" / label / name).write_bytes(content)
+    assert main(["eval", str(tiny_bundle()), "--data", str(tmp_path / "data")]) == 6
+    assert f"{tmp_path}/data/crack holds scans (DICOM) and no pictures" in capsys.readouterr().err
