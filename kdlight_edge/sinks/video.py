@@ -1,6 +1,7 @@
 """The pictures of a camera with the answers drawn on them, as a video through an ffmpeg child."""
 
 import contextlib
+import errno
 import shutil
 import subprocess
 import tempfile
@@ -60,7 +61,7 @@ class Video:
 
         Raises:
             UsageError: a name with another ending.
-            KDLightError: no ffmpeg, or a folder that is not there.
+            KDLightError: no ffmpeg, or a folder that is not there or may not be written to.
         """
         if path.suffix.lower() not in FORMATS:
             raise UsageError(f"--save-video {path} is no video here; give a name with {' or '.join(FORMATS)}")
@@ -68,6 +69,11 @@ class Video:
             raise KDLightError("--save-video needs ffmpeg, which is not installed: apt-get install ffmpeg")
         if not path.parent.is_dir():
             raise KDLightError(f"{path} cannot be written: its folder is not there; make it")
+        try:
+            tempfile.TemporaryFile(dir=path.parent).close()  # what the encoder would say only once frames come
+        except OSError as error:
+            if error.errno != errno.ENOSPC:  # there may be room later, and the camera does not wait for it
+                raise KDLightError(f"{path} cannot be written: {error.strerror}; name another folder") from error
         self.path, self._asked, self._drawing, self._rate = path, path, drawing, rate
         """``path``: of the file that is written now."""
         self._child: subprocess.Popen[bytes] | None = None

@@ -171,6 +171,8 @@ def test_what_cannot_be_a_video_is_refused(
 ) -> None:  # fmt: skip
     with pytest.raises(UsageError, match=r"give a name with .mp4 or .mkv"):
         sink("clip.gif")
+    with pytest.raises(KDLightError, match=r"/proc/clip.mp4 cannot be written: .*; name another folder"):
+        sink("/proc/clip.mp4")
     with pytest.raises(KDLightError, match="its folder is not there"):
         sink("nowhere/clip.mp4")
     run = ["infer", "--model", str(tiny_bundle()), "--save-video", str(tmp_path / "clip.mp4")]
