@@ -44,7 +44,7 @@ def main() -> int:
     stale = []
     for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
         old = page.read_text(encoding="utf-8")
-        new = PART.sub(lambda part: f"{part[1]}{generate(part[2], part[3])}\n{part[4]}", old)
+        new = filled(old, up="" if page.parent == ROOT else "../")
         if new != old:
             stale.append(page.relative_to(ROOT))
             if not check:
@@ -52,6 +52,16 @@ def main() -> int:
     for page in stale:
         print(f"{page} is out of date: run scripts/pages.py" if check else f"wrote {page}", file=sys.stderr)
     return 1 if check and stale else 0
+
+
+def filled(text: str, up: str) -> str:
+    """Return a page's text with its generated parts; `up` leads from it to the root, where tables link from."""
+
+    def part(found: re.Match[str]) -> str:
+        told = generate(found[2], found[3]).replace("](models/", f"]({up}models/")
+        return f"{found[1]}{told}\n{found[4]}"
+
+    return PART.sub(part, text)
 
 
 def generate(kind: str, argument: str) -> str:
