@@ -36,6 +36,9 @@ WINDOW = 20
 KEEPALIVE = 15
 """Seconds of silence after which the broker is asked; after half as many again it tells the world that we are gone."""
 
+MUTE = 30.0
+"""Seconds without one acknowledgement of what is on its way after which a broker that is there is told to be no use."""
+
 SHORT = 5.0
 """Seconds: a connection that the other side breaks sooner is a short one."""
 
@@ -125,7 +128,7 @@ class Mqtt:
         if reason.is_failure:
             self._tell(f"{self._broker} refuses: {reason}; trying again, results wait")
             return
-        self._connected = time.monotonic()
+        self._connected = self._moved = time.monotonic()
         if self._trouble:
             self._trouble = ""
             self._report(f"mqtt: {self._broker} is back, {len(self._store):,} results wait to be sent")
@@ -201,6 +204,8 @@ class Mqtt:
                 self._settle()
                 if self._online:
                     self._send()
+                    if self._flying and time.monotonic() - self._moved > MUTE:
+                        self._tell(f"{self._broker} takes results and acknowledges none of them; they wait")
                     for last, text, retain in self._desk.due(self.delivery()) if self._desk is not None else ():
                         self._client.publish(self._topic(last), text, qos=1 if last == "answer" else 0, retain=retain)
                 self._store.tidy()
@@ -221,6 +226,9 @@ class Mqtt:
             if number is not None:
                 self._done.append(number)
                 self._moved = time.monotonic()
+                if self._trouble and self._online:
+                    self._trouble = ""
+                    self._report(f"mqtt: {self._broker} acknowledges again, {len(self._store):,} results wait")
         if self._done and (now or time.monotonic() - self._taken >= TICK):
             self._taken = time.monotonic()
             self._store.take(self._done)
@@ -241,6 +249,7 @@ class Mqtt:
             names = json.dumps({"id": f"{self._store.name}-{number}", "device": self._device})
             where = self._topic("event" if body.startswith(_EVENT) else "result")
             message = self._client.publish(where, f"{names[:-1]}, {body[1:]}", qos=1)
+            self._moved = self._moved if self._flying else time.monotonic()
             self._flying[message.mid] = number
             self._sent = number
 

@@ -26,6 +26,8 @@ from kdlight_edge.decide import Prediction
 from kdlight_edge.errors import UsageError
 from kdlight_edge.events import Event
 from kdlight_edge.frame import Moment
+from kdlight_edge.selftest.broker import Broker as PlainBroker
+from kdlight_edge.sinks import mqtt as sending
 from kdlight_edge.sinks.broker import broker_of, check_device
 from kdlight_edge.sinks.mqtt import Mqtt
 from kdlight_edge.sinks.store import Store
@@ -424,3 +426,33 @@ def test_two_boards_of_one_name_are_told_that_they_are(broker: Broker, tmp_path:
     until(lambda: any("is another board called wall? Give each a --mqtt-device of its own" in line for line in told))
     for board in boards:
         board.close()
+
+
+class Mute(PlainBroker):
+    """Takes what is published and answers pings; acknowledges what is published only once it may."""
+
+    may = False
+
+    def _take(self, head: int, body: bytes) -> bytes:
+        return super()._take(head, body) if self.may else b""
+
+
+def test_a_broker_that_takes_results_and_acknowledges_none_is_told_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sending, "MUTE", 0.5)
+    broker, told = Mute(), list[str]()
+    store, where = Store(tmp_path / "box"), broker_of(f"mqtt://127.0.0.1:{broker.port}")
+    mqtt = Mqtt(where, "wall", store, ORIGIN, stop=threading.Event(), linger=0.5, report=told.append)
+    for index in range(30):
+        mqtt.write(prediction(index), None)
+    until(lambda: bool(told))
+    time.sleep(1.0)
+    assert told == [f"mqtt: {where} takes results and acknowledges none of them; they wait"]
+    broker.may = True
+    broker.stop()  # nothing acknowledges what was taken before, but a connection of its own
+    broker.start()
+    until(lambda: mqtt.delivery().delivered == 30)
+    assert [line for line in told[1:] if "is back" not in line] == []
+    mqtt.close()
+    broker.stop()
