@@ -44,7 +44,13 @@ def broker_of(url: str, flag: str = "--mqtt") -> Broker:
     tls = parts.scheme == "mqtts"
     user = None if parts.username is None else urllib.parse.unquote(parts.username)
     given = None if parts.password is None else urllib.parse.unquote(parts.password)
-    return Broker(host, port or (8883 if tls else 1883), tls, user, os.environ.get(PASSWORD, given), prefix)
+    password = os.environ.get(PASSWORD, given)
+    try:
+        (password or "").encode()
+    except UnicodeEncodeError:
+        raise UsageError(f"{PASSWORD} is no text in UTF-8, which MQTT demands; set another") from None
+    # What reads a secret out of a file often leaves the end of its line.
+    return Broker(host, port or (8883 if tls else 1883), tls, user, password and password.rstrip("\r\n"), prefix)
 
 
 def check_device(name: str) -> str:

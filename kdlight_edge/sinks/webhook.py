@@ -60,7 +60,7 @@ class Webhook:
         """Read the URL; nothing is sent yet.
 
         Raises:
-            UsageError: it is not a URL of http or https.
+            UsageError: it is not a URL of http or https, or the token cannot be in a header.
         """
         parts = _split(url)
         self._name = without_password(url)
@@ -177,7 +177,9 @@ def _split(url: str) -> urllib.parse.SplitResult:
 
 
 def _authority(parts: urllib.parse.SplitResult) -> dict[str, str]:
-    token = os.environ.get(TOKEN)
+    token = os.environ.get(TOKEN, "").rstrip("\r\n")  # of a file with a secret the end of its line is often left
+    if not token.isascii() or not token.isprintable():
+        raise UsageError(f"{TOKEN} cannot be sent as a token; set one of plain letters, digits and signs")
     if token:
         return {"Authorization": f"Bearer {token}"}
     if parts.username is None:

@@ -403,7 +403,10 @@ def test_an_address_may_hold_user_port_and_prefix_and_the_password_may_come_from
     assert (found.host, found.port, found.tls, found.user) == ("host", 8883, True, "u")
     assert found.password == "p@ss"  # noqa: S105 - an example
     assert found.prefix == "site/7"
-    monkeypatch.setitem(os.environ, "KDLIGHT_MQTT_PASSWORD", "other")
+    monkeypatch.setitem(os.environ, "KDLIGHT_MQTT_PASSWORD", "\udcff")
+    with pytest.raises(UsageError, match="KDLIGHT_MQTT_PASSWORD is no text"):
+        broker_of("mqtt://user@site")
+    monkeypatch.setitem(os.environ, "KDLIGHT_MQTT_PASSWORD", "other\n")
     assert broker_of("mqtt://u@host").password == "other"  # noqa: S105 - an example
     assert "other" not in f"{found}{found!r}"
 

@@ -347,11 +347,21 @@ def test_a_token_and_a_password_are_sent_and_never_shown(receiver: Receiver, mon
     webhook.close()
     assert receiver.requests[0][0]["Authorization"] == "Basic bWU6aGlkZGVu"
     assert "hidden" not in " ".join(told)
-    monkeypatch.setenv("KDLIGHT_WEBHOOK_TOKEN", "abc")
+    monkeypatch.setenv("KDLIGHT_WEBHOOK_TOKEN", "abc\n")
     webhook = hook(receiver, told)
     webhook.write(prediction(1), None)
     webhook.close()
     assert receiver.requests[1][0]["Authorization"] == "Bearer abc"
+
+
+@pytest.mark.parametrize("token", ["köln€", "a\nb", "\udcff"])
+def test_a_token_that_no_header_can_hold_is_refused_before_the_first_result(
+    token: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KDLIGHT_WEBHOOK_TOKEN", token)
+    with pytest.raises(UsageError, match="KDLIGHT_WEBHOOK_TOKEN cannot be sent") as refused:
+        Webhook("http://site/", {})
+    assert token not in str(refused.value)
 
 
 @pytest.mark.parametrize(
