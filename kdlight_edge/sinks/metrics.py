@@ -4,6 +4,7 @@ import contextlib
 import http.server
 import os
 import socket
+import socketserver
 import threading
 import time
 from collections import Counter, OrderedDict
@@ -269,6 +270,11 @@ class _Server(http.server.ThreadingHTTPServer):
         if ":" in address[0]:
             self.address_family = socket.AF_INET6
         super().__init__(address, _Answer)
+
+    def server_bind(self) -> None:
+        """Bind without asking the network for our own name: where no name server answers, that takes ten seconds."""
+        socketserver.TCPServer.server_bind(self)
+        self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
 
     def process_request(self, request: Any, client_address: Any) -> None:
         with self._lock:

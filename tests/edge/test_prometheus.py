@@ -169,6 +169,15 @@ def test_an_address_that_is_taken_is_one_clear_error(metrics: Metrics) -> None:
         Metrics(("127.0.0.1", metrics.port), Camera([]), ORIGIN, stall_timeout=5.0)
 
 
+def test_no_name_server_is_asked_before_the_first_frame(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(socket, "getfqdn", lambda name="": (asked.append(name), name)[1])  # type: ignore[func-returns-value]
+    made = Metrics(("0.0.0.0", 0), Camera([]), ORIGIN, stall_timeout=5.0)  # noqa: S104 - reached by this test alone
+    assert get(made, "/healthz")[0] == 200
+    made.close()
+    assert asked == []
+
+
 def test_only_this_machine_is_listened_to_unless_told() -> None:
     assert address_of("9464") == ("127.0.0.1", 9464)
     assert address_of("0.0.0.0:9464") == ("0.0.0.0", 9464)  # noqa: S104 - what a user may ask for
