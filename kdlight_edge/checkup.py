@@ -18,6 +18,7 @@ from kdlight_edge import __version__, ailments
 from kdlight_edge.engines import ENGINES
 from kdlight_edge.engines.tensorrt_module import lack as tensorrt_lack
 from kdlight_edge.errors import EXTRA_OF_PACKAGE
+from kdlight_edge.late import numpy_clash
 
 PURPOSE = {
     "runtime": "infer",
@@ -114,6 +115,8 @@ def _import_failure(name: str) -> str:
         return f"no answer within {IMPORT_SECONDS} s"
     if ran.returncode < 0:
         return f"the process was ended by signal {-ran.returncode}; this build does not suit the processor"
+    if ran.returncode and (clash := numpy_clash(ran.stderr, name)):
+        return clash
     return (ran.stderr.strip().splitlines() or ["failed without a word"])[-1] if ran.returncode else ""
 
 

@@ -2,6 +2,8 @@
 
 import contextlib
 import importlib
+import importlib.metadata
+import io
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -15,8 +17,10 @@ def import_late(module: str, engine: str) -> Any:
     Raises:
         MissingPackage: the package is not installed, or is and does not load.
     """
+    said, clash = io.StringIO(), None
     try:
-        return importlib.import_module(module)
+        with contextlib.redirect_stderr(said):
+            return importlib.import_module(module)
     except ModuleNotFoundError as error:
         missing = missing_package(error)
         if missing is None:
@@ -24,9 +28,23 @@ def import_late(module: str, engine: str) -> Any:
         raise missing from error
     except ImportError as error:
         # The package is there and its libraries do not load: a board without a system library, a wheel cut short.
-        raise MissingPackage(
-            f"{engine} is installed and does not import ({error}); kdlight-edge doctor tells"
-        ) from error
+        clash = numpy_clash(said.getvalue(), engine)
+        reason = f"{engine} is installed and does not import ({error}); kdlight-edge doctor tells"
+        raise MissingPackage(clash or reason) from error
+    finally:
+        if not clash:
+            sys.stderr.write(said.getvalue())
+
+
+def numpy_clash(said: str, package: str) -> str | None:
+    """Return one line for a package built for NumPy 1 that met NumPy 2; None where it said something else.
+
+    The error of its import is empty then: NumPy itself writes a page on stderr, with a trace.
+    """
+    if "compiled using NumPy 1" not in said:
+        return None
+    here = importlib.metadata.version("numpy")
+    return f"{package} was built for NumPy 1 and NumPy {here} is here; pip install 'numpy<2', or a newer {package}"
 
 
 @contextlib.contextmanager
