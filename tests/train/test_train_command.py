@@ -193,6 +193,8 @@ def test_resuming_with_another_recipe_names_what_differs(
             "--cache /proc/cache cannot be written: No such file or directory; choose anot",
         ),
         (["--lr", "1e9"], 1, "lower the learning rate"),
+        (["--qat", "--qat-epochs", "0"], 2, "--qat-epochs 0: it must be above 0"),
+        (["--qat", "--qat-lr", "nan"], 2, "--qat-lr nan: it must be above 0 and below 1e+37"),
         (["--lr", "inf"], 2, "'student.lr' is inf; it must be above 0 and below 1e+37"),
         # One step, behind which no loss is looked at; the weights stay finite, their products do not.
         (["--lr", "1e10", "--epochs", "1", "--batch", "64"], 1, "student nano: the answers are no longer finite in ep"),

@@ -105,6 +105,10 @@ def _check(args: argparse.Namespace) -> None:
     elif (args.bundle is not None or _ended(args)) and not args.resume and _given(args):
         which = args.bundle or args.out
         raise UsageError(f"{which} holds a finished student, whose recipe stays; leave out what sets {_given(args)[0]}")
+    else:
+        from kdlight_train.qat_run import settings_of
+
+        settings_of(_qat_changes(args))  # told before the student's own training, which may take hours
 
 
 def _given(args: argparse.Namespace) -> list[str]:

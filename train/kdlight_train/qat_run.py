@@ -53,11 +53,7 @@ def qat(
         UsageError: settings that cannot be, or RUN holds another student than the bundle.
         KDLightError: another training is at work in RUN.
     """
-    chosen = Settings(**settings)
-    if chosen.epochs < 1:
-        raise UsageError(f"--qat-epochs {chosen.epochs}: it must be above 0")
-    if not 0 < chosen.lr < LR_LIMIT:
-        raise UsageError(f"--qat-lr {chosen.lr:g}: it must be above 0 and below {LR_LIMIT:g}")
+    chosen = settings_of(settings)
     if bundle is None:
         finished.require(run)  # a folder that holds no student gets no lock either
     with alone(run / LOCK, place, busy(run)):
@@ -80,6 +76,20 @@ def qat(
         if place.first:
             save(run, learnt, student)
             say(f"{run / FILE}: kdlight-edge export {run} builds INT8 from it; fp32 stays as it was")
+
+
+def settings_of(changes: Mapping[str, Any]) -> Settings:
+    """Return the settings with what is not the default.
+
+    Raises:
+        UsageError: one cannot be.
+    """
+    chosen = Settings(**changes)
+    if chosen.epochs < 1:
+        raise UsageError(f"--qat-epochs {chosen.epochs}: it must be above 0")
+    if not 0 < chosen.lr < LR_LIMIT:
+        raise UsageError(f"--qat-lr {chosen.lr:g}: it must be above 0 and below {LR_LIMIT:g}")
+    return chosen
 
 
 def recipe_of(student: Finished) -> Recipe:
