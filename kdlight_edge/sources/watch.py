@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl
 from kdlight_edge.errors import DataError, SourceError, UsageError
 from kdlight_edge.frame import Frame, Moment, Unreadable
 from kdlight_edge.picture import EXTENSIONS, ChangedError, decode, read_file
-from kdlight_edge.sources import Patience
+from kdlight_edge.sources import Patience, tell
 from kdlight_edge.sources.seen import Look, Seen, State
 
 _OPTIONS = {"poll": 1.0, "settle": 1.0, "giveup": 30.0}
@@ -34,6 +34,7 @@ class Watch:
         giveup: float = 30.0,
         new: bool = False,
         seen: str = "",
+        report: Callable[[str], None] = tell,
     ) -> None:
         """Look into the folder once.
 
@@ -44,6 +45,7 @@ class Watch:
             giveup: see there.
             new: leave out what is there now.
             seen: file in which the pictures that were delivered are listed, so that another run leaves them out.
+            report: takes one line for people when a folder cannot be listed, and when it can be again.
 
         Raises:
             SourceError: no such folder, or it may not be listed.
@@ -55,6 +57,11 @@ class Watch:
         self._iterated = False
         self.idle: float | None = None
         """See `Idle`: when the look into the folder began, or begins next."""
+        self._report = report
+        self._failed: dict[str, str] = {}
+        """Why folders could not be listed in the last look, by their paths below; empty for the folder itself."""
+        self._told: dict[str, str] = {}
+        """The same, of what was told."""
         self._look = self._list()
         self._pending: dict[str, tuple[State, float]] = {}
         """What is not delivered yet: its state, and since when (monotonic) it is in that state."""
@@ -66,6 +73,7 @@ class Watch:
         Raises:
             SourceError: the folder itself cannot be listed; one below that cannot is left for the next look.
         """
+        self._failed = {}
         found: dict[str, State] = {}
         unlisted: list[str] = []
         folders, device = [""], 0
@@ -78,14 +86,14 @@ class Watch:
                     for entry in entries:
                         self._note(entry, below, found, folders, unlisted)
             except OSError as error:
+                self._fail(below, error)
                 if not below:
                     raise SourceError(f"{self.root} cannot be watched: {error.strerror}; name a folder") from error
                 unlisted.append(below)
         return Look(found, tuple(unlisted), device)
 
-    @staticmethod
     def _note(
-        entry: "os.DirEntry[str]", below: str, found: dict[str, State], folders: list[str], unlisted: list[str]
+        self, entry: "os.DirEntry[str]", below: str, found: dict[str, State], folders: list[str], unlisted: list[str]
     ) -> None:
         if entry.name.startswith("."):
             return
@@ -96,8 +104,25 @@ class Watch:
             elif os.path.splitext(name)[1].lower() in EXTENSIONS and entry.is_file():  # noqa: PTH122 - as above
                 status = entry.stat()
                 found[name] = (status.st_size, status.st_mtime_ns)
-        except OSError:
+        except OSError as error:
             unlisted.append(name)  # it went away, or cannot be looked at yet: the next look tells
+            self._fail(below, error)
+
+    def _fail(self, below: str, error: OSError) -> None:
+        if not below or not isinstance(error, FileNotFoundError):  # what is removed in this moment is nobody's concern
+            self._failed[below] = error.strerror or str(error)
+
+    def _tell(self) -> None:
+        """Report what cannot be listed since the last look, and what can be again."""
+        away = "" in self._failed  # of what is below nothing is known then
+        for below in [] if away else self._told.keys() - self._failed.keys():
+            self._report(f"{Path(self.root, below)} is there again")
+            del self._told[below]
+        for below, why in self._failed.items():
+            if below not in self._told:
+                place = Path(self.root, below)
+                self._report(f"{place} cannot be watched: {why}; it is looked for again, its pictures wait")
+            self._told[below] = why
 
     def __iter__(self) -> Iterator[Frame | Unreadable]:
         self._iterated = True
@@ -133,6 +158,8 @@ class Watch:
             self._look = self._list()
         except SourceError:
             return []  # a share that is away: it is looked for again, and nothing is forgotten
+        finally:
+            self._tell()
         self._seen.forget(self._look)
         fresh, before = self._seen.fresh(self._look), self._pending
         self._pending = {
@@ -176,7 +203,7 @@ def load(uri: str, patience: Patience, report: Callable[[str], None]) -> Watch:
         UsageError: an option is unknown or has a value that cannot be.
         SourceError: the folder cannot be listed.
     """
-    del patience, report
+    del patience
     path, _, query = uri.partition(":")[2].partition("?")
     given = dict(parse_qsl(query, keep_blank_values=True))
     seconds = {name: _seconds(name, given.pop(name)) for name in _OPTIONS if name in given}
@@ -184,7 +211,7 @@ def load(uri: str, patience: Patience, report: Callable[[str], None]) -> Watch:
     if given or new not in {"0", "1"}:
         wrong = next(iter(given), f"new={new}")
         raise UsageError(f"{uri}: {wrong!r} is unknown; there are poll, settle, giveup (seconds), new=1 and seen=FILE")
-    return Watch(path, new=new == "1", seen=seen, **seconds)
+    return Watch(path, new=new == "1", seen=seen, report=report, **seconds)
 
 
 def _seconds(name: str, text: str) -> float:
