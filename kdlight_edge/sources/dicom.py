@@ -16,6 +16,9 @@ from kdlight_edge.frame import Frame, Moment, Unreadable
 from kdlight_edge.sources import Patience
 from kdlight_edge.sources.album import InOrder
 
+NAMES = frozenset({".dcm", ".dicom"})
+"""Endings of names, in lower case, that say that a file is a scan: one that is none is told."""
+
 HELD = 4
 """Files kept open as objects: workers that decode the frames of one file together read it once."""
 
@@ -24,7 +27,7 @@ class DicomFolder(InOrder):
     """Every frame of every DICOM file once, sorted by path; an `Album` and a `Source`."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        """List the files and count their frames by their headers.
+        """List the files and count their frames by their headers; a file of `NAMES` has one at least.
 
         Raises:
             SourceError: no such folder, no permission, or no DICOM file in it.
@@ -55,7 +58,7 @@ class DicomFolder(InOrder):
             for name in sorted(name for name in files if not name.startswith(".")):
                 path = Path(folder) / name
                 try:
-                    count = frames_in(str(path)) if is_dicom(path) else 0
+                    count = frames_in(str(path)) if is_dicom(path) else int(path.suffix.lower() in NAMES)
                 except OSError:
                     count = 1  # its line will say why it cannot be opened
                 below = os.path.relpath(path, self.root)
