@@ -33,6 +33,9 @@ PURPOSE = {
 }
 """What a person wants to do with each extra."""
 
+SPARED = {"simplejpeg": "infer, JPEG faster and told where damaged"}
+"""Packages of the runtime that ``infer`` works without (OpenCV decodes in their place), and what they are for."""
+
 IMPORTED = frozenset({"runtime", "openvino"})
 """Extras whose packages ``infer`` loads: they are not only looked for."""
 
@@ -70,7 +73,7 @@ def examine(root: Path = Path("/")) -> Entry:
         "engines": engines,
         "cameras": cameras,
         "problems": [*_problems(packages, cameras), *ailing],
-        "ready": all(entry["works"] for entry in packages if entry["extra"] == "runtime"),
+        "ready": all(entry["works"] for entry in packages if _needed(entry)),
     }
 
 
@@ -97,9 +100,14 @@ def _package(name: str, owners: list[str]) -> Entry:
         "works": installed and not reason,
         "reason": reason,
         "extra": extra,
-        "for": PURPOSE[extra],
+        "for": SPARED.get(name, PURPOSE[extra]),
         "mend": "" if installed and not reason else f"pip install {again}'kdlight-edge[{extra}]'",
     }
+
+
+def _needed(entry: Entry) -> bool:
+    """Whether ``infer`` needs it: one that it could spare may also be there and end the process."""
+    return entry["extra"] == "runtime" and (entry["installed"] or entry["name"] not in SPARED)
 
 
 def _import_failure(name: str) -> str:
@@ -126,7 +134,8 @@ def _engine(name: str, packages: list[Entry]) -> Entry:
         reason = tensorrt_lack() or ""
         return {"name": name, "format": ENGINES[name][1], "runs": not reason, "reason": reason}
     others = ENGINES.keys() - {name}
-    needed = [entry for entry in packages if entry["extra"] in IMPORTED and entry["name"] not in others]
+    loaded = [entry for entry in packages if entry["extra"] in IMPORTED and entry["name"] not in others]
+    needed = [entry for entry in loaded if _needed(entry) or entry["name"] == name]
     broken = [entry["name"] for entry in needed if not entry["works"]]
     mend = next((entry["mend"] for entry in needed if entry["name"] == name and not entry["installed"]), "")
     needs = f"needs {', '.join(broken)}" + (f": {mend}" if mend and broken == [name] else "") if broken else ""
@@ -167,7 +176,7 @@ def _problems(packages: list[Entry], cameras: list[Entry]) -> list[Entry]:
         if entry["installed"] and not entry["works"]:
             what = f"{entry['name']} is installed and does not import: {entry['reason']}"
             problems.append({"what": what, "mend": entry["mend"]})
-    missing = [entry for entry in packages if entry["extra"] == "runtime" and not entry["installed"]]
+    missing = [entry for entry in packages if _needed(entry) and not entry["installed"]]
     if missing:
         names = ", ".join(entry["name"] for entry in missing)
         problems.append({"what": f"infer needs {names}", "mend": missing[0]["mend"]})

@@ -85,6 +85,7 @@ EXTRA_OF_PACKAGE = {
     "numpy": "runtime",
     "cv2": "runtime",
     "onnxruntime": "runtime",
+    "simplejpeg": "runtime",
     "pydicom": "dicom",
     "pynetdicom": "dicom",
     "highdicom": "dicom",

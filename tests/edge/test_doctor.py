@@ -67,6 +67,21 @@ def test_an_empty_environment_is_told_what_to_install() -> None:
     assert report["engines"][0]["reason"] == "needs numpy, cv2, onnxruntime"
 
 
+def test_a_missing_jpeg_decoder_is_told_and_infer_works_without(tmp_path: Path) -> None:
+    for name in ("numpy", "cv2", "onnxruntime"):
+        (tmp_path / f"{name}.py").write_text("")
+    (tmp_path / "python").write_text(f'#!/bin/sh\nexec {sys.executable} -S "$@"\n')
+    (tmp_path / "python").chmod(0o755)
+    code, report, _ = run_doctor(tmp_path)
+    assert code == 0
+    assert report["ready"]
+    assert report["problems"] == []
+    decoder = next(entry for entry in report["packages"] if entry["name"] == "simplejpeg")
+    assert not decoder["installed"]
+    assert decoder["mend"] == "pip install 'kdlight-edge[runtime]'"
+    assert report["engines"][0]["runs"]
+
+
 def test_a_package_that_is_there_and_does_not_import_is_told_with_its_reason(tmp_path: Path) -> None:
     for name in ("numpy", "onnxruntime"):
         (tmp_path / f"{name}.py").write_text("")
