@@ -86,7 +86,11 @@ class Kind(NamedTuple):
 
 
 SOURCES = {
-    "camera": Kind("kdlight_edge.sources.opencv", "0, /dev/video0, /dev/v4l/by-id/NAME", r"\d+|/dev/(video|v4l/).+"),
+    "camera": Kind(
+        "kdlight_edge.sources.opencv",
+        "0, /dev/video0, /dev/kdlight-camera, /dev/v4l/by-id/NAME",
+        r"\d+|/dev/((video|v4l/).+|kdlight-camera.*)",  # the last one by our own udev rule
+    ),
     "mjpeg": Kind("kdlight_edge.sources.mjpeg", "http://HOST/PATH", r"https?://.+"),
     "stream": Kind("kdlight_edge.sources.opencv", "rtsp://HOST/PATH", r"rtsps?://.+"),
     "gst": Kind("kdlight_edge.sources.gst", "gst:PIPELINE", r"gst:.*"),

@@ -166,7 +166,7 @@ def stream(uri: str, patience: Patience) -> Camera:
 
 
 def _usb(device: str) -> Camera:
-    """Open a V4L2 device; a name below /dev/v4l is looked up each time, as a replugged camera is renumbered."""
+    """Open a V4L2 device; a link to one is looked up each time, as a replugged camera is renumbered."""
     path = Path(device).resolve()
     if not path.exists():
         raise SourceError(f"there is no camera at {device}; plug it in, ls /dev/v4l/by-id lists those that are there")

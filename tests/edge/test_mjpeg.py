@@ -54,7 +54,9 @@ class Told:
         self.anything.set()
 
 
-@pytest.mark.parametrize("uri", ["93", "/dev/v4l/by-id/usb-nothing", "http://127.0.0.1:1/x", "rtsp://127.0.0.1:1/x"])
+@pytest.mark.parametrize(
+    "uri", ["93", "/dev/v4l/by-id/usb-nothing", "/dev/kdlight-camera-9", "http://127.0.0.1:1/x", "rtsp://127.0.0.1:1/x"]
+)
 def test_a_camera_that_is_not_there_is_refused_at_once_with_advice(uri: str) -> None:
     with pytest.raises(SourceError, match=r"(plug it in|see that it is on)"):
         open_source(uri, HASTY)

@@ -39,6 +39,8 @@ def write(folder: Path, name: str, content: bytes) -> Path:
         ("0", "camera"),
         ("/dev/video0", "camera"),
         ("/dev/v4l/by-id/usb-046d_HD_Webcam-video-index0", "camera"),
+        ("/dev/kdlight-camera", "camera"),
+        ("/dev/kdlight-camera-pci-0000_00_14_0-usb-0_2_1_0", "camera"),
         ("rtsp://10.0.0.7/live", "stream"),
         ("http://10.0.0.7:8080/video.mjpg", "mjpeg"),
         ("https://cam.example/x", "mjpeg"),
