@@ -56,7 +56,11 @@ class Store:
         self.path = Path(path)
         self.dropped = 0
         """Texts given up because there was no room; their numbers are missing in what is taken out."""
-        self._limit = limit
+        self._held = contextlib.ExitStack()
+        self._count = self._reserved = 0
+        self.name = secrets.token_hex(4)
+        """Drawn when the file was made: with a number it names a text in all the world."""
+        self._limit, self._report = limit, report
         self._lock = threading.Lock()
         self._closed = self._unsynced = False
         self._synced = time.monotonic()
@@ -65,33 +69,39 @@ class Store:
             self._guard = os.open(f"{self.path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise KDLightError(f"{self.path} cannot be written: {error.strerror}; name another --mqtt-store") from error
-        try:
-            self._take_lock()
-            self._open(report)
-        except BaseException:
-            os.close(self._guard)
-            raise
+        with contextlib.ExitStack() as undo:
+            undo.callback(os.close, self._guard)
+            try:
+                fcntl.flock(self._guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise KDLightError(
+                    f"{self.path} is in use by another kdlight-edge; give each its own --mqtt-device or --mqtt-store"
+                ) from error
+            try:
+                self._open()
+            except (sqlite3.Error, OSError) as error:
+                raise KDLightError(f"{self.path} cannot be written: {error}; name another --mqtt-store") from error
+            undo.pop_all()
 
-    def _take_lock(self) -> None:
-        try:
-            fcntl.flock(self._guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise KDLightError(
-                f"{self.path} is in use by another kdlight-edge; give each its own --mqtt-device or --mqtt-store"
-            ) from error
-
-    def _open(self, report: Callable[[str], None]) -> None:
+    def _open(self) -> None:
         try:
             self._connect()
-        except (sqlite3.OperationalError, OSError) as error:
-            raise KDLightError(f"{self.path} cannot be written: {error}; name another --mqtt-store") from error
         except sqlite3.DatabaseError as error:
-            aside = self.path.with_name(f"{self.path.name}.damaged")
-            report(f"{self.path} is damaged ({error}); it was put aside as {aside.name} and a new one begun")
-            for end in ("-wal", "-shm"):
-                Path(f"{self.path}{end}").unlink(missing_ok=True)
+            if isinstance(error, sqlite3.OperationalError):
+                raise
+            self._begin_anew(error)
+
+    def _begin_anew(self, error: sqlite3.Error) -> None:
+        """Put a spoiled file aside; one that was in use has a successor of its name, with higher numbers."""
+        aside = self.path.with_name(f"{self.path.name}.damaged")
+        self._report(f"{self.path} is damaged ({error}); it was put aside as {aside.name} and a new one begun")
+        self._held.close()
+        self.dropped, self._count = self.dropped + self._count, 0
+        for end in ("-wal", "-shm"):
+            Path(f"{self.path}{end}").unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):
             self.path.replace(aside)
-            self._connect()
+        self._connect()
 
     def _connect(self) -> None:
         with contextlib.ExitStack() as undo:
@@ -99,24 +109,22 @@ class Store:
             self._data.executescript(_TABLES)
             self._data.execute("PRAGMA wal_autocheckpoint = 0")  # it waits for the disk: not in the camera's thread
             self._data.execute(
-                "INSERT INTO self SELECT ?, 0 WHERE NOT EXISTS (SELECT * FROM self)", (secrets.token_hex(4),)
+                "INSERT INTO self SELECT ?, ? WHERE NOT EXISTS (SELECT * FROM self)", (self.name, self._reserved)
             )
-            self.name, reserved = self._data.execute("SELECT name, last FROM self").fetchone()
-            """Drawn when the file was made: with a number it names a text in all the world."""
-            length, self._count, newest = self._data.execute(
+            self.name, self._reserved = self._data.execute("SELECT name, last FROM self").fetchone()
+            self._length, self._count, newest = self._data.execute(
                 "SELECT coalesce(sum(length(body)), 0), count(*), coalesce(max(number), 0) FROM box"
             ).fetchone()
-            self._length = length
             self._tail = Tail(place(self.path), self.name)
             undo.callback(self._tail.close, remove=False)
-            self._last = max(reserved if self._tail.last is None else self._tail.last, newest)
+            self._last = max(self._reserved if self._tail.last is None else self._tail.last, newest)
             """The newest number that was given."""
             # Cut off between the two, a text is in both.
             young = {number: text for number, text in self._tail.texts.items() if number > newest}
             self._tail.restart(self._last, young)
             self._reserve(self._last + BLOCK, synced=True)
             self._disk = self._connection(undo)
-            undo.pop_all()
+            self._held = undo.pop_all()
 
     def _reserve(self, last: int, *, synced: bool = False) -> None:
         """Have numbers up to this one taken as given after a power cut.
@@ -251,7 +259,12 @@ class Store:
     @contextlib.contextmanager
     def _told(self) -> Iterator[None]:
         try:
-            yield
+            try:
+                yield
+            except sqlite3.DatabaseError as error:
+                if not isinstance(error, sqlite3.OperationalError):  # spoiled: nothing behind that page would be sent
+                    self._begin_anew(error)
+                raise
         except (sqlite3.Error, OSError) as error:
             raise KDLightError(f"{self.path} cannot be used: {error}") from error
 

@@ -133,7 +133,7 @@ class Tail:
         """Let go of the file; ``remove`` it where it holds nothing that is not elsewhere."""
         if self._handle >= 0:
             os.close(self._handle)
-            self._handle = -1
+            self._handle, self.size = -1, 0  # whatever comes after begins the file anew
         if remove:
             self.path.unlink(missing_ok=True)
 

@@ -4,6 +4,7 @@ import contextlib
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -164,6 +165,91 @@ def test_a_file_that_is_spoiled_while_it_is_in_use_never_ends_the_thread_that_ti
         store.put("y")
         with contextlib.suppress(KDLightError):
             store.tidy()
+    store.close()
+
+
+def spoil(store: Store) -> None:
+    """Put 3,000 texts on the disk, and something else over most of them."""
+    for _ in range(3000):
+        store.put("x" * 1000)
+    store.tidy()
+    store.checkpoint()
+    with store.path.open("r+b") as file:
+        file.seek(50_000)
+        file.write(b"\xa5" * 2_900_000)
+    store._data.execute("PRAGMA shrink_memory")
+
+
+def drain(store: Store) -> list[str]:
+    sent, found = 0, list[str]()
+    while batch := store.after(sent, 20):
+        found += [body for _, body in batch]
+        sent = batch[-1][0]
+        store.take([number for number, _ in batch])
+    return found
+
+
+def test_a_file_that_is_spoiled_while_it_is_in_use_has_a_successor_and_results_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kdlight_edge.sinks.store.WAITED", 0.0)
+    told: list[str] = []
+    store = Store(tmp_path / "q.sqlite", report=told.append)
+    name = store.name
+    spoil(store)
+    store.put("waits in the tail")
+    with pytest.raises(KDLightError, match="malformed"):
+        drain(store)
+    assert drain(store) == ["waits in the tail"]
+    assert len(told) == 1
+    assert store.dropped > 2000
+    for _ in range(3):
+        store.put("y")
+        store.tidy()
+    ((first, _), *_) = store.after(0, 9)
+    assert first > 3000, "no number is given twice under one name"
+    assert (store.name, drain(store)) == (name, ["y"] * 3)
+    store.close()
+    assert (tmp_path / "q.sqlite.damaged").stat().st_size > 3_000_000
+
+
+def test_a_file_that_is_spoiled_between_two_runs_has_a_successor_that_gives_no_number_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kdlight_edge.sinks.store.WAITED", 0.0)
+    store = Store(tmp_path / "q.sqlite")
+    spoil(store)
+    name = store.name
+    store.close()
+    store = Store(tmp_path / "q.sqlite", report=lambda _: None)
+    store.put("y")
+    ((number, body),) = store.after(0, 9)
+    assert body == "y"
+    assert store.name != name or number > 3000
+    store.close()
+
+
+def test_a_successor_that_finds_no_room_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kdlight_edge.sinks.store.WAITED", 0.0)
+    store = Store(tmp_path / "q.sqlite", report=lambda _: None)
+    spoil(store)
+
+    def refuse(*_: object) -> sqlite3.Connection:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    with monkeypatch.context() as full:
+        full.setattr(Store, "_connection", refuse)
+        with pytest.raises(KDLightError, match="full"):
+            drain(store)
+        for _ in range(3):
+            store.put("y")
+            with pytest.raises(KDLightError):
+                store.tidy()
+    with pytest.raises(KDLightError):  # by which it is begun
+        store.tidy()
+    store.put("z")
+    store.tidy()
+    assert drain(store) == ["y", "y", "y", "z"]
     store.close()
 
 
