@@ -8,6 +8,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kdlight_edge.commands.named import named_path
+
 if TYPE_CHECKING:
     from kdlight_export.plan import Plan
 
@@ -15,23 +17,28 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags; nothing heavy is imported here."""
     parser.add_argument(
-        "run", type=Path, metavar="RUN", help="folder of a finished training, or a bundle to build anew"
+        "run", type=named_path, metavar="RUN", help="folder of a finished training, or a bundle to build anew"
     )
-    parser.add_argument("--out", type=Path, metavar="NAME.kdl", help="where the bundle shall stand")
+    parser.add_argument("--out", type=named_path, metavar="NAME.kdl", help="where the bundle shall stand")
     parser.add_argument(
-        "--data", type=Path, nargs="+", default=[], metavar="DIR", help="of a bundle: the folders it was trained on"
+        "--data",
+        type=named_path,
+        nargs="+",
+        default=[],
+        metavar="DIR",
+        help="of a bundle: the folders it was trained on",
     )
     parser.add_argument(
-        "--groups", type=Path, nargs="+", action="extend", default=[], metavar="CSV",
+        "--groups", type=named_path, nargs="+", action="extend", default=[], metavar="CSV",
         help="of a bundle: the --groups of its training",
     )  # fmt: skip
     parser.add_argument("--group-regex", metavar="RE", help="of a bundle: the --group-regex of its training")
     parser.add_argument(
-        "--foreign", type=Path, nargs="+", default=[], metavar="DIR",
+        "--foreign", type=named_path, nargs="+", default=[], metavar="DIR",
         help="of a bundle: folders of pictures of other things, for its outlier output to learn",
     )  # fmt: skip
     parser.add_argument("--target", default="cpu", metavar="T", help="jetson, rpi, cpu, a board's name, or auto (cpu)")
-    parser.add_argument("--card", type=Path, metavar="FILE", help="TOML: names, intended use, terms of the data")
+    parser.add_argument("--card", type=named_path, metavar="FILE", help="TOML: names, intended use, terms of the data")
     parser.add_argument("--name", metavar="NAME", help="name of the bundle, instead of the card's")
     parser.add_argument(
         "--int8", choices=("auto", "on", "off"), default="auto",

@@ -5,6 +5,7 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
+from kdlight_edge.commands.named import named_path
 from kdlight_edge.commands.threads import check_threads
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
     parser.add_argument("model", metavar="NAME.kdl", help="the bundle")
     parser.add_argument(
-        "--data", metavar="DIR", nargs="+", required=True,
+        "--data", metavar="DIR", nargs="+", required=True, type=named_path,
         help="folder with a folder of pictures for each class; several are pooled by class",
     )  # fmt: skip
     parser.add_argument(
@@ -46,7 +47,9 @@ def run(args: argparse.Namespace) -> int:
         originals.check_evaluation(args, [path for path, _ in album.listed()])
     for label in ids:
         if label not in album.labels.values():
-            print(f"kdlight-edge: {' '.join(args.data)} has no pictures of the label {label}", file=sys.stderr)
+            print(
+                f"kdlight-edge: {' '.join(map(str, args.data))} has no pictures of the label {label}", file=sys.stderr
+            )
     record = _evaluate(args, album, len(ids))
     record["left_out"] = sorted(name for name, label in mapping.items() if label == LEFT_OUT)
     for entry in record["unreadable"]["files"]:

@@ -247,3 +247,20 @@ def test_onnx_runtime_is_told_to_send_no_telemetry_before_it_is_imported(tmp_pat
     )  # fmt: skip
     assert done.stdout.strip() == "1 []", "nothing is kept in the home folder"
     assert "telemetry" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["train", "--data", "pictures", "--out", ""], ["train", "--data", "", "--out", "run"],
+        ["train", "--data", "pictures", "--out", "run", "--cache", ""], ["pretrain", "--data", "", "--out", "x.pt"],
+        ["data", "check", ""], ["export", ""], ["eval", "x.kdl", "--data", ""],
+    ],
+)  # fmt: skip
+def test_an_empty_path_is_refused_and_not_taken_for_the_folder_one_is_in(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    assert ended.value.code == 2
+    assert "it is empty; give a path" in capsys.readouterr().err

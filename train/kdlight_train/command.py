@@ -6,20 +6,23 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from kdlight_edge.commands.named import named_path
 from kdlight_edge.errors import UsageError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags; nothing heavy is imported here."""
     parser.add_argument(
-        "--data", type=Path, nargs="+", required=True, metavar="DIR",
+        "--data", type=named_path, nargs="+", required=True, metavar="DIR",
         help="train/CLASS/* (val/ and test/ beside it if you have them), plain CLASS/*, or a MedMNIST .npz; "
         "several are pooled by class name",
     )  # fmt: skip
-    parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="folder for checkpoints and the report")
+    parser.add_argument(
+        "--out", type=named_path, required=True, metavar="RUN", help="folder for checkpoints and the report"
+    )
     parser.add_argument("--recipe", metavar="FILE", help="TOML file or the name of a built-in recipe")
     parser.add_argument("--teacher", metavar="NAME", help="torchvision classifier (mobilenet_v2)")
-    parser.add_argument("--teacher-weights", type=Path, metavar="FILE", help="ImageNet weights; else downloaded")
+    parser.add_argument("--teacher-weights", type=named_path, metavar="FILE", help="ImageNet weights; else downloaded")
     parser.add_argument("--student", choices=["nano", "small", "base", "paper"], help="member of the family (small)")
     parser.add_argument(
         "--start", metavar="FILE",
@@ -45,19 +48,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, metavar="N", help="of everything that is random (0)")
     parser.add_argument("--student-seed", type=int, metavar="N",
                         help="of the student alone: pictures, split and teacher stay (0)")  # fmt: skip
-    parser.add_argument("--groups", type=Path, nargs="+", action="extend", default=[], metavar="CSV",
+    parser.add_argument("--groups", type=named_path, nargs="+", action="extend", default=[], metavar="CSV",
                         help="columns file,group: pictures of one group (patient, wall) stay together")  # fmt: skip
     parser.add_argument("--group-regex", metavar="RE", help="as --groups, by the first capture group in the file name")
-    parser.add_argument("--foreign", type=Path, nargs="+", action="extend", default=[], metavar="DIR",
+    parser.add_argument("--foreign", type=named_path, nargs="+", action="extend", default=[], metavar="DIR",
                         help="folders of pictures of other things, to be called outliers")  # fmt: skip
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
-    parser.add_argument("--cache", type=Path, metavar="DIR", help="where fine-tuned teachers are kept for re-use")
+    parser.add_argument("--cache", type=named_path, metavar="DIR", help="where fine-tuned teachers are kept for re-use")
     parser.add_argument("--resume", action="store_true", help="go on with the training in RUN")
     parser.add_argument("--qat", action="store_true",
                         help="also teach the finished student to bear the 8 bits of export")  # fmt: skip
     parser.add_argument("--qat-epochs", type=int, metavar="N", help="epochs of that (6)")
     parser.add_argument("--qat-lr", type=float, metavar="X", help="learning rate of that (5e-5)")
-    parser.add_argument("--from", type=Path, dest="bundle", metavar="NAME.kdl",
+    parser.add_argument("--from", type=named_path, dest="bundle", metavar="NAME.kdl",
                         help="with --qat: the student of this bundle, where its run is gone")  # fmt: skip
     parser.epilog = "Several processes: torchrun --nproc-per-node 2 -m -- kdlight_edge.cli train ..."
 

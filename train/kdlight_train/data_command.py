@@ -3,7 +3,8 @@
 import argparse
 import json
 import sys
-from pathlib import Path
+
+from kdlight_edge.commands.named import named_path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,14 +23,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     check.add_argument(
         "data",
         metavar="DIR",
-        type=Path,
+        type=named_path,
         nargs="+",
         help="train/CLASS/*, CLASS/* or a MedMNIST .npz; several are pooled",
     )
     check.add_argument(
         "--groups",
         metavar="FILE.csv",
-        type=Path,
+        type=named_path,
         action="append",
         default=[],
         help="columns file and group (patient, wall): a group is never split; once for each DIR",
