@@ -127,3 +127,15 @@ def test_real_crack_pictures_are_pooled_and_no_wall_or_road_is_on_two_sides(shar
     held = [groups(data, split) for split in ("train", "val", "test")]
     assert sum(map(len, held)) == len(set.union(*held))
     assert data.unreadable == ()
+
+
+def test_pictures_that_all_look_alike_are_told_as_the_reason_why_they_cannot_be_split(
+    tmp_path: Path, make: Make
+) -> None:
+    make(tmp_path / "data", {"a": 8, "b": 8})
+    for number in range(1, 8):
+        shutil.copy(tmp_path / "data/b/000.png", tmp_path / f"data/b/{number:03}.png")
+    with pytest.raises(
+        DataError, match=r"class 'b' has too few groups .* look alike are one group .*; add other pictures"
+    ):
+        open_data([tmp_path / "data"])

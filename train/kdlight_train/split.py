@@ -91,7 +91,8 @@ def _complete(part: str, groups: Mapping[str, Counts], part_of: dict[str, str], 
         if not movable:
             raise DataError(
                 f"class '{label}' has too few groups to be in every part of the split ({len(spare)} left for training "
-                f"and {part}); add groups, or give {part}/ as a folder of its own"
+                f"and {part}; pictures that look alike are one group where none is named); add other pictures, or give "
+                f"{part}/ as a folder of its own"
             )
         part_of[min(movable, key=lambda group: groups[group].sum())] = part
 
