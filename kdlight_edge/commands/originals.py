@@ -47,6 +47,11 @@ def check(args: argparse.Namespace, source: "Source") -> None:
     if args.source and not pictures:
         pictures = [Path(args.source)]  # of a camera no such file is there
     _refuse(args, pictures, copies)
+    read = args.folder or (args.source or "").removeprefix("dicom:")  # of cameras empty, which is no folder
+    if args.save and read and Path(read).is_dir() and Path(args.save).resolve() == Path(read).resolve():
+        raise UsageError(
+            f"--save {args.save} is the folder whose pictures are read; name another, or they mix with them"
+        )
     for uri in [args.source or "", *(args.camera or ())]:
         watched = uri.removeprefix("watch:").partition("?")[0]
         if args.save and uri.startswith("watch:") and Path(args.save).resolve().is_relative_to(Path(watched).resolve()):

@@ -35,6 +35,8 @@ def contents(folder: Path) -> dict[str, bytes]:
         (["--folder", "deck", "--save", "link"], "--save link would write over deck/a.jpg"),
         (["--folder", "deck", "--save", "hard"], "--save hard would write over deck/a.jpg"),
         (["--source", "deck/a.jpg", "--save", "deck/below/.."], "would write over deck/a.jpg"),
+        (["--folder", "deck/below", "--save", "link/below"], "--save link/below is the folder whose pictures are read"),
+        (["--source", "scans", "--save", "scans"], "--save scans is the folder whose pictures are read"),
         (["--folder", "deck", "--csv", "deck/below/b.png"], "--csv deck/below/b.png would write over deck/below/b.png"),
         (["--folder", "deck", "--json-file", "link/a.jpg"], "--json-file link/a.jpg would write over deck/a.jpg"),
         (["--folder", "deck", "--sheet", "deck/below/b.png"], "--sheet deck/below/b.png would write over"),
@@ -69,6 +71,13 @@ def test_a_flag_that_would_write_over_what_is_read_is_refused_before_anything_is
     assert (out, contents(tmp_path)) == ("", before)
     assert said in err
     assert len(err.splitlines()) == 1
+
+
+def test_copies_of_a_camera_may_lie_in_the_folder_that_one_is_in(deck: Path, tiny_bundle: Callable[..., Path]) -> None:
+    assert (
+        main(["infer", "--model", str(tiny_bundle()), "--camera", "scene:crack", "--frames", "1", "--save", "."]) == 0
+    )
+    assert deck.with_name("predictions.csv").is_file()
 
 
 def test_copies_and_tables_elsewhere_are_written_again_and_again(
