@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from kdlight_edge.cli import main
-from kdlight_edge.errors import DataError
+from kdlight_edge.errors import DataError, UsageError
 from kdlight_edge.manifest import Input
 from kdlight_train import finished
 from kdlight_train.calibrate import fit_outlier
+from kdlight_train.folders import check_foreign
 from kdlight_train.foreign import COUNT, _files, part_from, read_foreign
 from kdlight_train.patterns import EACH, patterns
 
@@ -139,3 +140,21 @@ def random_teacher(where: Path) -> Path:
 
     torch.save(torchvision.models.mobilenet_v2(weights=None).state_dict(), where / "teacher.pth")
     return where / "teacher.pth"
+
+
+def test_a_folder_of_other_things_that_holds_the_students_own_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("data/train/a", "data/train/b", "data/other", "set/train", "set/test/a", "set/test/b"):
+        folder(tmp_path / name, 5)
+    data = tmp_path / "data"
+    (tmp_path / "link").symlink_to(data)
+    for own in (data, tmp_path / "link", data / "train" / "a", tmp_path):
+        with pytest.raises(
+            UsageError, match=f"--foreign {own} holds pictures of --data {data}; give other things only"
+        ):
+            check_foreign([data, tmp_path / "set" / "test"], [data / "other", own])
+    check_foreign([tmp_path / "set" / "test", data], [data / "other", tmp_path / "set"])
+    words = ["--data", str(data), "--foreign", str(data), "--out", str(tmp_path / "run"), "--device", "cpu"]
+    assert main(["train", *words]) == 2
+    assert f"--foreign {data} holds pictures" in capsys.readouterr().err

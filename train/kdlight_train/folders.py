@@ -5,9 +5,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kdlight_edge.apart import check_apart
+from kdlight_edge.apart import check_apart, read_twice
 from kdlight_edge.dicom.magic import scans_in
-from kdlight_edge.errors import DataError
+from kdlight_edge.errors import DataError, UsageError
 from kdlight_edge.labelled import LEFT_OUT
 from kdlight_edge.picture import EXTENSIONS
 from kdlight_edge.strict import one_line
@@ -52,16 +52,29 @@ def check_paths(paths: Sequence[Path]) -> None:
 
     Raises:
         UsageError: see above.
-        DataError: a folder whose parts are not told apart.
     """
+    check_apart([(path, _read_for(path)) for path in paths])
 
-    def read_for(path: Path) -> list[Path]:
-        try:
-            return [*_parts(path).values()]
-        except OSError:  # an archive, or told when it is listed
-            return [path]
 
-    check_apart([(path, read_for(path)) for path in paths])
+def check_foreign(paths: Sequence[Path], foreign: Sequence[Path]) -> None:
+    """Refuse folders of other things that hold pictures of the data paths: a student's own would be its outliers.
+
+    Raises:
+        UsageError: see above; the message names both.
+    """
+    for other in foreign:
+        shown = other / "train" if (other / "train").is_dir() else other
+        for path in paths:
+            if read_twice([(path, _read_for(path)), (other, [shown])]):
+                raise UsageError(f"--foreign {other} holds pictures of --data {path}; give other things only")
+
+
+def _read_for(path: Path) -> list[Path]:
+    """Return the folders that are read for a data path; itself where it is an archive, or is told when it is listed."""
+    try:
+        return [*_parts(path).values()]
+    except (OSError, DataError):
+        return [path]
 
 
 def list_folder(root: Path) -> Listing:

@@ -14,6 +14,7 @@ from kdlight_train import finished
 from kdlight_train.calibrate import OUTLIER_QUANTILE
 from kdlight_train.data import Data, load, open_data
 from kdlight_train.finished import Finished
+from kdlight_train.folders import check_foreign
 from kdlight_train.foreign import part_from, read_foreign, told
 from kdlight_train.kept import keep_pictures
 from kdlight_train.place import choose_place
@@ -38,10 +39,11 @@ def run_from_bundle(
 
     Raises:
         DataError: the bundle has no float ONNX file, does not say what it learnt from, or the pictures are others.
-        UsageError: no pictures are given.
+        UsageError: no pictures are given, or foreign ones that are among them.
     """
     if not paths:
         raise UsageError(f"{bundle.path} is a bundle; --data must name the folders that it was trained on")
+    check_foreign(paths, foreign)
     manifest, artifact = bundle.manifest, _float_file(bundle)
     content = bundle.file_of(artifact).read_bytes()
     weights, model = weights_from_onnx(content, manifest.student, len(manifest.labels))

@@ -18,6 +18,7 @@ from kdlight_train.audit import audit
 from kdlight_train.calibrate import OUTLIER_QUANTILE, fit_acceptance, fit_outlier, fit_temperature
 from kdlight_train.claim import LOCK, alone, busy, given_back
 from kdlight_train.data import open_data
+from kdlight_train.folders import check_foreign
 from kdlight_train.foreign import Foreign, part_from, read_foreign, told
 from kdlight_train.identity import origin_in, record_of, take
 from kdlight_train.kept import LISTS, keep_pictures
@@ -76,7 +77,7 @@ def train(
 
     Raises:
         DataError: pictures that cannot be used, a loss that is not finite, a disk that is full.
-        UsageError: RUN holds another training.
+        UsageError: RUN holds another training, or a foreign folder pictures of the paths.
         KDLightError: another training is at work in RUN.
     """
     torch.manual_seed(recipe.seed)
@@ -89,6 +90,7 @@ def train(
     if recipe.distil.method != "none":  # the teacher takes long: what cannot teach these classes is told before it
         method(recipe.distil.method, len(data.labels))
     # A folder that will not do is told at once.
+    check_foreign(paths, foreign)
     others = read_foreign(foreign, input_of(recipe))
     made_from = origin_in(run, teacher_weights, resume=resume)
     wanted = record_of(recipe, data, start=origin, weights=made_from, foreign=others)
