@@ -68,9 +68,8 @@ def check_survey(args: argparse.Namespace, pictures: Sequence[Path]) -> None:
 
 
 def check_evaluation(args: argparse.Namespace, pictures: Sequence[Path]) -> None:
-    """Refuse the same of an evaluation, of the bundle's files too; raises as `check`."""
-    bundle = (path for path in Path(args.model).rglob("*") if path.is_file())
-    _refuse(args, [*pictures, *bundle], iter(()), ("predictions",))
+    """Refuse the same of an evaluation; raises as `check`."""
+    _refuse(args, pictures, iter(()), ("predictions",))
 
 
 def _refuse(
@@ -81,7 +80,6 @@ def _refuse(
 ) -> None:
     files = [(flag, Path(getattr(args, flag))) for flag in flags if getattr(args, flag)]
     _refuse_twice(args, files)
-    pictures = [*pictures, *(Path(getattr(args, flag)) for flag in KEPT if getattr(args, flag, None))]
     written: dict[tuple[int, int], tuple[str, Path]] = {}
     for several in (files, copies):
         for flag, path in several:
@@ -89,13 +87,22 @@ def _refuse(
                 written.setdefault(_identity(path), (flag, path))
     if not written:
         return
-    for picture in pictures:
+    for picture in (*pictures, *_kept(args)):
         with contextlib.suppress(OSError):  # told in its turn
             flag, path = written.get(_identity(picture), ("", picture))
             if flag:
                 raise UsageError(
                     f"{_given(args, flag)} would write over {picture}, which is to be read; name another place"
                 )
+
+
+def _kept(args: argparse.Namespace) -> Iterator[Path]:
+    """Give what else is read: files that flags name, and those of the bundle, also where it is a device's state."""
+    yield from (Path(getattr(args, flag)) for flag in KEPT if getattr(args, flag, None))
+    for place in (Path(getattr(args, flag)) for flag in ("model", "state") if getattr(args, flag, None)):
+        serving = place / "current"  # beside it lie results, too
+        bundle = serving if serving.exists() else place
+        yield from (path for path in (bundle, *bundle.rglob("*")) if path.is_file())
 
 
 def _refuse_twice(args: argparse.Namespace, files: Sequence[tuple[str, Path]]) -> None:

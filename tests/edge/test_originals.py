@@ -1,6 +1,7 @@
 """No run writes over the pictures that it reads, nor over what it writes itself."""
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,9 @@ import pytest
 from kdlight_edge.cli import main
 
 MODEL = str(Path(__file__).resolve().parents[2] / "models" / "surface-crack.kdl")
+
+OWN, ONE = ["--model", "own.kdl"], ["--camera", "scene:crack", "--frames", "1"]
+MANIFEST = "own.kdl/manifest.json"
 
 
 @pytest.fixture
@@ -50,6 +54,9 @@ def contents(folder: Path) -> dict[str, bytes]:
         (["--folder", "deck", "--save", "out", "--csv", "out/predictions.csv"], "over each other; name two files"),
         (["--folder", "deck", "--tiles", "64", "--csv", "o", "--geojson", "o"], "--csv o and --geojson o would write"),
         (["--folder", "deck", "--audit", "key", "--audit-key", "key"], "--audit key would write over key"),
+        ([*OWN, "--folder", "deck", "--csv", MANIFEST], f"would write over {MANIFEST}, which is to be read"),
+        ([*OWN, *ONE, "--mqtt", "mqtt://h", "--mqtt-store", MANIFEST], "would write over own"),
+        ([*OWN, "--folder", "deck", "--tiles", "64", "--geojson", MANIFEST], "would write over own.kdl"),
     ],
 )
 def test_a_flag_that_would_write_over_what_is_read_is_refused_before_anything_is_written(
@@ -62,6 +69,7 @@ def test_a_flag_that_would_write_over_what_is_read_is_refused_before_anything_is
     Path("scans").mkdir()
     Path("scans/IM1").write_bytes(bytes(128) + b"DICM")
     Path("key").write_bytes(bytes(32))
+    shutil.copytree(MODEL, "own.kdl")
     if "--report" in words:
         Path("pictures").unlink()
         deck.rename("pictures")
