@@ -83,14 +83,14 @@ def _pictures(folder: Path) -> Folder:
 
 
 def labels_of(
-    roots: Sequence[str | os.PathLike[str]], ids: Sequence[str], mapping: Mapping[str, str]
+    roots: Sequence[str | os.PathLike[str]], ids: Sequence[str], mapping: Mapping[str, str] | None
 ) -> dict[Path, dict[str, str]]:
     """Return for each folder its class folders and their labels.
 
     Args:
         roots: folders with the classes; classes of one name are one class.
         ids: the labels of the bundle.
-        mapping: class to label where the names differ; `LEFT_OUT` leaves a class out.
+        mapping: class to label where the names differ; `LEFT_OUT` leaves a class out. None where there is no ``--map``.
 
     Raises:
         DataError: no folders, a folder without a label, or a mapping that names what is not there.
@@ -98,7 +98,7 @@ def labels_of(
     """
     found = {Path(root): _classes(root, ids) for root in roots}
     everything = {name for classes in found.values() for name in classes}
-    for name, label in mapping.items():
+    for name, label in (mapping or {}).items():
         if name not in everything:
             where = _all([str(root) for root in roots])
             raise DataError(f"--map {name}={label} names no folder of {where}, which has {_all(everything)}")
@@ -121,16 +121,19 @@ def _classes(root: str | os.PathLike[str], ids: Sequence[str]) -> list[str]:
 
 
 def _labels_of_one(
-    root: Path, classes: Sequence[str], ids: Sequence[str], mapping: Mapping[str, str]
+    root: Path, classes: Sequence[str], ids: Sequence[str], mapping: Mapping[str, str] | None
 ) -> dict[str, str]:
     # Left out by --map alone: a folder of that very name is a class like others.
-    chosen = {name: mapping.get(name, name) for name in classes if mapping.get(name) != LEFT_OUT}
+    given = mapping or {}
+    chosen = {name: given.get(name, name) for name in classes if given.get(name) != LEFT_OUT}
     strange = [name for name, label in chosen.items() if label not in ids]
     if strange:
         test = f" (or did you mean --data {Path(root, 'test')}?)" if "test" in strange else ""
+        advice = f"--map FOLDER=LABEL names the label of a folder, --map FOLDER={LEFT_OUT} leaves it out"
+        if mapping is None:
+            advice = "call the folders so, or judge them by kdlight-edge eval --map"
         raise DataError(
-            f"folders {_all(strange)} of {root} are no labels of the bundle, which has {_all(ids)}; "
-            f"--map FOLDER=LABEL names the label of a folder, --map FOLDER={LEFT_OUT} leaves it out{test}"
+            f"folders {_all(strange)} of {root} are no labels of the bundle, which has {_all(ids)}; {advice}{test}"
         )
     if not chosen:
         raise DataError(f"--map leaves out every folder of {root}; keep one or more")

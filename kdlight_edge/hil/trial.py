@@ -176,7 +176,7 @@ def _beside(scenario: str, classifier: Classifier, plan: Plan) -> dict[str, Any]
     """Return what is measured once beside a scenario: accuracy with A, cold starts and memory with D."""
     if scenario == "a" and plan.data:
         ids = [label.id for label in classifier.bundle.manifest.labels]
-        record = evaluate(classifier, Labelled(labels_of(plan.data, ids, {})))
+        record = evaluate(classifier, Labelled(labels_of(plan.data, ids, None)))
         return {"accuracy": {key: record[key] for key in ACCURACY}}
     if scenario != "d":
         return {}

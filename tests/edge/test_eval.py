@@ -12,7 +12,7 @@ import pytest
 
 from kdlight_edge.bundle import open_bundle, write_bundle
 from kdlight_edge.cli import main
-from kdlight_edge.errors import UsageError
+from kdlight_edge.errors import DataError, UsageError
 from kdlight_edge.frame import Frame
 from kdlight_edge.labelled import Labelled, labels_of, read_map
 from kdlight_edge.manifest import Thresholds
@@ -263,6 +263,12 @@ def test_hidden_folders_and_files_beside_the_classes_are_not_classes(tmp_path: P
     write(tmp_path / ".thumbnails", RED)
     (tmp_path / "README.txt").write_text("notes")
     assert labels_of([tmp_path], ["crack", "no_crack"], {}) == {tmp_path: {"crack": "crack"}}
+
+
+def test_a_command_without_a_map_does_not_advise_one(tmp_path: Path) -> None:
+    (tmp_path / "sound").mkdir()
+    with pytest.raises(DataError, match=r"call the folders so, or judge them by kdlight-edge eval --map$"):
+        labels_of([tmp_path], ["crack", "no_crack"], None)
 
 
 def test_a_map_file_needs_two_fields_a_row(tmp_path: Path) -> None:
