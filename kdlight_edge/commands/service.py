@@ -22,7 +22,7 @@ SHOWN = ("ActiveState", "SubState", "StatusText", "NRestarts", "Result", "MainPI
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the flags."""
-    parser.epilog = "Exit code: 0 done, 1 failed (status: not running), 2 usage, 5 bundle refused."
+    parser.epilog = "Exit code: 0 done, 1 failed (status: not running), 2 usage, 5 bundle refused, 6 no such source."
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     install = actions.add_parser("install", help="write the unit, its settings and the bundle, and start it")
     install.add_argument("--model", metavar="NAME.kdl", help="the bundle; copied to /opt/kdlight-edge/models")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from kdlight_edge.cli import main
-from kdlight_edge.errors import BundleError, UsageError
+from kdlight_edge.errors import BundleError, SourceError, UsageError
 from kdlight_edge.unit import Service, edited_by_hand, find_program, read_settings, settings_text, unit_text
 
 ANALYZE = shutil.which("systemd-analyze")
@@ -307,6 +307,22 @@ def test_a_damaged_bundle_is_refused_before_anything_is_written(root: Path, tiny
     (model / "model.onnx").write_bytes(b"half a co")
     assert install(root, "--model", str(model), "--source", "scene:crack") == BundleError.exit_code
     assert files(root) == {}
+
+
+def test_a_source_that_is_nowhere_ends_with_the_code_that_help_tells(
+    tiny_bundle: Callable[..., Path], root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert install(root, "--model", str(tiny_bundle()), "--source", "/nowhere") == SourceError.exit_code == 6
+    with pytest.raises(SystemExit):
+        main(["service", "--help"])
+    assert "6 no such source" in " ".join(capsys.readouterr().out.split())
+
+
+def test_the_name_that_the_package_gives_a_camera_is_served_while_nothing_is_plugged_in(
+    tiny_bundle: Callable[..., Path], root: Path
+) -> None:
+    assert install(root, "--model", str(tiny_bundle()), "--source", "/dev/kdlight-camera") == 0
+    assert read_settings(Service(root=root).settings_file)["KDLIGHT_SOURCE"] == "/dev/kdlight-camera"
 
 
 @pytest.mark.parametrize(
