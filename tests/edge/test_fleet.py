@@ -22,6 +22,7 @@ from kdlight_edge.decide import Prediction
 from kdlight_edge.fleet import Known, drift, row, table
 from kdlight_edge.frame import Moment
 from kdlight_edge.manifest import Artifact, Thresholds
+from kdlight_edge.sinks import home_assistant
 from kdlight_edge.sinks.broker import broker_of
 from kdlight_edge.sinks.desk import ASKED, LONGEST, Desk, Message
 from kdlight_edge.sinks.mqtt import Mqtt
@@ -167,7 +168,7 @@ def test_home_assistant_is_told_of_a_board_and_finds_every_value_in_its_messages
     command += ["--mqtt", f"mqtt://127.0.0.1:{broker}", "--mqtt-device", "wall.3", "--home-assistant"]
     assert main([*command, "--mqtt-store", str(tmp_path / "box")]) == 0
     wait_until(lambda: "kdlight/wall.3/stats" in ear.heard)
-    (said,) = ear.heard["homeassistant/device/kdlight_wall_3/config"]
+    (said,) = ear.heard["homeassistant/device/kdlight_wall_3_8dbc80bf/config"]
     for sensor in said["components"].values():
         message: Any = ear.heard[sensor["state_topic"]][0]
         for key in re.findall(r"value_json\.([a-z_.0-9]+)", sensor["value_template"])[0].split("."):
@@ -175,6 +176,14 @@ def test_home_assistant_is_told_of_a_board_and_finds_every_value_in_its_messages
             message = message[key]
     assert said["availability"][0]["topic"] == "kdlight/wall.3/status"
     assert len({sensor["unique_id"] for sensor in said["components"].values()}) == len(said["components"])
+
+
+def test_home_assistant_tells_boards_apart_whose_names_are_of_other_letters() -> None:
+    names = ["wall-3", "wall_3", "wall.3", "東壁", "西壁"]
+    told = [home_assistant.greeting(broker_of("mqtt://site"), name, {}) for name in names]
+    assert len({where for where, _ in told}) == len(names)
+    assert len({json.loads(text)["device"]["identifiers"][0] for _, text in told}) == len(names)
+    assert told[0][0] == "homeassistant/device/kdlight_wall-3/config"
 
 
 def test_home_assistant_without_a_broker_is_refused(capfd: pytest.CaptureFixture[str]) -> None:
