@@ -1,5 +1,6 @@
 """The pictures of a report by their names: those of a surface, and those that an older report left."""
 
+import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator
@@ -8,6 +9,9 @@ from pathlib import Path
 from kdlight_edge.errors import UsageError
 
 FOLDER = "pictures"
+
+LONGEST = 100
+"""Letters of a class in a file's name; of more there is a hash."""
 
 _OURS = re.compile(r"\d{5,}(\.jpg|-[A-Za-z0-9_-]*\.png)")
 
@@ -18,8 +22,11 @@ def overlay_name(number: int) -> str:
 
 
 def heat_name(number: int, label: str) -> str:
-    """Return where the probabilities of one class lie."""
-    return f"{FOLDER}/{number:05}-{re.sub(r'[^A-Za-z0-9_-]', '_', label)}.png"
+    """Return where the probabilities of one class lie; no two classes share a place."""
+    plain = re.sub(r"[^A-Za-z0-9_-]", "_", label)[:LONGEST]
+    if plain != label:
+        plain += f"-{hashlib.sha256(label.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
+    return f"{FOLDER}/{number:05}-{plain}.png"
 
 
 def clear(report: Path, lines: Path) -> None:

@@ -50,3 +50,15 @@ def test_more_classes_than_there_are_letters_are_refused(
     cv2.imwrite(str(tmp_path / "a.png"), np.zeros((64, 64, 3), np.uint8))
     assert main(["infer", "--model", str(model), "--tiles", "64", "--source", str(tmp_path / "a.png")]) == 2
     assert "36 classes that matter" in capsys.readouterr().err
+
+
+def test_classes_of_other_letters_and_of_long_names_have_a_map_of_their_own_each(
+    tiny_bundle: Make, tmp_path: Path
+) -> None:
+    labels = ["裂縫", "剝落", "b" * 250, "b" * 251]
+    model = every_class_matters(tiny_bundle(labels), labels[0])
+    cv2.imwrite(str(tmp_path / "a.png"), np.random.default_rng(1).integers(90, 200, (96, 128, 3), np.uint8))
+    words = ["--source", str(tmp_path / "a.png"), "--tiles", "64", "--report", str(tmp_path / "out")]
+    for _ in range(2):  # the second takes the pictures of the first away
+        assert main(["infer", "--model", str(model), *words]) == 0
+        assert len(list((tmp_path / "out" / "pictures").glob("*.png"))) == len(labels)
