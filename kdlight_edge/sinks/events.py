@@ -38,6 +38,9 @@ KEPT_BYTES = 256 << 20
 LINES_BYTES = 10 << 20
 """Of events.jsonl, above which the next is begun: something that flickers all day writes ten gigabytes in a year."""
 
+LONGEST = 100
+"""Letters of a label in a folder's name: a disk takes 255 in all."""
+
 QUALITY = 88
 """Of the JPEG."""
 
@@ -120,7 +123,8 @@ class EventFolder:
     def _tell(self, event: Event) -> None:
         if event.state == "held":
             stamp = re.sub(r"[:.]", "", utc(event.began))
-            place = self._folder / f"{stamp}-{re.sub(r'[^A-Za-z0-9_-]', '_', event.label)}-{secrets.token_hex(3)}"
+            label = re.sub(r"[^A-Za-z0-9_-]", "_", event.label)[:LONGEST]
+            place = self._folder / f"{stamp}-{label}-{secrets.token_hex(3)}"
             self._make_room()
             place.mkdir()
             for _, name, picture in self._rings.get(event.source, ()):

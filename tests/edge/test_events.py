@@ -113,6 +113,17 @@ def test_the_oldest_events_make_room_on_the_disk(tmp_path: Path) -> None:
     assert newest == max(place.name for place in places)
 
 
+def test_a_label_longer_than_the_name_of_a_folder_is_an_event_like_any_other(tmp_path: Path) -> None:
+    told: list[str] = []
+    sink = EventFolder(tmp_path, Events({"b" * 250}, 1.0), {}, report=told.append)
+    for step in range(15):
+        write(sink, step / 10, "b" * 250)
+    sink.close()
+    held, ended = lines(tmp_path)
+    assert (held["label"], ended["state"], told) == ("b" * 250, "ended", [])
+    assert list((tmp_path / str(held["folder"])).glob("*.jpg"))
+
+
 def test_the_lines_of_events_do_not_fill_the_disk_either(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(folder_of_events, "LINES_BYTES", 2000)
     sink = EventFolder(tmp_path, Events({"crack"}, 1.0), {}, limit=20_000)
