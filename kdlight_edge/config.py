@@ -92,7 +92,7 @@ def read(path: str, keys: Mapping[str, argparse.Action]) -> dict[str, Any]:
         document: dict[str, Any] = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"--config {path} cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # also a number of thousands of digits, and lists deeper than Python
         raise UsageError(f"--config {path} is not TOML: {error}") from error
     for key, value in document.items():
         if key not in keys:

@@ -120,6 +120,8 @@ def test_every_flag_of_a_run_is_a_key_and_no_other_is(capfd: pytest.CaptureFixtu
         ("conf = 7\ncamera = 'a'", "--conf 7 is not a probability"),
         ("camera =", "is not TOML"),
         ("camera = 'a'\ncamera = 'b'", "is not TOML"),
+        (f"frames = {'9' * 5000}", "is not TOML"),
+        (f"camera = {'[' * 5000}", "is not TOML"),
     ],
 )
 def test_what_a_file_cannot_say_is_one_line(
