@@ -50,7 +50,6 @@ class Annotated:
         """Camera to the last number of each of its rows of copies: one, but for cameras that are shown alike."""
         self._texts = {label.id: label.text for label in manifest.labels}
         self._positive = {label.id for label in manifest.labels if label.positive}
-        self._made: set[Path] = set()
 
     def write(self, prediction: Prediction, frame: Frame | None) -> None:
         """Write the copy of one picture; there is none of an unreadable one.
@@ -67,9 +66,7 @@ class Annotated:
             [cv2.IMWRITE_JPEG_QUALITY, QUALITY],
         )
         try:
-            if path.parent not in self._made:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                self._made.add(path.parent)
+            path.parent.mkdir(parents=True, exist_ok=True)  # each time: a person may have tidied it away
             path.write_bytes(content.tobytes())
         except OSError as error:
             with contextlib.suppress(OSError):

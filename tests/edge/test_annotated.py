@@ -7,7 +7,11 @@ import cv2
 import numpy as np
 import pytest
 
+from kdlight_edge.bundle import open_bundle
 from kdlight_edge.cli import main
+from kdlight_edge.decide import Prediction
+from kdlight_edge.frame import Frame, Moment
+from kdlight_edge.sinks.annotated import Annotated
 
 MODEL = str(Path(__file__).resolve().parents[2] / "models" / "surface-crack.kdl")
 
@@ -27,3 +31,14 @@ def test_names_as_long_as_a_disk_takes_end_no_run_and_share_no_copy(
     assert len(copies) == 5
     assert {names[3], b"z.png.jpg"} < set(copies)
     assert all(len(copy) <= 255 for copy in copies)
+
+
+def test_a_folder_of_copies_that_somebody_tidies_away_is_made_again(tmp_path: Path) -> None:
+    copies = Annotated(tmp_path / "out", open_bundle(MODEL).manifest)
+    image = np.full((64, 64, 3), 120, np.uint8)
+    for index in range(2):
+        now = Moment.now()
+        found = Prediction("a.png", index, now, now, "accepted", "", "crack", 0.9, (("crack", 0.9),))
+        copies.write(found, Frame(image, now, "a.png", index, meta={"below": "monday/a.jpg"}))
+        (tmp_path / "out/monday/a.jpg").unlink()
+        (tmp_path / "out/monday").rmdir()
