@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from kdlight_edge import __version__
+from kdlight_edge.began import Began
 from kdlight_edge.decide import Prediction
 from kdlight_edge.errors import KDLightError, UsageError
 from kdlight_edge.events import Event
@@ -68,7 +69,7 @@ class Metrics:
         """
         self._source, self._origin = source, origin
         self._stall_timeout, self._deliveries = stall_timeout, deliveries
-        self._began = time.time()
+        self._began = Began()
         now = time.monotonic()  # a camera has as long for its first frame as for any other
         cameras = source.cameras if isinstance(source, Several) else ()
         self._newest = {camera.name: now for camera in cameras} or {"": now}
@@ -181,7 +182,7 @@ class Metrics:
         about |= {"digest": str(bundle.get("digest"))[:16], "precision": self._origin.get("precision")}
         labels = {name: str(value) for name, value in about.items()}
         yield Family("build_info", "gauge", "What answers; always 1.", [Sample("", labels, 1)])
-        yield one("start_time_seconds", "gauge", "When the run began, seconds since 1970.", self._began)
+        yield one("start_time_seconds", "gauge", "When the run began, seconds since 1970.", self._began.utc())
         yield one("rss_bytes", "gauge", "Memory of the process.", _rss())
         for name, text in (
             ("throttled", "Whether the board is slowed down."),

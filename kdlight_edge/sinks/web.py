@@ -9,6 +9,7 @@ from typing import Any
 
 from kdlight_devices.heat import chip_celsius, temperatures
 from kdlight_edge import __version__
+from kdlight_edge.began import Began
 from kdlight_edge.classifier import Classifier
 from kdlight_edge.decide import Prediction
 from kdlight_edge.errors import KDLightError
@@ -67,7 +68,7 @@ class Web:
         self._stall_timeout, self._deliveries = stall_timeout, deliveries
         self._panels: dict[str, Panel] = {}
         self._views: list[View] = []
-        self._began, self._looked = time.time(), 0.0
+        self._began, self._looked = Began(), 0.0
         self._celsius: tuple[float, float | None] = (0.0, None)
         self.door = door
         try:
@@ -133,7 +134,7 @@ class Web:
         return {
             "version": __version__,
             "now": round(time.time(), 1),
-            "began": round(self._began),
+            "began": round(self._began.utc()),
             **origin,
             "labels": [{"id": label.id, "text": label.text, "positive": label.positive} for label in labels],
             "live": self._source.live,

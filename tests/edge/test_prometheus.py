@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -167,6 +168,16 @@ def test_slow_clients_cannot_keep_others_out(metrics: Metrics) -> None:
 def test_an_address_that_is_taken_is_one_clear_error(metrics: Metrics) -> None:
     with pytest.raises(KDLightError, match=rf"cannot listen on 127.0.0.1:{metrics.port}: Address already in use"):
         Metrics(("127.0.0.1", metrics.port), Camera([]), ORIGIN, stall_timeout=5.0)
+
+
+def test_a_clock_that_is_set_moves_the_start_of_the_run_with_it_and_a_small_correction_does_not(
+    metrics: Metrics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, before = time.time, value(metrics.page(), "start_time_seconds")
+    monkeypatch.setattr(time, "time", lambda: real() + 0.5)
+    assert value(metrics.page(), "start_time_seconds") == before
+    monkeypatch.setattr(time, "time", lambda: real() + 31_536_000)
+    assert value(metrics.page(), "start_time_seconds") == pytest.approx(before + 31_536_000, abs=1)
 
 
 def test_no_name_server_is_asked_before_the_first_frame(monkeypatch: pytest.MonkeyPatch) -> None:
