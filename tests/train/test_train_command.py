@@ -151,6 +151,17 @@ def test_two_processes_train_one_student(train_command: list[str], tmp_path: Pat
     assert done.stdout.count("report.json") == 1
 
 
+def test_two_processes_train_a_student_and_then_its_8_bits(train_command: list[str], tmp_path: Path) -> None:
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "--",
+        *train_command[2:], "--out", str(tmp_path / "run"), "--start", "none", "--epochs", "1", "--qat",
+        "--qat-epochs", "1",
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=ENVIRONMENT, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.splitlines() == [str(tmp_path / "run" / "student.int8.pt")]
+
+
 def test_two_processes_make_one_start(train_command: list[str], tmp_path: Path) -> None:
     command = [
         sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "--",

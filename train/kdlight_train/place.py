@@ -46,6 +46,10 @@ class Place:
         distributed.broadcast(said, 0)
         return bool(said.item())
 
+    def await_first(self) -> None:
+        """Go on in the other processes once the first has come here; all of them must."""
+        self.agree(self.first)
+
     @contextmanager
     def drawing(self, seed: int) -> Iterator[None]:
         """Be a block whose draws from the global generators, as dropout makes them, depend on the seed alone."""

@@ -54,11 +54,13 @@ def qat(
         KDLightError: another training is at work in RUN.
     """
     chosen = settings_of(settings)
+    place.await_first()  # the others have left a training before it while the first still writes its RUN
     if bundle is None:
         finished.require(run)  # a folder that holds no student gets no lock either
     with alone(run / LOCK, place, busy(run)):
         if bundle is not None and place.first:
             _unpack(bundle, paths, run, groups, group_regex)
+        place.await_first()  # and while it unpacks a bundle
         student = finished.load(run)
         known = recipe_of(student)
         if recipe is not None and recipe != known:
