@@ -65,6 +65,8 @@ class Watch:
         self._look = self._list()
         self._pending: dict[str, tuple[State, float]] = {}
         """What is not delivered yet: its state, and since when (monotonic) it is in that state."""
+        self._changed: dict[tuple[str, State], float] = {}
+        """Of what is pending: since when (monotonic) the opened file has another state than the listed one."""
         self._seen = Seen(seen, self._look, new=new)
 
     def _list(self) -> Look:
@@ -166,6 +168,8 @@ class Watch:
             name: before[name] if name in before and before[name][0] == state else (state, now)
             for name, state in fresh.items()
         }
+        pending = {(name, state) for name, (state, _) in self._pending.items()}
+        self._changed = {key: since for key, since in self._changed.items() if key in pending}
         ready = [(name, state) for name, (state, since) in self._pending.items() if now - since >= self._settle]
         return sorted(ready, key=lambda item: (item[1][1], item[0]))
 
@@ -176,10 +180,13 @@ class Watch:
         started, captured = time.perf_counter(), Moment.now()
         try:
             image = decode(read_file(path, state))
-        except (FileNotFoundError, ChangedError):
+        except FileNotFoundError:
             return None
         except (DataError, OSError) as error:
-            if time.monotonic() - self._pending[name][1] < self._giveup:
+            since = self._pending[name][1]
+            if isinstance(error, ChangedError):  # the next look sees it too, or a share tells two states
+                since = self._changed.setdefault((name, state), time.monotonic())
+            if time.monotonic() - since < self._giveup:
                 return None
             reason = f"cannot be opened: {error.strerror}" if isinstance(error, OSError) else str(error)
             return Unreadable(reason, captured, path, index, meta)

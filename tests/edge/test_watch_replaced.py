@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -17,14 +18,14 @@ LIMIT = 20.0
 RED, GREEN = (
     cv2.imencode(".bmp", np.full((64, 64, 3), colour, np.uint8))[1].tobytes() for colour in ((0, 0, 220), (0, 220, 0))
 )
-SETTLE = 0.05
+SETTLE, GIVEUP = 0.05, 1.0
 
 
 @pytest.fixture
 def taken(tmp_path: Path) -> Iterator[Callable[[int], list[Frame | Unreadable]]]:
     (tmp_path / "in").mkdir()
     (tmp_path / "in/a.bmp").write_bytes(RED)
-    source = Watch(tmp_path / "in", poll=0.01, settle=SETTLE, giveup=LIMIT)
+    source = Watch(tmp_path / "in", poll=0.01, settle=SETTLE, giveup=GIVEUP)
     got: list[Frame | Unreadable] = []
     thread = threading.Thread(target=lambda: got.extend(source))
 
@@ -82,3 +83,18 @@ def test_a_picture_that_is_written_over_while_it_is_read_is_given_only_once_it_s
     assert len(got) == 1
     assert isinstance(got[0], Frame)
     assert {tuple(pixel) for pixel in got[0].image.reshape(-1, 3)} == {(0, 220, 0)}
+
+
+def test_a_share_that_tells_two_states_of_one_file_costs_a_line_and_not_the_picture_in_silence(
+    taken: Callable[[int], list[Frame | Unreadable]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    status = os.fstat
+
+    def another(descriptor: int) -> object:
+        found = status(descriptor)
+        return SimpleNamespace(st_mode=found.st_mode, st_size=found.st_size, st_mtime_ns=found.st_mtime_ns + 1)
+
+    monkeypatch.setattr("kdlight_edge.picture.os.fstat", another)
+    (item,) = taken(1)
+    assert isinstance(item, Unreadable)
+    assert item.reason == "the file was changed before it was read to its end"
