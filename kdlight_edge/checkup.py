@@ -180,6 +180,12 @@ def _problems(packages: list[Entry], cameras: list[Entry]) -> list[Entry]:
     if missing:
         names = ", ".join(entry["name"] for entry in missing)
         problems.append({"what": f"infer needs {names}", "mend": missing[0]["mend"]})
+    elif not problems:  # what mends them brings it too
+        problems += [
+            {"what": f"damaged JPEGs are answered like whole ones without {entry['name']}", "mend": entry["mend"]}
+            for entry in packages
+            if entry["name"] in SPARED and not entry["installed"]
+        ]
     if any(not camera["opens"] for camera in cameras):
         mend = "sudo usermod -aG video $USER, then log in again"
         problems.append({"what": "a camera may not be opened by this user", "mend": mend})
