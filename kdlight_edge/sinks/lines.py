@@ -135,7 +135,7 @@ def open_lines(path: str | os.PathLike[str], *, at_once: bool) -> Lines:
         ) from error
     try:
         if stat.S_ISREG(os.fstat(descriptor).st_mode):  # a pipe or /dev/null takes what any number of processes write
-            _lock(descriptor)
+            lock(descriptor)
             os.ftruncate(descriptor, 0)
     except BlockingIOError as error:
         os.close(descriptor)
@@ -143,8 +143,8 @@ def open_lines(path: str | os.PathLike[str], *, at_once: bool) -> Lines:
     return Lines(descriptor, os.fspath(path), at_once=at_once, owned=True)
 
 
-def _lock(descriptor: int) -> None:
-    """Keep other processes from writing a file; raises BlockingIOError where one does."""
+def lock(descriptor: int) -> None:
+    """Keep other processes from writing a file, or into a folder; raises BlockingIOError where one does."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

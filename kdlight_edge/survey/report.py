@@ -4,6 +4,7 @@ import contextlib
 import csv
 import io
 import json
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
@@ -13,6 +14,7 @@ import numpy.typing as npt
 
 from kdlight_edge.errors import KDLightError
 from kdlight_edge.manifest import Manifest
+from kdlight_edge.sinks.lines import lock
 from kdlight_edge.survey.geojson import features_of
 from kdlight_edge.survey.judge import Survey
 from kdlight_edge.survey.page import Page
@@ -39,8 +41,12 @@ class Report:
         """Open what is written as it comes; a map is whole only once it is closed."""
         if self._folder is not None:
             lines = self._folder / "surfaces.jsonl"
+            self._folder.mkdir(parents=True, exist_ok=True)
+            handle = os.open(self._folder, os.O_RDONLY | os.O_CLOEXEC)
+            files.callback(os.close, handle)
+            _alone(handle, self._folder)  # before the pictures of another run that is at work are taken away
             clear(self._folder, lines)
-            (self._folder / FOLDER).mkdir(parents=True, exist_ok=True)
+            (self._folder / FOLDER).mkdir(exist_ok=True)
             self._lines.append(_file(files, lines))
         for name, given, files_of in (("csv", table, self._tables), ("geojson", geojson, self._maps)):
             paths = [self._folder / f"surfaces.{name}"] if self._folder is not None else []
@@ -114,9 +120,19 @@ def open_report(
 
 
 def _file(files: contextlib.ExitStack, path: Path) -> TextIO:
-    file = path.open("w", encoding="utf-8", errors=ODD_NAMES)
+    file = path.open("a", encoding="utf-8", errors=ODD_NAMES)
     files.callback(_close, file)
+    if path.is_file():  # a pipe or /dev/null takes what any number of processes write
+        _alone(file.fileno(), path)
+        file.truncate(0)
     return file
+
+
+def _alone(handle: int, path: Path) -> None:
+    try:
+        lock(handle)
+    except BlockingIOError as error:
+        raise KDLightError(f"{path} is being written by another process; name another place") from error
 
 
 def _put(file: TextIO, text: str) -> None:

@@ -1,6 +1,7 @@
 """An inspection meets odd files, odd names, readers that go away and older reports, and is whole at its end."""
 
 import csv
+import fcntl
 import json
 import os
 import re
@@ -247,3 +248,18 @@ def test_pictures_of_somebody_elses_are_never_written_over_by_a_report(
     )
     assert "which is of no older report; name another folder" in capsys.readouterr().err
     assert (own.read_bytes(), len(list((tmp_path / "out").rglob("*")))) == (before, 2)
+
+
+@pytest.mark.parametrize("flag", ["--report", "--csv", "--geojson"])
+def test_two_inspections_do_not_write_one_report(flag: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source, out = picture(tmp_path / "in/a.png"), tmp_path / "out"
+    words = ["infer", "--model", MODEL, "--tiles", "64", "--source", str(source), flag, str(out)]
+    assert main(words) == 0
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    handle = os.open(out, os.O_RDONLY)
+    fcntl.flock(handle, fcntl.LOCK_EX)  # as a run that is at work has it
+    assert main(words) == 1
+    assert f"{out} is being written by another process; name another place" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    os.close(handle)
+    assert main(words) == 0
