@@ -91,7 +91,7 @@ class Mqtt:
         self._stop, self._linger, self._report = stop, linger, report
         self._desk, self._greetings = desk, greetings
         self._wake, self._ended = threading.Event(), threading.Event()
-        self._online = self._announced = self._resending = False
+        self._online = self._announced = self._resending = self._refusing = False
         self._trouble = ""
         self._connected, self._short = 0.0, 0
         self._flying: dict[int, int] = {}
@@ -167,7 +167,7 @@ class Mqtt:
         self._trouble = trouble
 
     def write(self, prediction: Prediction, frame: Frame | None) -> None:
-        """Put one prediction into the store; where the disk refuses it is counted as ``disk`` and told once."""
+        """Put one prediction into the store; where the disk refuses it is counted as ``disk`` and told."""
         del frame
         if self._desk is not None:
             self._desk.count(prediction)
@@ -181,9 +181,13 @@ class Mqtt:
         try:
             self._store.put(json.dumps(record))
         except KDLightError as error:
-            if not self._refused:
+            if not self._refusing:
                 self._report(f"mqtt: {error}; results are lost until there is room")
-            self._refused += 1
+            self._refusing, self._refused = True, self._refused + 1
+        else:
+            if self._refusing:
+                self._report(f"mqtt: results are stored again; {self._refused:,} were lost until now")
+            self._refusing = False
         self._wake.set()
 
     def delivery(self) -> Delivery:

@@ -459,3 +459,19 @@ def test_a_broker_that_takes_results_and_acknowledges_none_is_told_once(
     assert [line for line in told[1:] if "is back" not in line] == []
     mqtt.close()
     broker.stop()
+
+
+def test_each_time_that_the_disk_refuses_results_and_takes_them_again_is_told(tmp_path: Path) -> None:
+    store, told = Store(tmp_path / "box"), list[str]()
+    where = broker_of("mqtt://127.0.0.1:1")
+    mqtt = Mqtt(where, "wall", store, ORIGIN, stop=threading.Event(), linger=0.1, report=told.append)
+    good = store._tail._handle
+    full = os.open("/dev/full", os.O_WRONLY)
+    for handle in (good, full, full, good, full, good):
+        store._tail._handle = handle
+        mqtt.write(prediction(0), None)
+    os.close(full)
+    mqtt.close()
+    said = [line.partition("; ")[2] for line in told if "No space left" in line or "stored again" in line]
+    lost = "results are lost until there is room"
+    assert said == [lost, "2 were lost until now", lost, "3 were lost until now"]
