@@ -127,8 +127,13 @@ class EventFolder:
             place = self._folder / f"{stamp}-{label}-{secrets.token_hex(3)}"
             self._make_room()
             place.mkdir()
-            for _, name, picture in self._rings.get(event.source, ()):
-                _save(place, name, picture)
+            try:
+                for _, name, picture in self._rings.get(event.source, ()):
+                    _save(place, name, picture)
+            except OSError:  # a disk that stays full would keep thousands of folders with nothing in them
+                if not any(place.glob("*.jpg")):
+                    shutil.rmtree(place, ignore_errors=True)
+                raise
             self._open[event.source] = (place, AFTER)
         known = self._open.get(event.source) if event.state == "held" else self._open.pop(event.source, None)
         record = {**to_record(event), "folder": known[0].name if known else None, **self._origin}

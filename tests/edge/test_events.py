@@ -185,6 +185,18 @@ def test_a_disk_that_refuses_is_told_once_and_the_next_event_is_tried(tmp_path: 
     assert len([path for path in (tmp_path / "ev").iterdir() if path.is_dir()]) == 1
 
 
+def test_a_full_disk_keeps_no_empty_folder_of_each_event(disk_of: Callable[[int], Path]) -> None:
+    disk = disk_of(64)
+    sink = EventFolder(disk, Events({"crack"}, 1.0), {}, report=lambda _: None)
+    (disk / "other").write_bytes(bytes(60 << 10))
+    for number in range(20):
+        for step in range(15):
+            write(sink, number * 10 + step / 10)
+    sink.close()
+    empty = [path for path in disk.iterdir() if path.is_dir() and not list(path.glob("*.jpg"))]
+    assert empty == []
+
+
 def test_a_camera_run_writes_its_events(tmp_path: Path, tiny_bundle: Callable[..., Path]) -> None:
     scene = "scene:crack?size=64x64&fps=50&frames=60"
     model = str(tiny_bundle(accept=0.0))
