@@ -51,7 +51,7 @@ class Rotating:
         self._lines: Lines | None
         self._lines, self._size, self.torn = append_lines(path, at_once=at_once)
         """``torn``: bytes of a line without an end that were cut off."""
-        self._looked = time.monotonic()
+        self._looked, self._number = time.monotonic(), 0
 
     def write(self, line: str) -> None:
         """Take a line of ASCII without its end; raises as `Lines.write`."""
@@ -83,15 +83,28 @@ class Rotating:
         if lines is not None:
             lines.close()
         full = earlier(self.path)
-        number = int(full[-1].suffix[1:]) + 1 if full else 1
+        # Of those that were moved to an archive no number is given again: the next to go there would write over one.
+        number = max(int(full[-1].suffix[1:]) if full else 0, self._given()) + 1
         try:
             with contextlib.suppress(FileNotFoundError):  # removed by somebody, which ends it as well
                 self.path.rename(f"{self.path}.{number:06}")
+                self._note(number)
             self._size = 0
             for old in full[: max(0, len(full) + 1 - self._keep)] if self._keep else ():
                 old.unlink(missing_ok=True)
         except OSError as error:
             raise KDLightError(f"{self.path} cannot be put aside: {error.strerror}; what is there is whole") from error
+
+    def _note(self, number: int) -> None:
+        self._number = number
+        with contextlib.suppress(OSError):  # a full disk: this run knows it
+            _last_of(self.path).write_text(f"{number}\n", encoding="ascii")
+
+    def _given(self) -> int:
+        """Return the last number that was given, in this run or before it; 0 for none."""
+        with contextlib.suppress(OSError, ValueError):
+            self._number = max(self._number, int(_last_of(self.path).read_text(encoding="ascii")))
+        return self._number
 
     def close(self) -> None:
         """Write what is held back and let go; raises as `Lines.write`."""
@@ -104,3 +117,8 @@ def earlier(path: Path) -> list[Path]:
     form = re.compile(re.escape(path.name) + r"\.\d{6,}")
     found = [entry for entry in path.parent.iterdir() if form.fullmatch(entry.name)] if path.parent.is_dir() else []
     return sorted(found, key=lambda entry: int(entry.suffix[1:]))
+
+
+def _last_of(path: Path) -> Path:
+    """Return the file that holds the last number given."""
+    return path.with_name(f"{path.name}.last")

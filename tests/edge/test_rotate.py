@@ -49,6 +49,24 @@ def test_numbers_go_on_after_a_restart_and_all_are_kept_when_told(tmp_path: Path
     assert kept == list(range(80))
 
 
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_number_is_not_given_again_once_its_file_was_moved_to_an_archive(tmp_path: Path, *, restarted: bool) -> None:
+    path, archive = tmp_path / "out", tmp_path / "archive"
+    archive.mkdir()
+    lines = Rotating(path, limit=1000)
+    for night in range(3):
+        for number in range(35):
+            lines.write(f"{night * 35 + number:099}")
+        for file in earlier(path):
+            file.replace(archive / file.name)  # as mv does
+        if restarted:
+            lines.close()
+            lines = Rotating(path, limit=1000)
+    lines.close()
+    kept = [int(line) for file in [*earlier(archive / "out"), path] for line in file.read_text().splitlines()]
+    assert kept == list(range(105))
+
+
 def test_a_line_larger_than_the_limit_has_a_file_of_its_own(tmp_path: Path) -> None:
     path = tmp_path / "out"
     lines = Rotating(path, limit=1000)
