@@ -40,9 +40,10 @@ def test_a_clock_stepped_back_harms_no_age_event_timeout_or_waiting_result(
     pytest.importorskip("paho.mqtt", reason="pip install 'kdlight-edge[mqtt]'")
     offset, events = tmp_path / "offset", tmp_path / "events"
     offset.write_text("+0")
-    # Every clock of the process but the one that is never set; the file is read anew at each call.
+    # Every clock of the process but the one that is never set. The file is read anew once a second: reading it at each
+    # call takes a slow machine so long that frames are a second apart, and the event between them over.
     environment = {
-        "LD_PRELOAD": str(LIBRARY), "FAKETIME_TIMESTAMP_FILE": str(offset), "FAKETIME_NO_CACHE": "1",
+        "LD_PRELOAD": str(LIBRARY), "FAKETIME_TIMESTAMP_FILE": str(offset), "FAKETIME_CACHE_DURATION": "1",
         "FAKETIME_DONT_FAKE_MONOTONIC": "1", "NO_FAKE_STAT": "1",
     }  # fmt: skip
     server = Broker()

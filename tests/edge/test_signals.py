@@ -7,7 +7,7 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
@@ -18,6 +18,16 @@ from kdlight_edge.signals import stopped_by_signals
 
 LIMIT = 20.0
 COMMAND = [sys.executable, "-m", "kdlight_edge.cli", "infer"]
+
+
+@pytest.fixture(autouse=True)
+def not_ignored() -> Iterator[None]:
+    """Let children have the signals that nohup, or a shell's background, makes pytest and all below it ignore."""
+    ordinary = ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL))
+    before = [signal.signal(number, handler) for number, handler in ordinary]
+    yield
+    for (number, _), handler in zip(ordinary, before, strict=True):
+        signal.signal(number, handler)
 
 
 def pictures(folder: Path, count: int) -> Path:
