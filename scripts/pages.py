@@ -89,12 +89,23 @@ def ratios_table(results: dict[str, Any]) -> str:
     return "\n".join([*rows, "", measured(results)])
 
 
+def goals_table(results: dict[str, Any]) -> str:
+    """Return what a comparison of networks was to reach, and did."""
+    return "\n".join([*goal_rows(results), "", measured(results)])
+
+
+def goal_rows(results: dict[str, Any]) -> list[str]:
+    """Return a table of goals, a line each."""
+    return [
+        "| beside | measured | goal | |",
+        "|---" * 4 + "|",
+        *(f"| {row['what']} | {row['measured']} | {row['goal']} | **{row['verdict']}** |" for row in results["goals"]),
+    ]
+
+
 def peers_table(results: dict[str, Any]) -> str:
     """Return the goals, and every network's times in each engine and precision beside the bundle's best."""
-    rows = ["| beside | measured | goal | |", "|---" * 4 + "|"]
-    rows += [
-        f"| {row['what']} | {row['measured']} | {row['goal']} | **{row['verdict']}** |" for row in results["goals"]
-    ]
+    rows = goal_rows(results)
     forms = ["onnxruntime fp32", "openvino fp32", "onnxruntime int8", "openvino int8"]
     for title in ("one_thread", "two_threads"):
         rows += ["", f"| {title.replace('_', ' ')}, ms | parameters | {' | '.join(forms)} | its best beside ours |"]
@@ -115,6 +126,23 @@ def footprint_table(results: dict[str, Any]) -> str:
     rows = ["| | measured | goal |", "|---|---|---|"]
     rows += [f"| {row['what']} | {row['value']} | {row['goal']} |" for row in results["rows"]]
     return "\n".join([*rows, "", measured(results)])
+
+
+def processor_table(results: dict[str, Any]) -> str:
+    """Return what a bundle's preferred file answers on a processor of another kind, and how fast it is beside fp32."""
+    rows = heading(["bundle", "n", "recorded", "preferred here", "here", "as fp32 here", "ms", "fp32 ms", "faster"])
+    for row in results["rows"]:
+        told = row["recorded"]
+        own, plain = (
+            next(one for one in row["files"] if (one["engine"], one["precision"]) == (engine, precision))
+            for engine, precision in ((told["engine"], told["precision"]), ("onnxruntime", "fp32"))
+        )
+        rows.append(
+            f"| `{row['name']}` | {row['n']:,} | {told['accuracy']:.2%} | {own['engine']} {own['precision']} "
+            f"| {own['accuracy']:.2%} | {own['as_fp32']:.1%} | {own['p50_ms']:.2f} | {plain['p50_ms']:.2f} "
+            f"| {plain['p50_ms'] / own['p50_ms']:.1f} times |"
+        )
+    return "\n".join([*rows, "", f"{measured(results)} {results['processor']}."])
 
 
 def fleet_table(results: dict[str, Any]) -> str:
@@ -213,6 +241,7 @@ TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "medmnist": ("medmnist", medmnist_table),
     "ratios": ("", ratios_table),
     "peers": ("peers", peers_table),
+    "goals": ("peers", goals_table),
     "soak": ("soak", soak_table),
     "faults": ("fault_run", fault_run_table),
     "footprint": ("footprint", footprint_table),
@@ -222,6 +251,7 @@ TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "fleet": ("fleet", fleet_table),
     "writes": ("writes", writes_table),
     "archive": ("archive", archive_table),
+    "processor": ("without_vnni", processor_table),
 }
 """Kind of a part to the file of its results (a part of the page's text may name another) and its writer."""
 
