@@ -191,7 +191,8 @@ def _sinks() -> Found:
                 sink.write(Prediction("self", index, now, now, "accepted", "", "x", 1.0, (("x", 1.0),)), None)
         for sink in sinks:
             sink.close()
-        lines = sum(len(file.read_text().splitlines()) for file in folder.glob("lines.jsonl*") if file.suffix != ".last")
+        files = [file for file in folder.glob("lines.jsonl*") if file.suffix != ".last"]
+        lines = sum(len(file.read_text().splitlines()) for file in files)
         rows = len((folder / "t.csv").read_text().splitlines()) - 1
         verdict = verify(audit, b"")
         if (lines, rows, verdict.fault) != (PICTURES, PICTURES, ""):
