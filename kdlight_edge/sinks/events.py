@@ -20,6 +20,7 @@ from kdlight_edge.errors import KDLightError
 from kdlight_edge.events import Event, Events, to_record
 from kdlight_edge.explain import Explain
 from kdlight_edge.frame import Frame
+from kdlight_edge.plain import plain
 from kdlight_edge.sinks.rotate import KEPT, Rotating
 from kdlight_edge.sources import tell
 
@@ -37,9 +38,6 @@ KEPT_BYTES = 256 << 20
 
 LINES_BYTES = 10 << 20
 """Of events.jsonl, above which the next is begun: something that flickers all day writes ten gigabytes in a year."""
-
-LONGEST = 100
-"""Letters of a label in a folder's name: a disk takes 255 in all."""
 
 QUALITY = 88
 """Of the JPEG."""
@@ -123,8 +121,7 @@ class EventFolder:
     def _tell(self, event: Event) -> None:
         if event.state == "held":
             stamp = re.sub(r"[:.]", "", utc(event.began))
-            label = re.sub(r"[^A-Za-z0-9_-]", "_", event.label)[:LONGEST]
-            place = self._folder / f"{stamp}-{label}-{secrets.token_hex(3)}"
+            place = self._folder / f"{stamp}-{plain(event.label)}-{secrets.token_hex(3)}"
             self._make_room()
             place.mkdir()
             try:

@@ -1,12 +1,11 @@
 """Tells Home Assistant of a board: one retained message by which it makes a device with its sensors by itself."""
 
-import hashlib
 import json
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from kdlight_edge import __version__
+from kdlight_edge.plain import told_apart
 from kdlight_edge.sinks.broker import Broker, topic
 
 Greeting = tuple[str, str]
@@ -33,7 +32,7 @@ def greeting(broker: Broker, device: str, origin: Mapping[str, Any]) -> Greeting
         device: its name there.
         origin: of `Classifier.origin`.
     """
-    name = f"kdlight_{_plain(device)}"
+    name = f"kdlight_{told_apart(device, '_')}"
     bundle = origin.get("bundle") or {}
     sensors = {
         key: {"platform": "sensor", "unique_id": f"{name}_{key}", "name": text,
@@ -58,9 +57,3 @@ def greeting(broker: Broker, device: str, origin: Mapping[str, Any]) -> Greeting
         "components": {**sensors, "throttled": slowed},
     }  # fmt: skip
     return f"homeassistant/device/{name}/config", json.dumps(said, ensure_ascii=False)
-
-
-def _plain(device: str) -> str:
-    """Return a name of the letters that Home Assistant takes; no two boards have the same."""
-    plain = re.sub(r"[^a-zA-Z0-9_-]", "_", device)
-    return plain if plain == device else f"{plain}_{hashlib.sha256(device.encode()).hexdigest()[:8]}"

@@ -1,17 +1,14 @@
 """The pictures of a report by their names: those of a surface, and those that an older report left."""
 
-import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from kdlight_edge.errors import UsageError
+from kdlight_edge.plain import told_apart
 
 FOLDER = "pictures"
-
-LONGEST = 100
-"""Letters of a class in a file's name; of more there is a hash."""
 
 _OURS = re.compile(r"\d{5,}(\.jpg|-[A-Za-z0-9_-]*\.png)")
 
@@ -23,10 +20,7 @@ def overlay_name(number: int) -> str:
 
 def heat_name(number: int, label: str) -> str:
     """Return where the probabilities of one class lie; no two classes share a place."""
-    plain = re.sub(r"[^A-Za-z0-9_-]", "_", label)[:LONGEST]
-    if plain != label:
-        plain += f"-{hashlib.sha256(label.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
-    return f"{FOLDER}/{number:05}-{plain}.png"
+    return f"{FOLDER}/{number:05}-{told_apart(label, '-')}.png"
 
 
 def clear(report: Path, lines: Path) -> None:

@@ -1,0 +1,20 @@
+"""Names of letters that every disk and broker takes, out of a person's own."""
+
+import hashlib
+import re
+
+LONGEST = 100
+"""Letters of a name: a disk takes 255 in all, and more than one stands in a name there."""
+
+
+def plain(text: str) -> str:
+    """Return a text in letters, digits, ``_`` and ``-``, of `LONGEST` at most; two texts may give the same."""
+    return re.sub(r"[^A-Za-z0-9_-]", "_", text)[:LONGEST]
+
+
+def told_apart(text: str, joint: str) -> str:
+    """Return `plain`, and where that is not the text itself ``joint`` and a hash of it: no two texts give the same."""
+    found = plain(text)
+    if found == text:
+        return found
+    return f"{found}{joint}{hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
