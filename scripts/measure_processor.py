@@ -5,8 +5,8 @@ usage: scripts/measure_processor.py --data DIR [--rounds N]
 
 The bundles were calibrated and judged on a processor with VNNI, whose 8-bit products are added in 32 bits. Without it
 two of them are added in 16 bits first, and weights that do not allow for that overflow there: labels change, and nobody
-is told. So all test pictures are answered by each file here, and the answers of the preferred one are held against
-those recorded in docs/results/models.json. Times are of the network alone, one thread, the files of a bundle in turn.
+is told. So all test pictures are answered by each file here; the accuracy of the preferred one stands beside that
+recorded in docs/results/models.json. Times are of the network alone, one thread, the files of a bundle in turn.
 """
 
 import argparse
@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 from measure_models import NANO, TESTS  # type: ignore[import-not-found] # the file beside this one
 
+from kdlight_devices.detect import cpu_fields
 from kdlight_devices.fingerprint import describe, fingerprint, versions
 from kdlight_edge.bundle import Bundle, open_bundle
 from kdlight_edge.classifier import Classifier
@@ -54,13 +55,22 @@ def main() -> int:
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "command": f"scripts/measure_processor.py --data DIR --rounds {args.rounds}",
         "machine": describe(fingerprint()),
-        "processor": "x86-64 with AVX2, without AVX-512 and VNNI",
+        "processor": processor(),
         "versions": versions(),
         "rows": rows,
     }
     RESULTS.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     print(RESULTS)
     return 0
+
+
+def processor() -> str:
+    """Return which of the instructions in question this processor has, by the flags that Linux reports."""
+    flags = set(cpu_fields(Path("/")).get("flags", "").split())
+    kinds = {"AVX2": {"avx2"}, "AVX-512": {"avx512f"}, "VNNI": {"avx512_vnni", "avx_vnni"}}
+    there = [kind for kind, names in kinds.items() if flags & names]
+    lacking = [kind for kind in kinds if kind not in there]
+    return f"x86-64 with {' and '.join(there)}, without {' and '.join(lacking)}"
 
 
 def measured(name: str, data: Path, rounds: int, recorded: dict[str, Any]) -> dict[str, Any]:
