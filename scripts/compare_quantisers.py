@@ -69,7 +69,7 @@ def main() -> int:
 def judged(name: str, folders: list[Path], run: Path) -> list[dict[str, Any]]:
     """Return a row for each way."""
     bundle = open_bundle(ROOT / "models" / f"{name}.kdl")
-    run_from_bundle(bundle, folders, run)
+    run_from_bundle(bundle, folders, run, print)
     spec, labels = bundle.manifest.input, tuple(label.id for label in bundle.manifest.labels)
     content = next(bundle.file_of(one) for one in bundle.manifest.artifacts if one.file == "student.onnx").read_bytes()
     calibration = calibration_batch(run, labels, spec, print)

@@ -107,6 +107,7 @@ def _build(args: argparse.Namespace, plan: "Plan") -> None:
     from kdlight_export.card import labels_of, read_card
     from kdlight_export.card_from_bundle import card_from_bundle, open_exported
     from kdlight_export.forge import check_out, export
+    from kdlight_train.command import say_to_people
     from kdlight_train.run_from_bundle import run_from_bundle
 
     run, card = args.run, read_card(args.card)
@@ -123,7 +124,7 @@ def _build(args: argparse.Namespace, plan: "Plan") -> None:
             labels_of(tuple(label.id for label in bundle.manifest.labels), card)
             run = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kdlight-run-")))
             run_from_bundle(
-                bundle, args.data, run, args.foreign, groups=args.groups, group_regex=args.group_regex
-            )  # fmt: skip
+                bundle, args.data, run, say_to_people, args.foreign, groups=args.groups, group_regex=args.group_regex
+            )
         for line in export(run, args.out, plan, card=card):
-            print(line, file=sys.stderr)
+            say_to_people(line)

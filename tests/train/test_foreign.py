@@ -73,19 +73,27 @@ def test_generated_pictures_are_the_same_for_the_same_seed_and_differ_in_every_k
     assert np.ptp(grey, axis=3).max() == 0
 
 
+def test_what_cannot_be_read_is_told(tmp_path: Path) -> None:
+    (folder(tmp_path / "set", 4) / "0002.png").write_bytes(b"\x89PNG\r\n\x1a\n cut off")
+    said: list[str] = []
+    assert len(read_foreign([tmp_path / "set"], SPEC, said.append)["set"]) == 3
+    assert len(said) == 1
+    assert said[0].startswith(f"left out, unreadable: {tmp_path / 'set' / '0002.png'}: ")
+
+
 def test_of_a_folder_with_a_test_part_only_the_training_part_is_seen(tmp_path: Path) -> None:
     folder(tmp_path / "set" / "train" / "a", 5)
     folder(tmp_path / "set" / "test" / "a", 9)
-    assert len(read_foreign([tmp_path / "set"], SPEC)["set"]) == 5
+    assert len(read_foreign([tmp_path / "set"], SPEC, lambda _line: None)["set"]) == 5
 
 
 def test_two_folders_of_one_name_are_seen_both(tmp_path: Path) -> None:
     both = [folder(tmp_path / "a" / "set", 5), folder(tmp_path / "b" / "set", 4)]
-    assert len(read_foreign(both, SPEC)["set"]) == 9
+    assert len(read_foreign(both, SPEC, lambda _line: None)["set"]) == 9
 
 
 def test_large_folders_are_seen_evenly(tmp_path: Path) -> None:
-    seen = read_foreign([folder(tmp_path / "many", 2 * COUNT)], SPEC)["many"]
+    seen = read_foreign([folder(tmp_path / "many", 2 * COUNT)], SPEC, lambda _line: None)["many"]
     assert seen.shape == (COUNT, 32, 32, 3)
     assert seen[-1, 0, 0, 0] == (2 * COUNT - 2) % 250
 
@@ -105,7 +113,7 @@ def test_a_folder_without_pictures_is_named(tmp_path: Path, content: bytes | Non
     if content is not None:
         (tmp_path / "x.png").write_bytes(content)
     with pytest.raises(DataError, match=str(tmp_path)):
-        read_foreign([tmp_path], SPEC)
+        read_foreign([tmp_path], SPEC, lambda _line: None)
 
 
 def test_a_training_shown_other_things_keeps_what_it_learnt_of_them(tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ def test_the_check_of_data_spells_what_the_terminal_has_not(
 def test_foreign_folders_are_counted_by_a_name_that_a_manifest_can_hold(tmp_path: Path, make: Make) -> None:
     odd = rename(make(tmp_path / "x", {"things": 3}) / "things", b"\xfcbrig")
     twice = [make(tmp_path / place, {"rest": 2}) / "rest" for place in ("y", "z")]
-    counts = told({}, read_foreign([odd, *twice], SPEC))["foreign"]
+    counts = told({}, read_foreign([odd, *twice], SPEC, lambda _line: None))["foreign"]
     assert (counts["\\udcfcbrig"], counts["rest"]) == (3, 4)
 
 

@@ -53,6 +53,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--group-regex", metavar="RE", help="as --groups, by the first capture group in the file name")
     parser.add_argument("--foreign", type=named_path, nargs="+", action="extend", default=[], metavar="DIR",
                         help="folders of pictures of other things, to be called outliers")  # fmt: skip
+    parser.add_argument("--unlabelled", type=named_path, nargs="+", action="extend", default=[], metavar="DIR",
+                        help="folders of pictures without labels, to learn the teacher's answers to")  # fmt: skip
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     parser.add_argument("--cache", type=named_path, metavar="DIR", help="where fine-tuned teachers are kept for re-use")
     parser.add_argument("--resume", action="store_true", help="go on with the training in RUN")
@@ -74,6 +76,8 @@ def run(args: argparse.Namespace) -> int:
 
     _check(args)
     recipe = read_recipe(args.recipe, _changes(args))
+    if args.unlabelled and recipe.distil.method == "none":
+        raise UsageError("--unlabelled: pictures without labels need a teacher; give a --method other than none")
     place = choose_place(args.device)
     say = say_to_people if place.first else hush
     try:
@@ -82,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
                 args.data, args.out, recipe, place, say,
                 teacher_weights=args.teacher_weights, cache=args.cache or default_cache(), groups=args.groups,
                 group_regex=args.group_regex, start=start_of(args.start, recipe.student.name), foreign=args.foreign,
-                resume=args.resume,
+                unlabelled=args.unlabelled, resume=args.resume,
             )  # fmt: skip
         if args.qat:
             from kdlight_train.qat_run import qat
@@ -116,7 +120,10 @@ def _check(args: argparse.Namespace) -> None:
 
 def _given(args: argparse.Namespace) -> list[str]:
     """Name what was given that decides how a student is made."""
-    flags = {"recipe": args.recipe, "start": args.start, "foreign": args.foreign, **_changes(args)}
+    flags = {
+        "recipe": args.recipe, "start": args.start, "foreign": args.foreign, "unlabelled": args.unlabelled,
+        **_changes(args),
+    }  # fmt: skip
     return [key for key, value in flags.items() if value not in (None, [])]
 
 

@@ -13,8 +13,8 @@ from torch import Generator, Tensor, nn
 
 from kdlight_train.augment import augment
 from kdlight_train.components import COMPONENTS, Components, fit_components, unexplained
-from kdlight_train.fit import Batch, Objective, Pool
-from kdlight_train.loss import cross_entropy, method
+from kdlight_train.fit import NO_LABEL, Batch, Objective, Pool
+from kdlight_train.loss import cross_entropy, labels_given, method
 from kdlight_train.place import Place, move
 from kdlight_train.recipe import Recipe
 from kdlight_train.student import Student
@@ -68,13 +68,14 @@ def student_objective(lessons: "Lessons", recipe: Recipe) -> Objective:
     """
     distil, smoothing = recipe.distil, recipe.student.label_smoothing
     compare = None if distil.method == "none" else method(distil.method, lessons.classes)
+    told = cross_entropy if lessons.pool.labelled == len(lessons.pool.truth) else labels_given
 
     def objective(network: nn.Module, batch: Batch) -> Tensor:
         lesson = lessons(batch)
         with lessons.place.autocast(on_cpu=recipe.student.bf16):
             given = network(real(lesson.views))
         logits, components = given if isinstance(given, tuple) else (given, None)
-        labels = cross_entropy(logits.float(), lesson.target, smoothing)
+        labels = told(logits.float(), lesson.target, smoothing)
         if compare is None or lesson.answers is None:
             return labels
         taught = compare(logits.float(), lesson.answers, distil.temperature)
@@ -124,8 +125,8 @@ class Lessons:
     def __init__(
         self, pool: Pool, classes: int, recipe: Recipe, place: Place, teachers: Sequence[nn.Module], making: Making
     ) -> None:
-        self.making, self.classes, self.place = making, classes, place
-        self._pool, self._recipe = pool, recipe
+        self.pool, self.making, self.classes, self.place = pool, making, classes, place
+        self._recipe = recipe
         self._teachers: list[Answers] = [for_answers(teacher, place) for teacher in teachers]
         if teachers and recipe.distil.hint > 0:
             self._teachers[0] = for_maps(teachers[0], recipe.teacher.name, place)
@@ -139,7 +140,7 @@ class Lessons:
         if batch.seed in self._kept:
             return self._kept[batch.seed]
         with self.making.timed():
-            views, target = augmented(self._pool, batch, self.classes, self._recipe.input.imgsz, self._recipe)
+            views, target = augmented(self.pool, batch, self.classes, self._recipe.input.imgsz, self._recipe)
         lesson = Lesson(views, target, *self._answer(batch))
         self._room -= views.numel()
         if self._room > 0:
@@ -152,7 +153,7 @@ class Lessons:
             return None, None
         if batch.seed not in self._answers:
             with self.making.timed():
-                views, _ = augmented(self._pool, batch, self.classes, self._recipe.teacher.imgsz, self._recipe)
+                views, _ = augmented(self.pool, batch, self.classes, self._recipe.teacher.imgsz, self._recipe)
             pictures = real(views)
             with self.place.autocast(on_cpu=True):
                 first, *others = (teacher(pictures) for teacher in self._teachers)
@@ -165,7 +166,7 @@ class Lessons:
         """Return the components of feature maps, those of the unchanged training pictures being the principal ones."""
         if self._components is None:
             rows = []
-            for part in real_batches(self._pool.pictures[:: max(1, len(self._pool.pictures) // SEEN)], self.place):
+            for part in real_batches(self.pool.pictures[:: max(1, len(self.pool.pictures) // SEEN)], self.place):
                 with self.place.autocast(on_cpu=True):
                     rows.append(self._teachers[0](part)[1].float().mean(dim=(2, 3)))
             self._components = fit_components(torch.cat(rows))
@@ -174,9 +175,13 @@ class Lessons:
 
 
 def augmented(pool: Pool, batch: Batch, classes: int, size: int, recipe: Recipe) -> tuple[Tensor, Tensor]:
-    """Augment a batch to uint8 [N, 3, size, size], as a camera would give it; the crop is the same at every size."""
+    """Augment a batch to uint8 [N, 3, size, size], as a camera would give it; the crop is the same at every size.
+
+    The target, float [N, C], of a picture without a label is zero.
+    """
     index = batch.index.to(pool.truth.device)
-    target = F.one_hot(pool.truth[index], classes).float()
+    truth = pool.truth[index]
+    target = F.one_hot(truth.clamp(min=0), classes).float() * (truth != NO_LABEL)[:, None]
     views, target = augment(pool.pictures[index], target, size, recipe.augment, Generator().manual_seed(batch.seed))
     return views.mul_(255).round_().to(torch.uint8), target
 

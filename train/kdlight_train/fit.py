@@ -25,6 +25,10 @@ GRADIENT_LIMIT = 5.0
 """Norm above which a gradient is shortened: one odd batch must not undo an epoch."""
 
 
+NO_LABEL = -1
+"""Stands in a pool's truth for the class of a picture that has none."""
+
+
 @dataclass(frozen=True, slots=True)
 class Pool:
     """The pictures of a split, decoded, in memory."""
@@ -32,7 +36,17 @@ class Pool:
     pictures: Tensor
     """uint8 [n, 3, h, w]."""
     truth: Tensor
-    """int64 [n]."""
+    """int64 [n], `NO_LABEL` where there is none; those come last."""
+
+    @property
+    def labelled(self) -> int:
+        """How many have a label."""
+        return int((self.truth != NO_LABEL).sum())
+
+    @property
+    def passed(self) -> int:
+        """How many one pass draws: see `order`."""
+        return min(len(self.truth), 2 * self.labelled)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,11 +127,12 @@ def fit(
         optimizer.load_state_dict(state["optimizer"])
         history = state["history"]
     learner = DistributedDataParallel(network) if place.world > 1 else network
+    passed = pool.passed
     for epoch in range(len(history), schedule.epochs):
         started = time.perf_counter()
         loss = _epoch(learner, network, averaged, optimizer, pool, objective, schedule, place, epoch, step_done)
         figures = {"epoch": epoch + 1, "loss": loss, "lr": optimizer.param_groups[0]["lr"]}
-        figures["images_per_second"] = len(pool.truth) / (time.perf_counter() - started)
+        figures["images_per_second"] = passed / (time.perf_counter() - started)
         if not all(bool(tensor.isfinite().all()) for tensor in averaged.state_dict().values()):
             raise diverged("the weights are no longer finite", epoch + 1, schedule.lr)
         history.append(watch(averaged, figures))
@@ -180,8 +195,23 @@ def diverged(seen: str, epoch: int, lr: float) -> DataError:
 
 
 def order(truth: Tensor, schedule: Schedule, view: int) -> Tensor:
-    """Return the places of one pass, int64 [n]: a shuffle, or a draw that lifts rare classes half-way to equality."""
+    """Return the places of one pass, int64 [n]: a shuffle, or a draw that lifts rare classes half-way to equality.
+
+    Of pictures without a label, which come last, a pass draws as many as there are labelled ones, or all where there
+    are fewer.
+    """
     generator = torch.Generator().manual_seed(_seed(schedule.seed, view, 0, 0) ^ 0x5EED)
+    labelled = int((truth != NO_LABEL).sum())
+    places = _order(truth[:labelled], schedule, generator)
+    if labelled == len(truth):
+        return places
+    others = labelled + torch.randperm(len(truth) - labelled, generator=generator)[:labelled]
+    mixed = torch.cat([places, others])
+    return mixed[torch.randperm(len(mixed), generator=generator)]
+
+
+def _order(truth: Tensor, schedule: Schedule, generator: torch.Generator) -> Tensor:
+    """Return the places of labelled pictures."""
     counts = torch.bincount(truth.cpu()).double()
     if schedule.balance == "none" or counts.max() < 1.5 * counts[counts > 0].min():
         return torch.randperm(len(truth), generator=generator)

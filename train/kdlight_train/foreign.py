@@ -2,19 +2,18 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from kdlight_edge.errors import DataError
 from kdlight_edge.manifest import Input
-from kdlight_edge.picture import EXTENSIONS
 from kdlight_train.calibrate import OutlierModel
+from kdlight_train.loose import loose_files, loose_split, told_name
 from kdlight_train.patterns import patterns
-from kdlight_train.pictures import Picture, Split, load
+from kdlight_train.pictures import load_telling
 
 COUNT = 300
 """Pictures of each folder, evenly over it: more say nothing new about things that are none of the student's."""
@@ -33,8 +32,10 @@ Foreign = Mapping[str, npt.NDArray[np.uint8]]
 """Pictures that are none of a student's business, as its input would show them, uint8 [n, H, W, 3], by their kind."""
 
 
-def read_foreign(paths: Sequence[Path], spec: Input) -> Foreign:
+def read_foreign(paths: Sequence[Path], spec: Input, say: Callable[[str], None]) -> Foreign:
     """Read pictures of folders, of those with ``train/`` from there alone: ``test/`` stays to test with.
+
+    What cannot be read is said and left out.
 
     Returns:
         Those of each folder by its name, and generated ones (`kdlight_train.patterns`), which every student is shown.
@@ -44,8 +45,8 @@ def read_foreign(paths: Sequence[Path], spec: Input) -> Foreign:
     """
     found: dict[str, npt.NDArray[np.uint8]] = {}
     for path in paths:
-        images = load(Split(tuple(_picture(file) for file in _files(path))), spec).images
-        name = path.resolve().name.encode("utf-8", "backslashreplace").decode()  # a manifest is UTF-8
+        images = load_telling(loose_split(_files(path)), spec, say).images
+        name = told_name(path)
         found[name] = np.concatenate([found[name], images]) if name in found else images
     return found | {f"{kind}{GENERATED}": images for kind, images in patterns(spec).items()}
 
@@ -96,22 +97,13 @@ def _plane(own: npt.NDArray[np.float32], foreign: npt.NDArray[np.float32]) -> tu
     return plane[:-1] / scale, float(plane[-1])
 
 
-def told(data: Mapping[str, Any], foreign: Foreign) -> dict[str, Any]:
-    """Return a provenance of data that tells the foreign pictures too, how many of each kind."""
-    return {**data, "foreign": {kind: len(images) for kind, images in foreign.items()}}
+def told(data: Mapping[str, Any], foreign: Foreign, unlabelled: Mapping[str, int] | None = None) -> dict[str, Any]:
+    """Return a provenance of data that also tells how many pictures of which kind were foreign or without a label."""
+    counts = {"foreign": {kind: len(images) for kind, images in foreign.items()}}
+    return {**data, **({"unlabelled": dict(unlabelled)} if unlabelled else {}), **counts}
 
 
 def _files(path: Path) -> list[Path]:
-    root = path / "train" if (path / "train").is_dir() else path
-    try:
-        files = sorted(file for file in root.rglob("*") if file.suffix.lower() in EXTENSIONS and file.is_file())
-    except OSError as error:
-        raise DataError(f"--foreign {path} cannot be read: {error.strerror}") from error
-    if not files:
-        raise DataError(f"--foreign {path} holds no picture; give a folder of pictures of other things")
+    files = loose_files(path, "--foreign", "pictures of other things")
     count = min(COUNT, len(files))
     return [files[place * len(files) // count] for place in range(count)]
-
-
-def _picture(file: Path) -> Picture:
-    return Picture(file, None, 0, file.name, str(file), "", (0, 0))

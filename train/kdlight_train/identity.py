@@ -15,12 +15,15 @@ from kdlight_train.recipe import Recipe, to_json
 from kdlight_train.workshop import DOWNLOADED, origin_of
 
 
-def record_of(recipe: Recipe, data: Data, *, start: str | None, weights: str, foreign: Foreign) -> dict[str, Any]:
+def record_of(
+    recipe: Recipe, data: Data, *, start: str | None, weights: str, foreign: Foreign, unlabelled: str | None = None
+) -> dict[str, Any]:
     """Return what a training is told from another one by, as it stands in RUN/run.json."""
     record = {
         "recipe": to_json(recipe), "fingerprint": data.fingerprint, "weights": weights, "foreign": digest_of(foreign),
     }  # fmt: skip
-    return {**record, **({"start": start} if start else {})}
+    # An older training knows neither; where there is none, nothing is said.
+    return {**record, **{key: one for key, one in (("start", start), ("unlabelled", unlabelled)) if one}}
 
 
 def origin_in(run: Path, weights: Path | None, *, resume: bool) -> str:
@@ -80,5 +83,6 @@ def _difference(held: Any, wanted: Any, where: str = "") -> str | None:
         "fingerprint": "other pictures",
         "weights": f"other --teacher-weights ({'downloaded' if held == DOWNLOADED else f'SHA-256 {held}'})",
         "foreign": "other pictures with --foreign" if held else "no --foreign",
+        "unlabelled": "other pictures with --unlabelled" if held else "no --unlabelled",
     }
     return others.get(key, f"{key} = {held}")

@@ -79,6 +79,16 @@ def cross_entropy(logits: Tensor, target: Tensor, smoothing: float) -> Tensor:
     return F.cross_entropy(logits, target, label_smoothing=smoothing)
 
 
+def labels_given(logits: Tensor, target: Tensor, smoothing: float) -> Tensor:
+    """`cross_entropy` of pictures of which some have no label, and mixed ones a part of one: they count as far.
+
+    A target that sums to 0 is no label; the mean is over those that there are.
+    """
+    given = target.sum(dim=1, keepdim=True)
+    smooth = target * (1 - smoothing) + given * smoothing / target.shape[1]
+    return -(smooth * logits.log_softmax(dim=1)).sum() / given.sum().clamp(min=1)
+
+
 def _standardise(logits: Tensor) -> Tensor:
     deviation = logits.std(dim=1, keepdim=True, correction=0)
     return (logits - logits.mean(dim=1, keepdim=True)) / (deviation + SMALL)

@@ -1,7 +1,7 @@
 """Labelled pictures, on disk or in memory, and their way to the network's input."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -143,6 +143,14 @@ def load(split: Split, spec: Input, workers: int = 2) -> Loaded:
     if unreadable and not len(kept):
         raise DataError(f"none of {len(split)} pictures can be read; {unreadable[0].name}: {unreadable[0].reason}")
     return Loaded(_close_up(images, kept), kept, unreadable)
+
+
+def load_telling(split: Split, spec: Input, say: Callable[[str], None], workers: int = 2) -> Loaded:
+    """Return `load` and say what could not be read, a line each."""
+    loaded = load(split, spec, workers)
+    for bad in loaded.unreadable:
+        say(f"left out, unreadable: {bad.name}: {bad.reason}")
+    return loaded
 
 
 def _close_up(images: Pixels, kept: npt.NDArray[np.int64]) -> Pixels:

@@ -59,7 +59,7 @@ def qat(
         finished.require(run)  # a folder that holds no student gets no lock either
     with alone(run / LOCK, place, busy(run)):
         if bundle is not None and place.first:
-            _unpack(bundle, paths, run, groups, group_regex)
+            _unpack(bundle, paths, run, say, groups, group_regex)
         place.await_first()  # and while it unpacks a bundle
         student = finished.load(run)
         known = recipe_of(student)
@@ -107,10 +107,12 @@ def recipe_of(student: Finished) -> Recipe:
         raise DataError(f"the student was made by another version ({error}); train it again") from error
 
 
-def _unpack(bundle: Path, paths: Sequence[Path], run: Path, groups: Sequence[Path], group_regex: str | None) -> None:
+def _unpack(
+    bundle: Path, paths: Sequence[Path], run: Path, say: Say, groups: Sequence[Path], group_regex: str | None
+) -> None:
     """Make RUN of a bundle, or see that RUN was made of it."""
     if not (run / "student.pt").is_file():
-        run_from_bundle(open_bundle(bundle), paths, run, groups=groups, group_regex=group_regex)
+        run_from_bundle(open_bundle(bundle), paths, run, say, groups=groups, group_regex=group_regex)
         return
     held, wanted = finished.load(run).provenance, open_bundle(bundle).manifest.provenance
     if (held["made"], held["data"]["fingerprint"]) != (wanted.made, wanted.data["fingerprint"]):

@@ -1,7 +1,7 @@
 """A bundle and the pictures it learnt from, back to the run that it was exported from."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +12,12 @@ from kdlight_edge.errors import DataError, UsageError
 from kdlight_edge.manifest import Artifact
 from kdlight_train import finished
 from kdlight_train.calibrate import OUTLIER_QUANTILE
-from kdlight_train.data import Data, load, open_data
+from kdlight_train.data import Data, open_data
 from kdlight_train.finished import Finished
 from kdlight_train.folders import check_foreign
 from kdlight_train.foreign import part_from, read_foreign, told
 from kdlight_train.kept import keep_pictures
+from kdlight_train.pictures import load_telling
 from kdlight_train.place import choose_place
 from kdlight_train.weights_from_onnx import weights_from_onnx
 from kdlight_train.workshop import features_of_images
@@ -26,6 +27,7 @@ def run_from_bundle(
     bundle: Bundle,
     paths: Sequence[Path],
     run: Path,
+    say: Callable[[str], None],
     foreign: Sequence[Path] = (),
     *,
     groups: Sequence[Path] = (),
@@ -57,20 +59,20 @@ def run_from_bundle(
         artifact.temperature, accept, outlier, provenance,
     )  # fmt: skip
     run.mkdir(parents=True, exist_ok=True)
-    finished.save(run, _shown(student, data, foreign) if foreign else student)
+    finished.save(run, _shown(student, data, foreign, say) if foreign else student)
     keep_pictures(run, data.val, data.train, data.labels)
 
 
-def _shown(student: Finished, data: Data, paths: Sequence[Path]) -> Finished:
+def _shown(student: Finished, data: Data, paths: Sequence[Path], say: Callable[[str], None]) -> Finished:
     """Return the student with an outlier output that was shown foreign pictures."""
-    others, network, place = read_foreign(paths, student.input), student.network(), choose_place("cpu")
+    others, network, place = read_foreign(paths, student.input, say), student.network(), choose_place("cpu")
 
     def features(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         return features_of_images(network, images, place)
 
-    own = features(load(data.train, student.input).images)
+    own = features(load_telling(data.train, student.input, say).images)
     model = part_from(student.outlier, own, map(features, others.values()))
-    distances = model.distance(features(load(data.val, student.input).images))
+    distances = model.distance(features(load_telling(data.val, student.input, say).images))
     return dataclasses.replace(
         student, outlier=model, outlier_limit=float(np.quantile(distances, OUTLIER_QUANTILE)),
         provenance={**student.provenance, "data": told(student.provenance["data"], others)},

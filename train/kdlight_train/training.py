@@ -28,6 +28,7 @@ from kdlight_train.recipe import Recipe, to_json
 from kdlight_train.report import PAGES, ModelResult, Report, worst_mistakes, write_report
 from kdlight_train.start import load_start, seen_by
 from kdlight_train.student import multiply_adds, parameters
+from kdlight_train.unlabelled import digest_of_files, joined, read_unlabelled
 from kdlight_train.workshop import (
     STATE,
     Say,
@@ -56,6 +57,7 @@ def train(
     group_regex: str | None = None,
     start: Path | None = None,
     foreign: Sequence[Path] = (),
+    unlabelled: Sequence[Path] = (),
     resume: bool = False,
 ) -> None:
     """Train a student and write RUN/student.pt, RUN/report.json and RUN/report.html.
@@ -73,6 +75,7 @@ def train(
         group_regex: see `open_data`.
         start: weights that the student starts from (see `kdlight_train.start`), None for random ones.
         foreign: folders of pictures of other things, which the outlier output shall know (see `kdlight_train.foreign`).
+        unlabelled: folders of pictures whose classes nobody told (see `kdlight_train.unlabelled`).
         resume: go on with what RUN holds; nothing is done where it is finished.
 
     Raises:
@@ -91,9 +94,10 @@ def train(
         method(recipe.distil.method, len(data.labels))
     # A folder that will not do is told at once.
     check_foreign(paths, foreign)
-    others = read_foreign(foreign, input_of(recipe))
+    others = read_foreign(foreign, input_of(recipe), say)
     made_from = origin_in(run, teacher_weights, resume=resume)
-    wanted = record_of(recipe, data, start=origin, weights=made_from, foreign=others)
+    more = digest_of_files(unlabelled)
+    wanted = record_of(recipe, data, start=origin, weights=made_from, foreign=others, unlabelled=more)
     with alone(run / LOCK, place, busy(run)):
         # One process speaks for all: the others would find its claim and take it for another training.
         claim = take(run, wanted, resume=resume) if place.first else None
@@ -106,8 +110,10 @@ def train(
             for line in (*found.lines(), *([seen] if seen else [])):
                 say(line)
             shelf = Shelf(data, recipe, place, say)
+            unsorted = read_unlabelled(unlabelled, shelf, say)
             teachers = teach_teachers(shelf, teacher_weights, cache, say, made_from)
-            lessons = lessons_of(shelf, [one.network for one in teachers] if recipe.distil.method != "none" else [])
+            networks = [one.network for one in teachers] if recipe.distil.method != "none" else []
+            lessons = lessons_of(shelf, networks, joined(shelf.pool, unsorted))
             student = teach_student(shelf, lessons, run, weights, say)
         if not place.first:
             return
@@ -119,7 +125,7 @@ def train(
             "teacher": recipe.teacher.name,
             "method": recipe.distil.method,
             "recipe": {**to_json(recipe), **({"start": origin} if origin else {})},
-            "data": told({"fingerprint": data.fingerprint, "counts": data.counts()}, others),
+            "data": told({"fingerprint": data.fingerprint, "counts": data.counts()}, others, unsorted.counts),
             "metrics": {
                 **{name: {"val": result.val, "test": result.test} for name, result in results.items()},
                 **({"teachers": together} if together else {}),
@@ -222,14 +228,14 @@ def _report(
         teacher=results["teacher"],
         mistakes=worst_mistakes(probabilities, pool.truth.numpy(), images, data.labels, cams=cams, names=names),
         environment={**fingerprint(), "torch": torch.__version__, "device": str(shelf.place.device)},
-        seconds=round(sum(_seconds(one, shelf) for one in taught), 1),
+        seconds=round(sum(_seconds(one) for one in taught), 1),
         making_pictures=round(sum(one.making for one in taught) / sum(one.seconds for one in taught), 4),
     )
 
 
-def _seconds(taught: Taught, shelf: Shelf) -> float:
+def _seconds(taught: Taught) -> float:
     """Return how long the epochs took, those before an interruption included."""
-    return float(sum(len(shelf.pool.truth) / entry["images_per_second"] for entry in taught.history))
+    return float(sum(taught.passed / entry["images_per_second"] for entry in taught.history))
 
 
 def _headline(name: str, result: ModelResult) -> str:

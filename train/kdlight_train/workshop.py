@@ -19,9 +19,10 @@ from kdlight_edge.errors import DataError
 from kdlight_edge.manifest import Input
 from kdlight_edge.progress import Progress
 from kdlight_train import checkpoint
-from kdlight_train.data import Data, Split, load
+from kdlight_train.data import Data, Split
 from kdlight_train.distill import Hinted, Lessons, Making, answer, real_batches, student_objective, teacher_objective
 from kdlight_train.fit import Objective, Pool, Schedule, diverged, fit
+from kdlight_train.pictures import load_telling
 from kdlight_train.place import Place
 from kdlight_train.recipe import Recipe
 from kdlight_train.student import make_student
@@ -51,6 +52,8 @@ class Taught:
     history: list[dict[str, Any]]
     logits: dict[str, npt.NDArray[np.float32]]
     """Split (``val``, ``test``) to float32 [n, C]; filled in the first process only."""
+    passed: int
+    """Pictures of one pass."""
     seconds: float
     """What the training took in this process; none of it where the network was finished before."""
     making: float
@@ -73,9 +76,8 @@ class Shelf:
         key = (name, side)
         if key not in self._decoded:
             split = self.data.splits[name]
-            loaded = load(split, input_of(self.recipe, side), workers=len(os.sched_getaffinity(0)))
-            for bad in loaded.unreadable:
-                self._say(f"left out, unreadable: {bad.name}: {bad.reason}")
+            workers = len(os.sched_getaffinity(0))
+            loaded = load_telling(split, input_of(self.recipe, side), self._say, workers)
             pictures = torch.from_numpy(loaded.images).permute(0, 3, 1, 2)  # channels last in memory already
             self._decoded[key] = Pool(pictures, torch.from_numpy(split.truth[loaded.kept]))
             self._readable[name] = Split(tuple(split.pictures[place] for place in loaded.kept))
@@ -146,13 +148,13 @@ def teach_teacher(
             say(f"{name}: going on from {folder}")
         started = time.perf_counter()
         work = Work(name, settings.imgsz, folder / "teacher.ckpt", large=True)
-        network, history = _fit(teacher, objective, schedule, shelf, work)
-    return _taught(network, history, shelf, work, started, making)
+        network, history = _fit(teacher, objective, schedule, shelf, shelf.pool, work)
+    return _taught(network, history, shelf, shelf.pool, work, started, making)
 
 
-def lessons_of(shelf: Shelf, teachers: Sequence[nn.Module]) -> Lessons:
-    """Return what the student is taught with; without a teacher, labels alone."""
-    return Lessons(shelf.pool, len(shelf.data.labels), shelf.recipe, shelf.place, teachers, Making())
+def lessons_of(shelf: Shelf, teachers: Sequence[nn.Module], pool: Pool | None = None) -> Lessons:
+    """Return what the student is taught with, on the shelf's pool or another; without a teacher, labels alone."""
+    return Lessons(pool or shelf.pool, len(shelf.data.labels), shelf.recipe, shelf.place, teachers, Making())
 
 
 def teach_student(shelf: Shelf, lessons: Lessons, run: Path, start: Mapping[str, Tensor], say: Say) -> Taught:
@@ -171,14 +173,14 @@ def teach_student(shelf: Shelf, lessons: Lessons, run: Path, start: Mapping[str,
     started = time.perf_counter()
     work = Work(f"student {settings.name}", recipe.input.imgsz, run / STATE, large=False)
     hinted = recipe.distil.hint > 0 and recipe.distil.method != "none"
-    network, history = _fit(Hinted(student) if hinted else student, objective, schedule, shelf, work)
+    network, history = _fit(Hinted(student) if hinted else student, objective, schedule, shelf, lessons.pool, work)
     if hinted:
         network = network.get_submodule("student")
     seconds = time.perf_counter() - started
     last = history[-1]["images_per_second"]
     share = f"{lessons.making.seconds / seconds:.1%} of {seconds:.0f} s went into making pictures"
     say(f"student {settings.name}: {last:.0f} images/s at the end; {share}")
-    return _taught(network, history, shelf, work, started, lessons.making)
+    return _taught(network, history, shelf, lessons.pool, work, started, lessons.making)
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,14 +197,13 @@ class Work:
 
 
 def _fit(
-    network: nn.Module, objective: Objective, schedule: Schedule, shelf: Shelf, work: Work
+    network: nn.Module, objective: Objective, schedule: Schedule, shelf: Shelf, pool: Pool, work: Work
 ) -> tuple[nn.Module, list[dict[str, Any]]]:
     """Fit with a progress bar and a look at the validation pictures after each epoch."""
     val = shelf.split("val", work.side)
     state = checkpoint.load(work.file)
     done = len(state["history"]) if state else 0
-    size = len(shelf.pool.truth)
-    bar = Progress((schedule.epochs - done) * size, "images", label=work.name, quiet=not shelf.place.first)
+    bar = Progress((schedule.epochs - done) * pool.passed, "images", label=work.name, quiet=not shelf.place.first)
     shown: dict[str, Any] = {"epoch": f"{done + 1}/{schedule.epochs}"}
 
     def watch(averaged: nn.Module, entry: dict[str, Any]) -> dict[str, Any]:
@@ -219,22 +220,26 @@ def _fit(
         bar.update(count, **shown, loss=f"{loss:.3f}")
 
     try:
-        return fit(
-            network, shelf.pool, objective, schedule, shelf.place, file=work.file, watch=watch, step_done=step_done
-        )
+        return fit(network, pool, objective, schedule, shelf.place, file=work.file, watch=watch, step_done=step_done)
     finally:
         bar.close()
 
 
 def _taught(
-    network: nn.Module, history: list[dict[str, Any]], shelf: Shelf, work: Work, started: float, making: Making
+    network: nn.Module,
+    history: list[dict[str, Any]],
+    shelf: Shelf,
+    pool: Pool,
+    work: Work,
+    started: float,
+    making: Making,
 ) -> Taught:
     logits: dict[str, npt.NDArray[np.float32]] = {}
     for name in ("val", "test"):
         if name in shelf.data.splits and shelf.place.first:
             pictures = shelf.split(name, work.side).pictures
             logits[name] = answer(network, pictures, shelf.place, large=work.large).numpy()
-    return Taught(network, history, logits, time.perf_counter() - started, making.seconds)
+    return Taught(network, history, logits, pool.passed, time.perf_counter() - started, making.seconds)
 
 
 @torch.inference_mode()
