@@ -33,7 +33,7 @@ from kdlight_train.data import Data, open_data
 from kdlight_train.distill import augmented, real, real_batches, room
 from kdlight_train.fit import Batch, Pool, Schedule, fit
 from kdlight_train.folders import check_paths
-from kdlight_train.pictures import Split, load
+from kdlight_train.pictures import Split, load_telling
 from kdlight_train.place import Place, move
 from kdlight_train.recipe import Recipe, to_json
 from kdlight_train.start import HEAD, short_hashes
@@ -198,9 +198,7 @@ def _seen(datas: Sequence[Data]) -> Split:
 
 def _pool(datas: Sequence[Data], recipe: Recipe, place: Place, say: Say) -> Pool:
     """Decode every picture to learn from; classes are not looked at."""
-    loaded = load(_seen(datas), input_of(recipe, recipe.teacher.imgsz))
-    for bad in loaded.unreadable:
-        say(f"left out, unreadable: {bad.name}: {bad.reason}")
+    loaded = load_telling(_seen(datas), input_of(recipe, recipe.teacher.imgsz), say)
     images = torch.from_numpy(loaded.images).permute(0, 3, 1, 2).to(place.device)
     return Pool(images, torch.zeros(len(images), dtype=torch.int64, device=place.device))
 
