@@ -46,8 +46,10 @@ class Caller:
             connection.close()
 
     def answered(self, event: evt.Event) -> None:
-        """Begin anew."""
+        """Begin anew: what was sent is counted from here, and so is how long the caller has been silent."""
         self._received.pop(event.assoc, None)
+        # pynetdicom counts the time that an answer took as the caller's silence, and would cut it off right after.
+        event.assoc.dul._idle_timer.restart()  # noqa: SLF001 - it has no other way
 
 
 class Reader:

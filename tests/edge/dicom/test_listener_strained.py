@@ -64,6 +64,27 @@ def test_a_caller_that_sends_without_end_is_cut_off_and_the_next_is_answered(
         association.release()
 
 
+def test_a_caller_whose_answer_took_long_is_not_taken_for_silent_and_may_send_the_next(
+    listen: Callable[..., Node], make_scan: MakeScan
+) -> None:
+    node, scan = listen(), make_scan(RED)
+    node.source._ae.network_timeout = 0.5
+    node.sink.go_on.clear()
+    caller = AE()
+    caller.add_requested_context(scan.SOPClassUID, ExplicitVRLittleEndian)
+    association = caller.associate("127.0.0.1", node.port)
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(association.send_c_store, scan)
+        assert node.sink.began.wait(LIMIT)
+        (served,) = node.source._ae.active_associations
+        while not served.dul.idle_timer_expired():
+            assert not first.done()
+        node.sink.go_on.set()
+        assert first.result(LIMIT).Status == 0
+    assert association.send_c_store(scan).Status == 0
+    association.release()
+
+
 def test_what_has_no_room_in_the_queue_is_sent_back_and_succeeds_later(
     listen: Callable[..., Node], tmp_path: Path, make_scan: MakeScan
 ) -> None:
