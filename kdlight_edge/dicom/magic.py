@@ -9,6 +9,9 @@ from kdlight_edge.picture import EXTENSIONS
 LOOKED_AT = 16
 """Files of a folder that are looked at to tell what it holds."""
 
+_LISTS = ("DICOMDIR", "dicomdir")
+"""Name of the list that a medium has (PS3.10, 8.6); Linux shows the names of a CD in small letters."""
+
 
 def is_dicom(path: str | os.PathLike[str]) -> bool:
     """Tell whether a regular file has ``DICM`` at byte 128 (PS3.10, 7.1).
@@ -23,7 +26,12 @@ def is_dicom(path: str | os.PathLike[str]) -> bool:
 
 
 def is_dicom_folder(path: str | os.PathLike[str]) -> bool:
-    """Tell whether a folder holds scans and no pictures, by the first few files found in it."""
+    """Tell whether a folder holds scans and no pictures, by the first few files found in it; a DICOMDIR says so alone.
+
+    A CD for patients has a program to look at the scans with, and so logos and icons.
+    """
+    if any(_is_dicom(Path(path, name)) for name in _LISTS):
+        return True
     files = [file for _, file in zip(range(LOOKED_AT), _files(path), strict=False)]
     if any(file.suffix.lower() in EXTENSIONS for file in files):
         return False

@@ -45,6 +45,8 @@ class DicomFolder(InOrder):
                 self._entries = [("", number) for number in range(frames_in(self.root) if regular else 1)]
         except OSError as error:
             raise SourceError(f"{self.root} cannot be read: {error.strerror}") from error
+        if not self._entries and not Path(self.root).is_dir():
+            raise SourceError(f"{self.root} is a list of scans (DICOMDIR); name the folder that it lies in")
         if not self._entries:
             raise SourceError(
                 f"{self.root} holds no DICOM scans, nor do the folders in it; a scan has DICM at byte 128"

@@ -66,6 +66,7 @@ def test_a_folder_is_told_to_hold_scans_by_content(study: Path) -> None:
 
 
 def test_a_folder_with_pictures_stays_a_folder_of_pictures(study: Path) -> None:
+    (study / "DICOMDIR").unlink()
     for i in range(3):
         cv2.imwrite(str(study / f"{i}.png"), np.zeros((4, 4), np.uint8))
     assert kind_of(str(study)) == "folder"
