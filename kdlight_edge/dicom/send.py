@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from pydicom.dataset import Dataset
-from pynetdicom import AE
+from pynetdicom import AE, evt
 
 from kdlight_edge.dicom.listen import check_title
 from kdlight_edge.errors import UsageError
@@ -15,7 +15,10 @@ from kdlight_edge.errors import UsageError
 OUR_TITLE = "KDLIGHT"
 
 WAITS = (1.0, 2.0, 4.0)
-"""Seconds between the attempts, of which there is one more than waits."""
+"""Seconds between the attempts, of which there is one more than waits, where the node can be reached."""
+
+AWAY_SECONDS = 5.0
+"""Seconds between further attempts at a node that cannot: it may only be started again."""
 
 HELD = 64
 """Objects that wait to be sent; one more is given up at once, and told."""
@@ -52,10 +55,15 @@ class Sender:
         self.node = node
         self.lost = 0
         """Objects given up."""
+        self._name = f"{node.title}@{node.host}:{node.port}"
         self._report = report
         self._waits = waits
         self._waiting: queue.Queue[Dataset | None] = queue.Queue()
         self._unsent = 0
+        self._away = False
+        """Whether the last attempt did not reach the node."""
+        self._why = ""
+        """Why the last attempt failed; empty where it did not."""
         self._over = threading.Event()
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="send", daemon=True)
@@ -73,36 +81,56 @@ class Sender:
 
     def _run(self) -> None:
         while (made := self._waiting.get()) is not None:
-            reason = self._attempt(made)
-            for wait in self._waits:
-                if not reason or self._over.wait(wait):
-                    break
-                reason = self._attempt(made)
+            self._deliver(made)
             if self._over.is_set():
                 return
             with self._lock:
                 self._unsent -= 1
-            if reason:
-                self._lose(1, reason)
+            if self._why:
+                self._lose(1, self._why)
+
+    def _deliver(self, made: Dataset) -> None:
+        """Try to send an object until it was sent, or refused often enough, or the run is over."""
+        waits, told = iter(self._waits), False
+        while self._attempt(made):
+            wait = next(waits, None)
+            if wait is None and self._away:
+                wait = AWAY_SECONDS
+                if not told:
+                    self._report(f"{self._name} is away ({self._why}); answers wait, {HELD} at most")
+                told = True
+            if wait is None or self._over.wait(wait):
+                return
+        if told:
+            self._report(f"{self._name} takes answers again")
 
     def _attempt(self, made: Dataset) -> str:
         """Send one object; returns why it could not be, or an empty string."""
+        self._away = True
         try:
-            return self._associate_and_store(made)
+            self._why = self._associate_and_store(made)
         except OSError as error:  # a name that is not known now may be known later: DNS fails like any network
-            return f"{self.node.host} cannot be reached ({error.strerror or type(error).__name__})"
+            self._why = f"{self.node.host} cannot be reached ({error.strerror or type(error).__name__})"
         except UnicodeError:  # a ValueError of Python's IDNA
-            return f"{self.node.host} is no name of a host"
+            self._why, self._away = f"{self.node.host} is no name of a host", False
         except (ValueError, RuntimeError) as error:
-            return f"it does not take this kind of object ({type(error).__name__})"
+            self._why = f"it does not take this kind of object ({type(error).__name__})"
+        return self._why
+
+    def _reached(self, _: evt.Event) -> None:
+        self._away = False
 
     def _associate_and_store(self, made: Dataset) -> str:
         entity = AE(ae_title=OUR_TITLE)
         entity.connection_timeout = entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = 10
         entity.add_requested_context(made.SOPClassUID, made.file_meta.TransferSyntaxUID)
-        association = entity.associate(self.node.host, self.node.port, ae_title=self.node.title)
+        association = entity.associate(
+            self.node.host, self.node.port, ae_title=self.node.title, evt_handlers=[(evt.EVT_CONN_OPEN, self._reached)]
+        )
+        if self._away:
+            return "no connection"
         if not association.is_established:
-            return "no association (away, or it knows neither our title nor this kind of object)"
+            return "no association: it knows neither our title nor this kind of object, or is too busy"
         try:
             status = association.send_c_store(made).get("Status")
         finally:
@@ -115,7 +143,7 @@ class Sender:
     def _lose(self, count: int, reason: str) -> None:
         self.lost += count
         what = "an answer was" if count == 1 else f"{count} answers were"
-        self._report(f"{what} not sent to {self.node.title}@{self.node.host}:{self.node.port}: {reason}")
+        self._report(f"{what} not sent to {self._name}: {reason}")
 
     def close(self) -> None:
         """Send what waits, with all its attempts, for `CLOSE_SECONDS`; what is left is counted and told."""
@@ -125,4 +153,4 @@ class Sender:
         self._thread.join(CLOSE_SECONDS)
         self._over.set()
         if self._unsent:
-            self._lose(self._unsent, "the run is over")
+            self._lose(self._unsent, f"the run is over{self._why and f' ({self._why})'}")

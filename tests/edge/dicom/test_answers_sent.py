@@ -5,6 +5,7 @@ import json
 import socket
 import subprocess
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -118,20 +119,56 @@ def test_an_archive_that_comes_back_gets_what_waited(tmp_path: Path, answer: Dat
     assert len(list((tmp_path / "archive").iterdir())) == 1
 
 
-HOSTS = {"127.0.0.1": "no association", "no.such.host.invalid": "cannot be reached", "a" * 64: "is no name of a host"}
+@needs_dcmtk
+def test_an_archive_that_is_away_for_longer_than_all_attempts_loses_nothing(
+    tmp_path: Path, answer: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kdlight_edge.dicom.send.AWAY_SECONDS", 0.2)
+    away, told = threading.Event(), list[str]()
+
+    def tell(line: str) -> None:
+        told.append(line)
+        away.set()
+
+    port = free_port()
+    sender = Sender(Node("ARCHIVE", "127.0.0.1", port), tell, waits=())
+    for _ in range(2):
+        sender.send(answer)
+    assert away.wait(LIMIT)
+    with archive(tmp_path / "archive", port):
+        sender.close()
+    name = f"ARCHIVE@127.0.0.1:{port}"
+    assert told == [f"{name} is away (no connection); answers wait, 64 at most", f"{name} takes answers again"]
+    assert sender.lost == 0
+
+
+HOSTS = {"127.0.0.1": "no connection", "no.such.host.invalid": "cannot be reached"}
 
 
 @pytest.mark.parametrize("host", HOSTS)
-def test_an_archive_that_stays_away_costs_its_answers_and_a_line_each(host: str, answer: Dataset) -> None:
+def test_an_archive_that_stays_away_costs_its_answers_which_is_told_with_the_reason(
+    host: str, answer: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kdlight_edge.dicom.send.CLOSE_SECONDS", 2.0)
     told: list[str] = []
     port = free_port()
     sender = Sender(Node("ARCHIVE", host, port), told.append, waits=(0.05, 0.05))
     for _ in range(2):
         sender.send(answer)
     sender.close()
-    assert sender.lost == len(told) == 2
-    assert told[0].startswith(f"an answer was not sent to ARCHIVE@{host}:{port}: ")
+    assert sender.lost == 2
+    assert told[-1].startswith(f"2 answers were not sent to ARCHIVE@{host}:{port}: the run is over (")
     assert all(HOSTS[host] in line for line in told)
+
+
+def test_a_name_that_no_host_can_have_costs_each_answer_a_line(answer: Dataset) -> None:
+    told: list[str] = []
+    sender = Sender(Node("ARCHIVE", "a" * 64, 104), told.append, waits=(0.05, 0.05))
+    for _ in range(2):
+        sender.send(answer)
+    sender.close()
+    assert sender.lost == len(told) == 2
+    assert all(line.endswith("is no name of a host") for line in told)
 
 
 @needs_dcmtk
