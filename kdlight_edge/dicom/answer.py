@@ -187,6 +187,7 @@ def capture(
         **author.identity,
     )
     made["PatientOrientation"].value = None  # nobody has looked which way the picture lies
+    made.Laterality = ""  # nor which of a pair it shows: a series here holds both; it must be there (type 2C)
     made.BurnedInAnnotation = "YES"
     made.DerivationDescription = f"heat map of {_plain(author.manifest.name)}; {CAUTION}"
     source = Dataset()

@@ -98,6 +98,7 @@ def test_an_answer_is_a_report_and_a_picture_of_the_same_study_in_new_series(
     assert (report.VerificationFlag, report.PreliminaryFlag) == ("UNVERIFIED", "PRELIMINARY")
     assert picture.SOPClassUID.name == "Secondary Capture Image Storage"
     assert picture.BurnedInAnnotation == "YES"
+    assert picture["Laterality"].is_empty, "what may be one of a pair must say of which, or that nobody knows"
     assert picture.SourceImageSequence[0].ReferencedSOPInstanceUID == scan.SOPInstanceUID
 
 
