@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 
 import pydicom
 from pydicom.dataset import Dataset
+from pydicom.errors import InvalidDicomError
 from pydicom.filereader import _read_file_meta_info, read_preamble
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
@@ -69,6 +70,10 @@ def read(source: str | os.PathLike[str] | bytes) -> Dataset:
         return _read(io.BytesIO(source))
     except DataError:
         raise
+    except InvalidDicomError as error:
+        raise DataError(
+            "not a DICOM file: no DICM at byte 128 (dcmtk makes a file of a bare scan: dcmconv OLD NEW)"
+        ) from error
     except OSError as error:
         raise DataError(f"cannot be opened: {error.strerror or type(error).__name__}") from error
     except Exception as error:  # a damaged file makes the reader raise anything, and what it quotes may be a name
