@@ -22,6 +22,8 @@ def unsuited(scan: Told, wanted: Scans | None) -> str:
 
 def noted(scan: Told, wanted: Scans | None) -> Told:
     """Return what is told of a scan, with a note for each thing that could not be checked."""
+    if wanted is None:
+        return {**scan, "notes": ["modality and body part not checked: the card of this bundle has no [scans]"]}
     notes = [
         f"{name} not stated, so not checked against {', '.join(codes)}"
         for name, found, codes in _checks(scan, wanted)

@@ -218,7 +218,8 @@ def test_what_could_not_be_checked_is_noted() -> None:
     assert noted({"modality": "DX", "body_part": None}, CHEST)["notes"] == [
         "body part not stated, so not checked against CHEST"
     ]
-    assert noted({"modality": None, "body_part": None}, None)["notes"] == []
+    (note,) = noted({"modality": "US", "body_part": "HEART"}, None)["notes"]
+    assert note == "modality and body part not checked: the card of this bundle has no [scans]"
 
 
 def test_a_ct_sent_to_a_chest_x_ray_bundle_is_refused(
