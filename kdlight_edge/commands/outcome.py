@@ -30,7 +30,7 @@ def describe(summary: Summary, *, live: bool) -> str:
     said = [f"{label} {count:,}" for label, count in summary.by_label.items()]
     counts = {
         "abstained": summary.abstained, "outliers": summary.outliers, "stale": summary.stale,
-        "unreadable": summary.errors, "dropped": summary.dropped,
+        "not answered": summary.errors, "dropped": summary.dropped,
     }  # fmt: skip
     said += [f"{count:,} {name}" for name, count in counts.items() if count]
     text = f"{summary.frames:,} pictures in {summary.seconds:.1f} s ({summary.images_per_second:,.0f}/s)"

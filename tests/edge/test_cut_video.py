@@ -128,4 +128,4 @@ def test_a_run_on_a_cut_video_fails(
     assert main(["infer", "--source", str(torn), "--model", str(tiny_bundle()), "--json"]) == 1
     out, err = capfd.readouterr()
     assert "the video is cut off after" in out.splitlines()[-1]
-    assert "1 unreadable" in err
+    assert "1 not answered" in err

@@ -90,7 +90,7 @@ def test_each_bad_picture_has_its_own_line_and_the_exit_code_tells(
     assert set(reasons) == {"zero.jpg", "text.jpg", "torn.jpg"}
     assert len(set(reasons.values())) == 3
     assert lines["one.png"]["label"] == lines["wide.png"]["label"] == "crack"
-    assert "3 unreadable" in err
+    assert "3 not answered" in err
 
 
 def test_save_writes_copies_lines_and_a_table(

@@ -237,7 +237,7 @@ def test_a_ct_sent_to_a_chest_x_ray_bundle_is_refused(
     assert lines[0]["label"] is None
     assert lines[1]["scan"]["notes"] == []
     assert lines[2]["scan"]["notes"] == ["body part not stated, so not checked against CHEST"]
-    assert "1 unreadable" in err
+    assert "1 not answered" in err
 
 
 # The study as a whole
