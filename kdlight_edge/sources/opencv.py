@@ -51,14 +51,17 @@ class Video:
         self._guard = threading.Lock()
         """OpenCV crashes when a capture is released while another thread reads it."""
         self._closed = False
+        lacks = ""
+        with contextlib.suppress(OSError):  # told when it is read
+            lacks = cut_off(path)
         if not self._capture.isOpened():
+            if lacks:  # a telephone's MP4 has the list of its frames at its end
+                raise SourceError(f"{path} is cut off, and no frame of it can be read: {lacks}; copy it again")
             raise SourceError(f"{path} cannot be read as a video; ffprobe {path} tells what it holds")
         self.rate: float = self._capture.get(cv2.CAP_PROP_FPS) or 25.0
         """Frames a second, as the file says."""
         self._read = 0
-        self._doubtful = 0
-        with contextlib.suppress(OSError):  # told when it is read
-            self._doubtful = DOUBTFUL if cut_off(path) else 0
+        self._doubtful = DOUBTFUL if lacks else 0
 
     def __iter__(self) -> Iterator[Frame | Unreadable]:
         held: deque[Frame] = deque()

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from kdlight_edge.cli import main
+from kdlight_edge.errors import SourceError
 from kdlight_edge.frame import Frame, Unreadable
 from kdlight_edge.sources.extent import told_bytes
 from kdlight_edge.sources.opencv import Video
@@ -62,6 +63,12 @@ def test_whole_videos_end_without_an_error_and_cut_ones_with_it(tmp_path: Path, 
     assert count < whole
     told = f"{torn.stat().st_size:,} of {told_bytes(torn):,} bytes are there; copy it again"
     assert said == f"the video is cut off after {count:,} frames: {told}"
+
+
+def test_a_cut_video_that_lists_its_frames_at_its_end_is_told_to_be_cut_off(tmp_path: Path) -> None:
+    torn = cut(film(tmp_path / "a.mp4"), 0.6)
+    with pytest.raises(SourceError, match=r"is cut off, and no frame of it can be read: [\d,]+ of [\d,]+ bytes"):
+        read(torn)
 
 
 def test_a_cut_video_in_fragments_ends_with_an_error(tmp_path: Path) -> None:
