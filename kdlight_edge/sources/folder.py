@@ -3,21 +3,29 @@
 import os
 import stat
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 from kdlight_edge.errors import DataError, SourceError
 from kdlight_edge.frame import Frame, Moment, Unreadable
 from kdlight_edge.picture import EXTENSIONS, NOT_A_FILE, Need, read_reduced
-from kdlight_edge.sources import Patience
+from kdlight_edge.sources import Patience, tell
 from kdlight_edge.sources.album import InOrder
+
+TOLD = 5
+"""Endings of names that are told of files which are left out."""
 
 
 class Folder(InOrder):
     """Every picture once, sorted by path; an `Album` and a `Source`."""
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], report: Callable[[str], None] = tell) -> None:
         """List the pictures.
+
+        Args:
+            path: of the folder, or of one picture.
+            report: takes a line for people on the files that are left out by their names.
 
         Raises:
             SourceError: no such folder, no permission, or no picture in it.
@@ -25,6 +33,8 @@ class Folder(InOrder):
         self.root = os.fspath(path)
         self._entries: list[tuple[str, str]] = []
         """Path below the root, and the reason why it cannot be read ("" where that is not known yet)."""
+        self._others: Counter[str] = Counter()
+        """How many files are left out, by the ending of their names."""
         self._need: Need | None = None
         try:
             if os.path.isdir(self.root):  # noqa: PTH112 - strings all the way: a folder may hold a million names
@@ -36,7 +46,10 @@ class Folder(InOrder):
             raise SourceError(f"{self.root} cannot be read: {error.strerror}") from error
         if not self._entries:
             kinds = ", ".join(sorted(EXTENSIONS))
-            raise SourceError(f"{self.root} holds no pictures ({kinds}), nor do the folders in it")
+            held = f"; it holds {_counted(self._others)}" if self._others else ""
+            raise SourceError(f"{self.root} holds no pictures ({kinds}), nor do the folders in it{held}")
+        if self._others:  # a telephone's HEIC, say: whoever reads the results would take them for all
+            report(f"{self.root} also holds files that are no pictures here, left out: {_counted(self._others)}")
 
     def _list(self, below: str, seen: set[tuple[int, int]]) -> None:
         """Collect the pictures of one folder and of those in it; ``seen`` ends a ring of links."""
@@ -47,8 +60,10 @@ class Folder(InOrder):
             folder, reason = _look_at(entry)
             if folder:
                 self._descend(name + "/", seen)
-            elif os.path.splitext(entry.name)[1].lower() in EXTENSIONS:  # noqa: PTH122 - as above
+            elif (ending := os.path.splitext(entry.name)[1].lower()) in EXTENSIONS:  # noqa: PTH122 - as above
                 self._entries.append((name, reason))
+            else:
+                self._others[ending] += 1
 
     def _descend(self, below: str, seen: set[tuple[int, int]]) -> None:
         try:
@@ -88,9 +103,16 @@ class Folder(InOrder):
 
 
 def load(uri: str, patience: Patience, report: Callable[[str], None]) -> Folder:
-    """Open a folder or a picture file; it is not live, so nothing is waited for and nothing reported."""
-    del patience, report
-    return Folder(uri)
+    """Open a folder or a picture file; it is not live, so nothing is waited for."""
+    del patience
+    return Folder(uri, report)
+
+
+def _counted(endings: Counter[str]) -> str:
+    """Name the most frequent endings: ``12 .heic, 1 .mov``."""
+    parts = [f"{count:,} {ascii(ending)[1:-1] or 'without an ending'}" for ending, count in endings.most_common(TOLD)]
+    more = endings.total() - sum(count for _, count in endings.most_common(TOLD))
+    return ", ".join([*parts, *([f"{more:,} more"] if more else [])])
 
 
 def _look_at(entry: os.DirEntry[str]) -> tuple[bool, str]:

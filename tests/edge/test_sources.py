@@ -141,6 +141,21 @@ def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
         Folder(tmp_path)
 
 
+def test_files_that_are_left_out_by_their_names_are_told(tmp_path: Path) -> None:
+    write(tmp_path, "a.jpg", jpeg())
+    for name in ("IMG_1.HEIC", "below/IMG_2.heic", "clip.mov", ".hidden.gif", "README"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        write(tmp_path, name, b"x")
+    said: list[str] = []
+    assert len(Folder(tmp_path, said.append)) == 1
+    assert said == [
+        f"{tmp_path} also holds files that are no pictures here, left out: 2 .heic, 1 without an ending, 1 .mov"
+    ]
+    (tmp_path / "a.jpg").unlink()
+    with pytest.raises(SourceError, match=r"nor do the folders in it; it holds 2 \.heic"):
+        Folder(tmp_path)
+
+
 def bomb() -> bytes:
     """Return a PNG of 300 bytes that claims 60,000 x 60,000 pixels."""
     content = cv2.imencode(".png", np.zeros((1, 1, 3), np.uint8))[1].tobytes()
