@@ -47,24 +47,28 @@ def check(args: argparse.Namespace, source: "Source") -> None:
     if args.source and not pictures:
         pictures = [Path(args.source)]  # of a camera no such file is there
     _refuse(args, pictures, copies)
-    read = args.folder or (args.source or "").removeprefix("dicom:")  # of cameras empty, which is no folder
-    if args.save and read and Path(read).is_dir() and Path(args.save).resolve() == Path(read).resolve():
-        raise UsageError(
-            f"--save {args.save} is the folder whose pictures are read; name another, or they mix with them"
-        )
-    for uri in [args.source or "", *(args.camera or ())]:
-        watched = uri.removeprefix("watch:").partition("?")[0]
-        if args.save and uri.startswith("watch:") and Path(args.save).resolve().is_relative_to(Path(watched).resolve()):
-            raise UsageError(f"--save {args.save} lies in {watched}, whose pictures are read; name a folder outside")
+    for given in (args.folder, args.source, *(args.camera or ())):
+        _refuse_among(args, "save", given)
 
 
 def check_survey(args: argparse.Namespace, pictures: Sequence[Path]) -> None:
     """Refuse the same of an inspection; raises as `check`."""
     _refuse(args, pictures, iter(()))
+    _refuse_among(args, "report", args.folder or args.source)
     folder = None if args.report is None else Path(args.report, "pictures").resolve()
     inside = None if folder is None else next((path for path in pictures if path.parent.resolve() == folder), None)
     if inside is not None:
         raise UsageError(f"--report {args.report} writes where {inside} lies, which is to be read; name another folder")
+
+
+def _refuse_among(args: argparse.Namespace, flag: str, given: str | None) -> None:
+    """Refuse to write pictures into a folder that is read: the next run would take them for its own, and a training."""
+    read = (given or "").removeprefix("dicom:")
+    if read.startswith("watch:"):
+        read = read.removeprefix("watch:").partition("?")[0]
+    into = getattr(args, flag)
+    if into and read and Path(read).is_dir() and Path(into).resolve().is_relative_to(Path(read).resolve()):
+        raise UsageError(f"{_given(args, flag)} lies in {read}, whose pictures are read; name a folder outside")
 
 
 def check_evaluation(args: argparse.Namespace, pictures: Sequence[Path]) -> None:

@@ -308,15 +308,17 @@ def test_a_strip_that_unpacks_to_more_or_less_than_it_should_is_damaged(packed: 
 def test_a_truncated_photograph_is_an_error_line_and_the_inspection_goes_on(
     wall: Pixels, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    whole = save(tmp_path / "b.jpg", wall).read_bytes()
-    (tmp_path / "a.jpg").write_bytes(whole[: len(whole) // 2])
-    (tmp_path / "c.jpg").touch()
+    folder = tmp_path / "in"
+    folder.mkdir()
+    whole = save(folder / "b.jpg", wall).read_bytes()
+    (folder / "a.jpg").write_bytes(whole[: len(whole) // 2])
+    (folder / "c.jpg").touch()
     bomb = bytearray(whole)
     at = whole.index(b"\xff\xc0") + 5
     bomb[at : at + 4] = struct.pack(">HH", 65_000, 65_000)
-    (tmp_path / "d.jpg").write_bytes(bytes(bomb))
+    (folder / "d.jpg").write_bytes(bytes(bomb))
     out = tmp_path / "out"
-    code, lines, _ = tiles(capsys, "--folder", str(tmp_path), "--report", str(out))
+    code, lines, _ = tiles(capsys, "--folder", str(folder), "--report", str(out))
     assert code == 1
     assert [line["decision"] for line in lines] == ["error", "judged", "error", "error"]
     assert "truncated" in lines[0]["reason"]
