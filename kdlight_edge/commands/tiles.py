@@ -101,7 +101,8 @@ def run(args: argparse.Namespace, model: str | None) -> int:
     from kdlight_edge.signals import stopped_by_signals
     from kdlight_edge.survey.judge import FOUND, Judge, classes_of
 
-    listed = _listed(args.folder or args.source)[: args.frames or None]
+    read = args.folder or args.source
+    listed = _listed(read)[: args.frames or None]
     originals.check_survey(args, [path for path, _ in listed])
     with contextlib.ExitStack() as held:
         stop = held.enter_context(stopped_by_signals())
@@ -121,7 +122,7 @@ def run(args: argparse.Namespace, model: str | None) -> int:
 
             texts = {label.id: label.text for label in manifest.labels}
             count = failed = 0
-            with open_report(args.report, args.csv, args.geojson, classifier.origin, manifest) as report:
+            with open_report(args.report, args.csv, args.geojson, classifier.origin, manifest, read) as report:
                 for surface, picture in _surfaces(args, listed, judge, size, stop):
                     count += 1
                     failed += surface.survey is None

@@ -62,8 +62,9 @@ class _Entry:
 class Page:
     """Collects surfaces; keeps a few hundred bytes of each."""
 
-    def __init__(self, origin: Mapping[str, Any], texts: Mapping[str, str]) -> None:
-        self._origin, self._texts = origin, texts
+    def __init__(self, origin: Mapping[str, Any], texts: Mapping[str, str], read: str) -> None:
+        """Take what is the same for all; ``read`` is the folder or picture that is read."""
+        self._origin, self._texts, self._read = origin, texts, read
         self._entries: list[_Entry] = []
 
     def add(self, surface: Surface, picture: str) -> None:
@@ -80,10 +81,16 @@ class Page:
                 self._row(surface), self._card(surface, picture, anchor), kind, surface.coverage or 0.0,
                 judged, judged * (surface.coverage or 0.0) / 100, areas, max(runs, default=0.0), surface.band,
                 _colour(surface.band, surface.bands),
-                _place(surface), anchor, picture, surface.source, PurePath(surface.source).name, surface.skipped,
+                _place(surface), anchor, picture, surface.source, self._name(surface), surface.skipped,
                 0 if survey is None else int(survey.letters.size),
             )
         )  # fmt: skip
+
+    def _name(self, surface: Surface) -> str:
+        """Return the path below the folder that is read: a camera's folders each begin at DJI_0001.JPG."""
+        path = PurePath(surface.source)
+        below = path != PurePath(self._read) and path.is_relative_to(self._read)
+        return str(path.relative_to(self._read)) if below else path.name
 
     def _row(self, surface: Surface) -> str:
         runs = [finding.runs[0] for finding in surface.findings if finding.runs]
@@ -109,7 +116,7 @@ class Page:
         return "".join(_cell(key, text) for key, text in cells)
 
     def _card(self, surface: Surface, picture: str, anchor: str) -> str:
-        name = html.escape(PurePath(surface.source).name)
+        name = html.escape(self._name(surface))
         said = [f'<i class="band {_colour(surface.band, surface.bands)}"></i><b>{name}</b>']
         if surface.survey is None:
             said.append(html.escape(surface.reason))

@@ -29,9 +29,9 @@ ODD_NAMES = "backslashreplace"
 class Report:
     """Takes surfaces one by one and holds little of each."""
 
-    def __init__(self, origin: Mapping[str, Any], manifest: Manifest, folder: Path | None) -> None:
+    def __init__(self, origin: Mapping[str, Any], manifest: Manifest, folder: Path | None, read: str) -> None:
         self._origin, self._folder = origin, folder
-        self._page = Page(origin, {label.id: label.text for label in manifest.labels}) if folder else None
+        self._page = Page(origin, {label.id: label.text for label in manifest.labels}, read) if folder else None
         self._lines: list[TextIO] = []
         self._tables: list[TextIO] = []
         self._maps: list[TextIO] = []
@@ -89,7 +89,7 @@ class Report:
 
 @contextlib.contextmanager
 def open_report(
-    folder: str | None, table: str | None, geojson: str | None, origin: Mapping[str, Any], manifest: Manifest
+    folder: str | None, table: str | None, geojson: str | None, origin: Mapping[str, Any], manifest: Manifest, read: str
 ) -> Iterator[Report]:
     """Give a report that is finished at the end, also of a run that was stopped, or whose reader went away.
 
@@ -99,12 +99,13 @@ def open_report(
         geojson: the same.
         origin: what is the same for every line of the run (`Classifier.origin`).
         manifest: of the bundle.
+        read: the folder or picture that is inspected; the page names pictures by their path below it.
 
     Raises:
         KDLightError: it cannot be written.
         UsageError: the folder has pictures of somebody else's where those of the report belong.
     """
-    report = Report(origin, manifest, Path(folder) if folder else None)
+    report = Report(origin, manifest, Path(folder) if folder else None, read)
     with contextlib.ExitStack() as files:
         try:
             report.open(files, table, geojson)

@@ -224,6 +224,19 @@ def test_a_second_report_leaves_nothing_of_the_first_and_everything_of_others(
     assert sorted(path.name for path in (out / "pictures").iterdir()) == ["00001-crack.png", "00001.jpg", "notes.jpg"]
 
 
+def test_pictures_of_one_name_in_two_folders_are_told_apart_on_the_page(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ["100MEDIA/DJI_0001.png", "101MEDIA/DJI_0001.png", "c.png"]
+    for name in names:
+        picture(tmp_path / "in" / name)
+    assert lines(capsys, tmp_path / "in", "--report", tmp_path / "out")[0] == 0
+    page = (tmp_path / "out/index.html").read_text(encoding="utf-8")
+    assert all(f"<b>{name}</b>" in page and f">{name}</a>" in page for name in names)
+    assert lines(capsys, tmp_path / "in/c.png", "--report", tmp_path / "out")[0] == 0
+    assert "<b>c.png</b>" in (tmp_path / "out/index.html").read_text(encoding="utf-8")
+
+
 def test_pictures_of_somebody_elses_are_never_written_over_by_a_report(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
