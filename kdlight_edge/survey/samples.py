@@ -34,14 +34,19 @@ class Samples:
     """uint8 [colours, 3] of a palette."""
     packed: bool
     """Whether YCbCr is still to be turned to RGB."""
+    nothing: float
+    """The value of all colours where nothing was seen (GDAL_NODATA); 0, which is black anyway, where none is named."""
 
     def rgb(self, part: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
-        """Bring unsigned samples [h, w, n] to RGB, uint8 [h, w, 3]; what is transparent becomes black (nothing seen).
+        """Bring unsigned samples [h, w, n] to RGB, uint8 [h, w, 3]; what is transparent or no data becomes black.
 
         Raises:
             DataError: a pixel has a colour that the palette does not have.
         """
         colour = self._colour(part)
+        if self.nothing:
+            unseen = (part[..., : _COLOURS[self.photometric]] == self.nothing).all(axis=2, keepdims=True)
+            colour = np.where(unseen, 0, colour)
         if self.alpha is not None:
             colour = np.where(_eight(part[..., self.alpha : self.alpha + 1], self.bits) < 128, 0, colour)  # noqa: PLR2004 - half
         return np.ascontiguousarray(colour)
@@ -83,7 +88,7 @@ def samples_of(page: Any) -> Samples:
     alpha = next((at for at, extra in enumerate(kinds, colours) if extra in {_ASSOCIATED, _UNASSOCIATED}), None)
     table = _table(page) if photometric == PALETTE else None
     packed = photometric == YCBCR and int(page.compression) not in _TURNED_BY_CODEC
-    return Samples(photometric, bits, None if alpha is None or alpha >= count else alpha, table, packed)
+    return Samples(photometric, bits, None if alpha is None or alpha >= count else alpha, table, packed, page.nodata)
 
 
 def _table(page: Any) -> npt.NDArray[np.uint8]:

@@ -66,6 +66,17 @@ def test_where_white_is_zero_transparency_is_not_turned_with_the_colours(tmp_pat
     np.testing.assert_array_equal(got[20:, :, 0], GREY[20:])
 
 
+@pytest.mark.parametrize("nothing", ["255", "65535", "-9999", "nan"])
+def test_a_value_that_is_named_for_no_data_is_black(nothing: str, tmp_path: Path) -> None:
+    white = COLOUR.copy()
+    white[:20], white[20:] = 255, np.minimum(COLOUR[20:], 254)
+    tags = [(42113, "s", 0, nothing, True)]
+    tifffile.imwrite(tmp_path / "a.tif", white, photometric="rgb", extratags=tags)
+    got = rows(tmp_path / "a.tif")
+    assert got[:20].min() == got[:20].max() == (0 if nothing == "255" else 255)
+    np.testing.assert_array_equal(got[20:], white[20:])
+
+
 @pytest.mark.parametrize("bits", [2, 4, 10, 12])
 def test_grey_of_any_depth_goes_from_black_to_white(bits: int, tmp_path: Path) -> None:
     most = (1 << bits) - 1
