@@ -49,7 +49,7 @@ class Folder(InOrder):
             held = f"; it holds {_counted(self._others)}" if self._others else ""
             raise SourceError(f"{self.root} holds no pictures ({kinds}), nor do the folders in it{held}")
         if self._others:  # a telephone's HEIC, say: whoever reads the results would take them for all
-            report(f"{self.root} also holds files that are no pictures here, left out: {_counted(self._others)}")
+            report(f"{self.root} also holds files that are not read as pictures: {_counted(self._others)}")
 
     def _list(self, below: str, seen: set[tuple[int, int]]) -> None:
         """Collect the pictures of one folder and of those in it; ``seen`` ends a ring of links."""

@@ -149,7 +149,7 @@ def test_files_that_are_left_out_by_their_names_are_told(tmp_path: Path) -> None
     said: list[str] = []
     assert len(Folder(tmp_path, said.append)) == 1
     assert said == [
-        f"{tmp_path} also holds files that are no pictures here, left out: 2 .heic, 1 without an ending, 1 .mov"
+        f"{tmp_path} also holds files that are not read as pictures: 2 .heic, 1 without an ending, 1 .mov"
     ]
     (tmp_path / "a.jpg").unlink()
     with pytest.raises(SourceError, match=r"nor do the folders in it; it holds 2 \.heic"):
