@@ -17,6 +17,9 @@ _OPTIONS = {"poll": 1.0, "settle": 1.0, "giveup": 30.0}
 """Seconds: between two looks into the folder; how long a file's size and time must stay the same before it is read;
 how long a file that is not a whole picture may stay as it is before it is reported as unreadable."""
 
+TOLD = 5
+"""Endings of names that are told of files which are not read."""
+
 
 class Watch:
     """Every picture once, oldest first. The folder is listed again and again: it may be on any disk or network."""
@@ -62,6 +65,8 @@ class Watch:
         """Why folders could not be listed in the last look, by their paths below; empty for the folder itself."""
         self._told: dict[str, str] = {}
         """The same, of what was told."""
+        self._others: set[str] = set()
+        """Endings of names of which it was told that no such file is read."""
         self._look = self._list()
         self._pending: dict[str, tuple[State, float]] = {}
         """What is not delivered yet: its state, and since when (monotonic) it is in that state."""
@@ -100,15 +105,25 @@ class Watch:
         if entry.name.startswith("."):
             return
         name = f"{below}{entry.name}"
+        ending = os.path.splitext(name)[1].lower()  # noqa: PTH122 - as above
         try:
             if entry.is_dir(follow_symlinks=False):
                 folders.append(f"{name}/")
-            elif os.path.splitext(name)[1].lower() in EXTENSIONS and entry.is_file():  # noqa: PTH122 - as above
+            elif ending not in EXTENSIONS:
+                self._leave_out(name, ending)
+            elif entry.is_file():
                 status = entry.stat()
                 found[name] = (status.st_size, status.st_mtime_ns)
         except OSError as error:
             unlisted.append(name)  # it went away, or cannot be looked at yet: the next look tells
             self._fail(below, error)
+
+    def _leave_out(self, name: str, ending: str) -> None:
+        """Tell it once of each ending (a telephone's HEIC would be waited for), but not of names that are made up."""
+        if ending not in self._others and len(self._others) < TOLD:
+            self._others.add(ending)
+            path = Path(self.root, name)
+            self._report(f"{path} is not read, as its name is no picture's; nor are others of its ending")
 
     def _fail(self, below: str, error: OSError) -> None:
         if not below or not isinstance(error, FileNotFoundError):  # what is removed in this moment is nobody's concern

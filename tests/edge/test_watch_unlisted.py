@@ -1,4 +1,4 @@
-"""A watched folder, or one below, that cannot be listed is told once, and once more when it can be again."""
+"""What is not read of a watched folder is told once, and a folder that could not be listed once more when it can be."""
 
 import errno
 import os
@@ -66,3 +66,17 @@ def test_a_folder_below_that_may_not_be_listed_is_told(
         f"{tmp_path}/in/sub cannot be watched: Permission denied; it is looked for again, its pictures wait",
         f"{tmp_path}/in/sub is there again",
     ]
+
+
+def test_files_that_are_not_read_are_told_once_for_each_ending(told: list[str], tmp_path: Path) -> None:
+    (tmp_path / "in/IMG_1.HEIC").touch()
+    until(lambda: len(told) == 1)
+    (tmp_path / "in/sub/IMG_2.heic").touch()
+    (tmp_path / "in/.part").touch()
+    time.sleep(0.1)  # many a look
+    for number in range(9):
+        (tmp_path / f"in/a.{number}").touch()
+    until(lambda: len(told) == 5)
+    time.sleep(0.1)
+    assert told[0] == f"{tmp_path}/in/IMG_1.HEIC is not read, as its name is no picture's; nor are others of its ending"
+    assert len(told) == 5
