@@ -13,7 +13,6 @@ from kdlight_export.onnx_from_student import Finished, rounded_onnx, rounded_to_
 from kdlight_export.plan import ENGINE_OF, Plan
 from kdlight_export.quantize import quantize
 from kdlight_export.run_pictures import Say
-from kdlight_export.tensorrt_graph import tensorrt_graph
 from kdlight_train import qat
 
 
@@ -68,9 +67,7 @@ def candidates(
                 told, eight = _quantized(student, run, graph_name, say)
             source = eight[kind] if precision == "int8" else content
             if kind == "tensorrt":
-                files = {
-                    f"{name}.onnx": source if precision == "int8" else onnx_fp16_from_onnx(tensorrt_graph(content))
-                }
+                files = {f"{name}.onnx": source if precision == "int8" else onnx_fp16_from_onnx(content)}
             else:
                 files = {f"{name}.onnx": source} if kind == "onnx" else _openvino(source, name, labels, student)
         except (DataError, BundleError, MissingPackage) as error:
@@ -117,7 +114,7 @@ def _quantized(student: Finished, run: Path, name: str, say: Say) -> tuple[str, 
     return learnt.told, {
         "onnx": quantize(rounded, learnt.ranges, scales, stem=False),
         "openvino": quantize(rounded, learnt.ranges, scales, stem=True),
-        "tensorrt": quantize(tensorrt_graph(rounded), learnt.ranges, scales, stem=False, symmetric=True),
+        "tensorrt": quantize(rounded, learnt.ranges, scales, stem=False, symmetric=True),
     }
 
 

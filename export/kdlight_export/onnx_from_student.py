@@ -152,7 +152,8 @@ def _outlier(graph: Graph, student: Finished, features: str) -> None:
     pooled = graph.add("GlobalAveragePool", [features], "pooled")
     mean = graph.constant("outlier.mean", model.mean.reshape(1, size, 1, 1))
     apart = graph.add("Sub", [pooled, mean], "outlier.apart")
-    # A matrix product of one row, as a convolution: OpenVINO's product is slow by its own counters.
+    # A matrix product of one row, as a convolution: OpenVINO's product is slow by its own counters, and TensorRT-RTX
+    # has none in float32 for Turing (7.5).
     basis = graph.constant("outlier.basis", model.basis.reshape(-1, size, 1, 1))
     found = graph.add("Conv", [apart, basis], "outlier.found", kernel_shape=[1, 1])
     centred = graph.add("Flatten", [apart], "outlier.centred", axis=1)

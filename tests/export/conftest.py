@@ -16,7 +16,6 @@ from kdlight_edge.testing import golden_picture
 from kdlight_export.onnx_from_student import rounded_onnx, rounded_to_8_bits
 from kdlight_export.quantize import quantize
 from kdlight_export.run_pictures import CALIBRATION, HELD_OUT
-from kdlight_export.tensorrt_graph import tensorrt_graph
 from kdlight_train import finished
 from kdlight_train.calibrate import fit_outlier
 from kdlight_train.finished import Finished
@@ -67,7 +66,6 @@ def _make_eight(
 ) -> bytes:
     eight = rounded_to_8_bits(student, pictures)
     content, scales = rounded_onnx(student, eight, "test")
-    content = tensorrt_graph(content) if symmetric else content
     return quantize(content, eight.ranges, scales, stem=stem, symmetric=symmetric)
 
 

@@ -23,7 +23,6 @@ from kdlight_edge.passport import read_passport
 from kdlight_edge.testing import golden_picture
 from kdlight_export.onnx_fp16_from_onnx import onnx_fp16_from_onnx
 from kdlight_export.onnx_from_student import onnx_from_student
-from kdlight_export.tensorrt_graph import tensorrt_graph
 from kdlight_train.finished import Finished
 
 SIDE = 64
@@ -39,7 +38,7 @@ def trt() -> Trt:
 @pytest.fixture(scope="session")
 def exact(make_finished: Callable[..., Finished]) -> bytes:
     """A float ONNX file, as TensorRT is given it."""
-    return tensorrt_graph(onnx_from_student(make_finished(), "wall"))
+    return onnx_from_student(make_finished(), "wall")
 
 
 @pytest.fixture(scope="session")
@@ -68,12 +67,8 @@ def types_of(content: bytes) -> dict[str, int]:
     return {entry.name: entry.type.tensor_type.elem_type for entry in inferred.graph.value_info}
 
 
-def test_a_matrix_product_becomes_a_convolution_with_the_same_sums(make_finished: Callable[..., Finished]) -> None:
-    plain = onnx_from_student(make_finished(), "wall")
-    for wanted, got in zip(answers(plain), answers(tensorrt_graph(plain)), strict=True):
-        np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-5)
-    kinds = {node.op_type for node in onnx.load_from_string(tensorrt_graph(plain)).graph.node}
-    assert "MatMul" not in kinds
+def test_there_is_no_matrix_product_which_a_turing_gpu_would_lack(exact: bytes) -> None:
+    assert not {"MatMul", "Gemm"} & {node.op_type for node in onnx.load_from_string(exact).graph.node}
 
 
 def test_sixteen_bits_are_in_every_layer_and_not_in_the_answers(exact: bytes) -> None:
