@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kdlight_edge.errors import MissingPackage
+from kdlight_edge.errors import EngineNotReady, MissingPackage
 from kdlight_edge.selftest.bench import SETTLED
 from kdlight_edge.selftest.outcome import Found, Outcome, Skipped, Wrong, judge
 from kdlight_edge.testing import golden_picture
@@ -71,7 +71,7 @@ def _engine(bundle: "Bundle", name: str) -> Found:
         try:
             with Classifier(bundle, load(bundle, artifact, engine=name), Settings()) as classifier:
                 taken = milliseconds(lambda: differences.append(classifier.verify()))  # noqa: B023 - called here
-        except MissingPackage as error:
+        except (MissingPackage, EngineNotReady) as error:
             raise Skipped(str(error)) from error
         said.append(f"{artifact.file} differs by {differences[0]:.1g}")
         figures[artifact.file] = {"max_logit_difference": differences[0], "milliseconds": round(taken, 1)}

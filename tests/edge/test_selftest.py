@@ -1,5 +1,6 @@
 """The self-test: every fault against the real runtime in a process of its own, and judges that can say no."""
 
+import itertools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -11,9 +12,11 @@ import pytest
 from kdlight_edge.cli import main
 from kdlight_edge.selftest.bench import finish
 from kdlight_edge.selftest.camera import Camera
+from kdlight_edge.selftest.checks import check
 from kdlight_edge.selftest.child import Run, infer
 from kdlight_edge.selftest.faults import FAULTS, inject
 from kdlight_edge.selftest.outcome import Found, Outcome, Wrong, judge
+from tests.edge.fake_tensorrt import add_plan
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -30,6 +33,15 @@ def test_every_part_is_checked_and_told(tiny_bundle: Callable[..., Path], capfd:
     outcomes = {outcome["name"]: outcome["status"] for outcome in told["outcomes"]}
     for name in ("bundle", "engine onnxruntime", "engine openvino", "decoders", "camera", "sinks", "clock", "disk"):
         assert outcomes[name] == "ok", name
+
+
+def test_an_engine_that_this_machine_cannot_run_or_has_not_built_yet_is_no_failure(
+    tiny_bundle: Callable[..., Path],
+) -> None:
+    path = add_plan(tiny_bundle(), engine=False)
+    (outcome,) = (one for one in itertools.islice(check(str(path)), 4) if one.name == "engine tensorrt")
+    assert outcome.status == "skipped"
+    assert "tensorrt needs" in outcome.text or "was built for this" in outcome.text
 
 
 def test_what_is_not_well_is_told_with_its_own_exit_code(
