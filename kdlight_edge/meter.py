@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kdlight_devices.kernel import sized
+
 CONFIDENCE = 0.99
 """Of a stated percentile, with tolerance d = 0, both as MLPerf Inference."""
 
@@ -142,10 +144,10 @@ def peak_rss_bytes() -> int:
 
 
 def _status(key: str) -> int:
-    for line in Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines():
-        if line.startswith(f"{key}:"):
-            return int(line.split()[1]) * 1024
-    raise OSError(f"/proc/self/status has no {key}; memory is measured on Linux only")
+    found = sized(Path("/proc/self/status"), key)
+    if found is None:
+        raise OSError(f"/proc/self/status has no {key}; memory is measured on Linux only")
+    return found
 
 
 def _cv(values: Sequence[float] | deque[float]) -> float:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from kdlight_devices.detect import compatible, cpu_fields, detect, model
-from kdlight_devices.kernel import read, whole
+from kdlight_devices.kernel import read, sized, whole
 
 PACKAGES = ("kdlight-edge", "numpy", "opencv-python-headless", "opencv-python", "onnxruntime", "openvino", "tensorrt")
 """Distributions that decide the speed and the answer of a run."""
@@ -39,7 +39,7 @@ def fingerprint(root: Path = Path("/")) -> dict[str, str | int | None]:
         "soc": (compatible(root) or (None,))[-1],
         "cpu": fields.get("model name") or model(root) or None,
         "cores": len(os.sched_getaffinity(0)),
-        "memory_bytes": _memory(root),
+        "memory_bytes": sized(root / "proc/meminfo", "MemTotal"),
         "kernel": read(root / "proc/sys/kernel/osrelease").strip() or None,
         "os": _os(root),
         "l4t": _l4t(root),
@@ -70,13 +70,6 @@ def _l4t(root: Path) -> str | None:
     """Read ``# R36 (release), REVISION: 4.3, ...``."""
     found = re.match(r"# (R\d+) \(release\), REVISION: ([\d.]+)", read(root / "etc/nv_tegra_release"))
     return None if found is None else f"{found[1]}.{found[2]}"
-
-
-def _memory(root: Path) -> int | None:
-    for line in read(root / "proc/meminfo").splitlines():
-        if line.startswith("MemTotal:"):
-            return int(line.split()[1]) * 1024
-    return None
 
 
 def _os(root: Path) -> str | None:

@@ -1,6 +1,7 @@
 """Reads what the kernel and the firmware tell in files of one line; a file that is not there tells nothing."""
 
 import contextlib
+import re
 from pathlib import Path
 
 VCGENCMD = ("usr/bin/vcgencmd", "opt/vc/bin/vcgencmd")
@@ -22,6 +23,12 @@ def whole(file: Path) -> int | None:
     with contextlib.suppress(ValueError):
         return int(read(file))
     return None
+
+
+def sized(file: Path, key: str) -> int | None:
+    """Return the bytes that a line ``key: 12 kB`` (or ``key: 12``) of a file tells; None where none does."""
+    found = re.search(rf"^{key}:\s+(\d+)( kB)?$", read(file), re.MULTILINE)
+    return None if found is None else int(found[1]) * (1024 if found[2] else 1)
 
 
 def boot(root: Path = Path("/")) -> str:

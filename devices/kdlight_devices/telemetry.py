@@ -7,7 +7,7 @@ from pathlib import Path
 
 from kdlight_devices.heat import Throttling, chip_celsius, temperatures, throttling
 from kdlight_devices.jtop import jtop_rails
-from kdlight_devices.kernel import numbered, read, vcgencmd, whole
+from kdlight_devices.kernel import numbered, read, sized, vcgencmd, whole
 from kdlight_devices.tegrastats import first_line, rails_of
 
 INPUT_RAILS = ("VDD_IN", "POM_5V_IN")
@@ -67,9 +67,9 @@ def look(root: Path = Path("/")) -> Telemetry:
         gpu_hz=_gpu(root),
         watts=module_watts(rails),
         rails=rails,
-        memory_available_bytes=_sized(root / "proc/meminfo", "MemAvailable"),
-        process_bytes=_sized(root / "proc/self/status", "VmRSS"),
-        written_bytes=_sized(root / "proc/self/io", "write_bytes"),
+        memory_available_bytes=sized(root / "proc/meminfo", "MemAvailable"),
+        process_bytes=sized(root / "proc/self/status", "VmRSS"),
+        written_bytes=sized(root / "proc/self/io", "write_bytes"),
     )
 
 
@@ -130,9 +130,3 @@ def _gpu(root: Path) -> int | None:
 def _kilo(file: Path) -> int | None:
     value = whole(file)
     return None if value is None else value * 1000
-
-
-def _sized(file: Path, key: str) -> int | None:
-    """Return the bytes that a line ``key: 12 kB`` (or ``key: 12``) tells."""
-    found = re.search(rf"^{key}:\s+(\d+)( kB)?$", read(file), re.MULTILINE)
-    return None if found is None else int(found[1]) * (1024 if found[2] else 1)

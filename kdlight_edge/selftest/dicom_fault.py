@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from kdlight_devices.kernel import sized
 from kdlight_edge.selftest.bench import Bench
 from kdlight_edge.selftest.child import PATIENCE, infer
 from kdlight_edge.selftest.outcome import Found, Skipped, Wrong
@@ -89,7 +90,4 @@ def scan(number: int) -> Any:
 
 
 def _rss(process: int) -> int:
-    for line in Path(f"/proc/{process}/status").read_text(encoding="ascii", errors="replace").splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) * 1024
-    return 0
+    return sized(Path(f"/proc/{process}/status"), "VmRSS") or 0

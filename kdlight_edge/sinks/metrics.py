@@ -2,7 +2,6 @@
 
 import contextlib
 import http.server
-import os
 import socket
 import socketserver
 import threading
@@ -13,12 +12,15 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
+from kdlight_devices.heat import chip_celsius, temperatures
+from kdlight_devices.kernel import sized
 from kdlight_edge import __version__
 from kdlight_edge.began import Began
 from kdlight_edge.decide import Prediction
 from kdlight_edge.errors import KDLightError, UsageError
 from kdlight_edge.events import Event
 from kdlight_edge.frame import Frame
+from kdlight_edge.meter import rss_bytes
 from kdlight_edge.sinks.exposition import Family, Histogram, Sample, by, one, text_of
 from kdlight_edge.sinks.outbox import Delivery
 from kdlight_edge.sources import Source
@@ -54,6 +56,7 @@ class Metrics:
         *,
         stall_timeout: float,
         deliveries: Sequence[Callable[[], Delivery]] = (),
+        root: Path = Path("/"),
     ) -> None:
         """Begin to listen.
 
@@ -63,11 +66,12 @@ class Metrics:
             origin: of `Classifier.origin`.
             stall_timeout: seconds after which a silent camera counts as lost.
             deliveries: how the sinks with queues stand.
+            root: where ``proc`` and ``sys`` are.
 
         Raises:
             KDLightError: the address cannot be listened on.
         """
-        self._source, self._origin = source, origin
+        self._source, self._origin, self._root = source, origin, root
         self._stall_timeout, self._deliveries = stall_timeout, deliveries
         self._began = Began()
         now = time.monotonic()  # a camera has as long for its first frame as for any other
@@ -183,19 +187,19 @@ class Metrics:
         labels = {name: str(value) for name, value in about.items()}
         yield Family("build_info", "gauge", "What answers; always 1.", [Sample("", labels, 1)])
         yield one("start_time_seconds", "gauge", "When the run began, seconds since 1970.", self._began.utc())
-        yield one("rss_bytes", "gauge", "Memory of the process.", _rss())
+        yield one("rss_bytes", "gauge", "Memory of the process.", rss_bytes())
         for name, text in (
             ("throttled", "Whether the board is slowed down."),
             ("fps_limit", "Frames a second that the governor or --max-fps allows; absent without a limit."),
         ):
             if self._origin.get(name) is not None:
                 yield one(name, "gauge", text, float(self._origin[name]))
-        written = _written()
+        written = sized(self._root / "proc/self/io", "write_bytes")
         if written is not None:
             yield one("disk_written_bytes_total", "counter", "Bytes the process had written to disks.", written)
-        heat = _celsius()
+        heat = chip_celsius(temperatures(self._root))
         if heat is not None:
-            yield one("soc_celsius", "gauge", "Hottest thermal zone of the board.", heat)
+            yield one("soc_celsius", "gauge", "Hottest thermal zone of the chip.", heat)
 
 
 def address_of(text: str) -> tuple[str, int]:
@@ -208,26 +212,6 @@ def address_of(text: str) -> tuple[str, int]:
     if not port.isascii() or not port.isdigit() or int(port) > 65535:  # noqa: PLR2004 - the largest port there is
         raise UsageError(f"--metrics {text} is not [HOST:]PORT; give 9464 or 0.0.0.0:9464")
     return host.strip("[]") or "127.0.0.1", int(port)
-
-
-def _rss() -> int:
-    return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-
-def _written() -> int | None:
-    """Return what the kernel counts (proc(5), ``write_bytes``); None where it does not let us see."""
-    with contextlib.suppress(OSError, StopIteration):
-        lines = Path("/proc/self/io").read_text(encoding="ascii").splitlines()
-        return next(int(line.split()[1]) for line in lines if line.startswith("write_bytes:"))
-    return None
-
-
-def _celsius() -> float | None:
-    found = []
-    for zone in Path("/sys/class/thermal").glob("thermal_zone*/temp"):
-        with contextlib.suppress(OSError, ValueError):  # a zone may be switched off
-            found.append(int(zone.read_text(encoding="ascii")) / 1000)
-    return max(found, default=None)
 
 
 class _Answer(http.server.BaseHTTPRequestHandler):

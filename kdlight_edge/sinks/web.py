@@ -1,6 +1,5 @@
 """A page in the browser: live picture, answer, heat map and figures for whoever looks, free while nobody does."""
 
-import os
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -15,6 +14,7 @@ from kdlight_edge.decide import Prediction
 from kdlight_edge.errors import KDLightError
 from kdlight_edge.events import Event
 from kdlight_edge.frame import Frame
+from kdlight_edge.meter import rss_bytes
 from kdlight_edge.sinks.outbox import Delivery
 from kdlight_edge.sources import Source
 from kdlight_edge.web.answers import PageServer
@@ -141,7 +141,7 @@ class Web:
             "stall_timeout": self._stall_timeout,
             "reconnects": getattr(self._source, "reconnects", 0),
             "celsius": self._heat(),
-            "rss": int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE"),
+            "rss": rss_bytes(),
             "sinks": [_delivery(delivery()) for delivery in self._deliveries],
             "panels": panels,
         }

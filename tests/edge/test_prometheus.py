@@ -100,7 +100,6 @@ def test_histograms_are_cumulative_and_a_value_on_a_bound_is_in_its_bucket(metri
     assert value(page, 'inference_seconds_bucket{le="0.0025"}') == 3
 
 
-@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed: apt install prometheus")
 def test_events_are_counted_when_they_begin_and_stand_until_they_end(metrics: Metrics) -> None:
     now = Moment.now()
     assert "kdlight_events" not in get(metrics, "/metrics")[1]
@@ -111,6 +110,7 @@ def test_events_are_counted_when_they_begin_and_stand_until_they_end(metrics: Me
     assert 'kdlight_events_going_on{label="crack"} 1' in page
 
 
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed: apt install prometheus")
 def test_promtool_finds_nothing_wrong(metrics: Metrics) -> None:
     metrics.tell(Event("cam", "crack", Moment.now(), Moment.now(), 3, 0.9, "held"))
     metrics.write(prediction(), None)
@@ -141,6 +141,18 @@ def test_a_board_that_is_held_back_says_so_and_one_that_is_not_says_nothing() ->
         assert "\nkdlight_fps_limit 19.5" in metrics.page()
     finally:
         metrics.close()
+
+
+def test_the_temperature_is_that_of_the_chip_and_no_placeholder_of_a_jetson_nano(tmp_path: Path) -> None:
+    for number, (name, millidegrees) in enumerate(
+        {"CPU-therm": 41_500, "PMIC-Die": 100_000, "iwlwifi": 62_000}.items()
+    ):
+        zone = tmp_path / f"sys/class/thermal/thermal_zone{number}"
+        zone.mkdir(parents=True)
+        (zone / "type").write_text(f"{name}\n")
+        (zone / "temp").write_text(f"{millidegrees}\n")
+    with contextlib.closing(Metrics(("127.0.0.1", 0), Camera([]), ORIGIN, stall_timeout=5.0, root=tmp_path)) as metrics:
+        assert value(metrics.page(), "soc_celsius") == 41.5
 
 
 def test_other_paths_and_methods_are_refused(metrics: Metrics) -> None:
