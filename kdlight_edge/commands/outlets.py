@@ -218,12 +218,14 @@ def _event_folder(args: argparse.Namespace, classifier: "Classifier", stop: thre
 def _metrics(
     args: argparse.Namespace, classifier: "Classifier", source: "Source", deliveries: "list[Callable[[], Delivery]]"
 ) -> "Sink":
-    from kdlight_edge.sinks.metrics import Metrics, address_of
+    from kdlight_edge.sinks.metrics import Metrics
     from kdlight_edge.sources import tell
+    from kdlight_edge.web.server import address_of
 
     metrics = Metrics(
-        address_of(args.metrics), source, classifier.origin, stall_timeout=args.stall_timeout, deliveries=deliveries
-    )
+        address_of(args.metrics, "--metrics", 9464), source, classifier.origin,
+        stall_timeout=args.stall_timeout, deliveries=deliveries,
+    )  # fmt: skip
     tell(f"metrics on http://{args.metrics.rpartition(':')[0] or '127.0.0.1'}:{metrics.port}/metrics")
     return metrics
 

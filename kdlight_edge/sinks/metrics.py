@@ -1,12 +1,9 @@
 """Figures of the run for Prometheus, on a small web server: ``/metrics``, and ``/healthz`` for a supervisor."""
 
-import contextlib
 import http.server
-import socket
-import socketserver
 import threading
 import time
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from http import HTTPStatus
 from pathlib import Path
@@ -17,7 +14,7 @@ from kdlight_devices.kernel import sized
 from kdlight_edge import __version__
 from kdlight_edge.began import Began
 from kdlight_edge.decide import Prediction
-from kdlight_edge.errors import KDLightError, UsageError
+from kdlight_edge.errors import KDLightError
 from kdlight_edge.events import Event
 from kdlight_edge.frame import Frame
 from kdlight_edge.meter import rss_bytes
@@ -25,18 +22,13 @@ from kdlight_edge.sinks.exposition import Family, Histogram, Sample, by, one, te
 from kdlight_edge.sinks.outbox import Delivery
 from kdlight_edge.sources import Source
 from kdlight_edge.sources.several import Several
+from kdlight_edge.web.server import SEND_SECONDS, Server
 
 INFERENCE = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
 """Upper bounds of the histogram of inference times, seconds."""
 
 AGE = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 """Upper bounds of the histogram of ages, seconds."""
-
-CLIENTS = 8
-"""Connections at once; the oldest is cut off for one more, so that slow clients cannot hold the server."""
-
-TIMEOUT = 5.0
-"""Seconds of silence after which a client is cut off."""
 
 
 class Metrics:
@@ -202,23 +194,11 @@ class Metrics:
             yield one("soc_celsius", "gauge", "Hottest thermal zone of the chip.", heat)
 
 
-def address_of(text: str) -> tuple[str, int]:
-    """Read ``[HOST:]PORT``; the host is 127.0.0.1 unless given.
-
-    Raises:
-        UsageError: it does not look like that.
-    """
-    host, _, port = text.rpartition(":")
-    if not port.isascii() or not port.isdigit() or int(port) > 65535:  # noqa: PLR2004 - the largest port there is
-        raise UsageError(f"--metrics {text} is not [HOST:]PORT; give 9464 or 0.0.0.0:9464")
-    return host.strip("[]") or "127.0.0.1", int(port)
-
-
 class _Answer(http.server.BaseHTTPRequestHandler):
     server: "_Server"
     server_version = "kdlight-edge"
     sys_version = ""
-    timeout = TIMEOUT
+    timeout = SEND_SECONDS
 
     def do_GET(self) -> None:
         path = self.path.partition("?")[0]
@@ -243,38 +223,7 @@ class _Answer(http.server.BaseHTTPRequestHandler):
         """Say nothing: a line for every scrape would fill the journal."""
 
 
-class _Server(http.server.ThreadingHTTPServer):
-    daemon_threads = True
-    block_on_close = False
-    request_queue_size = 64
-
+class _Server(Server):
     def __init__(self, address: tuple[str, int], metrics: Metrics) -> None:
         self.metrics = metrics
-        self._open: OrderedDict[int, socket.socket] = OrderedDict()
-        self._lock = threading.Lock()
-        if ":" in address[0]:
-            self.address_family = socket.AF_INET6
         super().__init__(address, _Answer)
-
-    def server_bind(self) -> None:
-        """Bind without asking the network for our own name: where no name server answers, that takes ten seconds."""
-        socketserver.TCPServer.server_bind(self)
-        self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        with self._lock:
-            if len(self._open) >= CLIENTS:
-                _, oldest = self._open.popitem(last=False)
-                with contextlib.suppress(OSError):
-                    oldest.shutdown(socket.SHUT_RDWR)  # its thread wakes up and closes it
-            self._open[id(request)] = request
-        super().process_request(request, client_address)
-
-    def shutdown_request(self, request: Any) -> None:
-        with self._lock:
-            self._open.pop(id(request), None)
-        super().shutdown_request(request)
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing about a client that went away."""
-        del request, client_address

@@ -10,6 +10,7 @@ from http import cookies
 from pathlib import Path
 
 from kdlight_edge.errors import UsageError
+from kdlight_edge.web.server import address_of
 
 TOKEN = "KDLIGHT_WEB_TOKEN"  # noqa: S105 - the name of an environment variable, not its value
 """Where the token is taken from without ``--web-token``."""
@@ -75,10 +76,7 @@ def door_of(text: str, token_file: str | None) -> Door:
         UsageError: it does not look like that, the token cannot be read or is short, or an address that others reach
             has none.
     """
-    host, _, port = text.rpartition(":")
-    host = host.strip("[]") or "127.0.0.1"
-    if not port.isascii() or not port.isdigit() or int(port) > 65535:  # noqa: PLR2004 - the largest port there is
-        raise UsageError(f"--web {text} is not [HOST:]PORT; give 8080 or 0.0.0.0:8080")
+    host, port = address_of(text, "--web", 8080)
     token = os.environ.get(TOKEN, "") if token_file is None else _read(token_file)
     if token and (len(token) < SHORTEST or not token.isascii() or not token.isprintable() or " " in token):
         raise UsageError(
@@ -86,7 +84,7 @@ def door_of(text: str, token_file: str | None) -> Door:
         )
     if host not in LOOPBACK and not token:
         raise UsageError(f"--web {text} shows pictures to others; give --web-token FILE, or set {TOKEN}")
-    return Door(host, int(port), token)
+    return Door(host, port, token)
 
 
 def _read(file: str) -> str:

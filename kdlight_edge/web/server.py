@@ -1,4 +1,4 @@
-"""A small web server that bad clients cannot hold: few connections, short headers, a deadline for every request."""
+"""A small web server that bad clients cannot hold, for the page and the metrics: a deadline for every request."""
 
 import contextlib
 import http.server
@@ -7,6 +7,8 @@ import sys
 import threading
 import time
 from typing import Any
+
+from kdlight_edge.errors import UsageError
 
 CONNECTIONS = 32
 """At once; for one more the one is cut off that has waited longest for its request, else the oldest."""
@@ -22,6 +24,23 @@ SEND_SECONDS = 5.0
 
 HEADER_BYTES = 8192
 """Of a request line and all headers together."""
+
+
+def address_of(text: str, flag: str, usual: int) -> tuple[str, int]:
+    """Read ``[HOST:]PORT``; the host is 127.0.0.1 unless given.
+
+    Args:
+        text: what the flag says.
+        flag: its name, and the next its usual port, for people.
+        usual: see there.
+
+    Raises:
+        UsageError: it does not look like that.
+    """
+    host, _, port = text.rpartition(":")
+    if not port.isascii() or not port.isdigit() or int(port) > 65535:  # noqa: PLR2004 - the largest port there is
+        raise UsageError(f"{flag} {text} is not [HOST:]PORT; give {usual} or 0.0.0.0:{usual}")
+    return host.strip("[]") or "127.0.0.1", int(port)
 
 
 class Visit:

@@ -22,12 +22,13 @@ from kdlight_edge.errors import KDLightError, UsageError
 from kdlight_edge.events import Event
 from kdlight_edge.frame import Moment
 from kdlight_edge.sinks.exposition import Family, Sample, text_of
-from kdlight_edge.sinks.metrics import CLIENTS, Metrics, address_of
+from kdlight_edge.sinks.metrics import Metrics
 from kdlight_edge.sinks.outbox import Delivery
 from kdlight_edge.sinks.queues import Queues
 from kdlight_edge.sources import open_source
 from kdlight_edge.stream import run
 from kdlight_edge.testing import FakeSource
+from kdlight_edge.web.server import CONNECTIONS, address_of
 
 ORIGIN = {"engine": "fake", "precision": "fp32", "bundle": {"name": "tiny", "version": "1", "digest": "ab" * 32}}
 SCENE = "scene:crack?size=64x64&fps=100&frames=30"
@@ -166,7 +167,7 @@ def test_other_paths_and_methods_are_refused(metrics: Metrics) -> None:
 
 
 def test_slow_clients_cannot_keep_others_out(metrics: Metrics) -> None:
-    slow = [socket.create_connection(("127.0.0.1", metrics.port), 10) for _ in range(3 * CLIENTS)]
+    slow = [socket.create_connection(("127.0.0.1", metrics.port), 10) for _ in range(3 * CONNECTIONS)]
     for client in slow:
         with contextlib.suppress(ConnectionError):  # cut off already
             client.sendall(b"GET /met")
@@ -202,12 +203,12 @@ def test_no_name_server_is_asked_before_the_first_frame(monkeypatch: pytest.Monk
 
 
 def test_only_this_machine_is_listened_to_unless_told() -> None:
-    assert address_of("9464") == ("127.0.0.1", 9464)
-    assert address_of("0.0.0.0:9464") == ("0.0.0.0", 9464)  # noqa: S104 - what a user may ask for
-    assert address_of("[::1]:80") == ("::1", 80)
+    assert address_of("9464", "--metrics", 9464) == ("127.0.0.1", 9464)
+    assert address_of("0.0.0.0:9464", "--metrics", 9464) == ("0.0.0.0", 9464)  # noqa: S104 - what a user may ask for
+    assert address_of("[::1]:80", "--metrics", 9464) == ("::1", 80)
     for wrong in ("", "host", "99999", "1.2.3.4:", "a:b"):
         with pytest.raises(UsageError, match="--metrics"):
-            address_of(wrong)
+            address_of(wrong, "--metrics", 9464)
 
 
 def test_what_stands_in_a_label_cannot_break_the_page() -> None:
