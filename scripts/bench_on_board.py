@@ -9,6 +9,7 @@ Exit code: 0 measured and within the budget, 1 failed or cut off (what is missin
 import argparse
 import json
 import re
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -19,7 +20,7 @@ from kdlight_devices.reference import read_references, write_rows
 from kdlight_edge.errors import BudgetExceeded, KDLightError, UsageError
 from kdlight_edge.hil.page import headline, markdown
 from kdlight_edge.hil.report import html
-from kdlight_edge.hil.session import Request, command_of, measure
+from kdlight_edge.hil.session import Request, measure
 from kdlight_edge.hil.ssh import Host
 from kdlight_edge.hil.trial import NAMES
 from kdlight_edge.hil.verdict import budget_rows, compared, read_budget, reference_rows
@@ -90,7 +91,7 @@ def bench(args: argparse.Namespace) -> int:
     trials = found["trials"]
     record = {
         "schema": SCHEMA,
-        "command": command_of(["scripts/bench_on_board.py", *sys.argv[1:]]),
+        "command": shlex.join(["scripts/bench_on_board.py", *sys.argv[1:]]),
         **found,
         "ambient": args.ambient,
         "budget": budget_rows(trials, budget),

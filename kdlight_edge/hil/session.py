@@ -3,7 +3,6 @@
 import contextlib
 import json
 import secrets
-import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -229,8 +228,3 @@ def _arguments(request: Request, letter: str) -> list[str]:
     words += ["--engine", request.engine, "--threads", str(request.threads)]
     words += ["--quick"] if request.quick else []
     return words + (["--data", *(path.name for path in request.data)] if request.data and letter == "a" else [])
-
-
-def command_of(words: Sequence[str]) -> str:
-    """Return a command line as it may be shown."""
-    return shlex.join(words)

@@ -21,7 +21,7 @@ BOOT = "cat /proc/sys/kernel/random/boot_id"
 """A process number means nothing after the board was started again."""
 
 PROBE = r"""
-echo "home=$HOME"; echo "boot=$(cat /proc/sys/kernel/random/boot_id)"; echo "uid=$(id -u)"
+echo "home=$HOME"; echo "uid=$(id -u)"
 echo "free_mb=$(df -Pm "$HOME" | awk 'NR == 2 { print $4 }')"
 echo "python=$(python3 -c 'import sys; print("%d.%d.%d" % sys.version_info[:3])' 2>/dev/null)"
 echo "venv=$(python3 -c 'import venv, ensurepip; print("yes")' 2>/dev/null)"

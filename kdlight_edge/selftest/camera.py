@@ -23,9 +23,6 @@ DRIP_SECONDS = 0.2
 
 HEAD = b"HTTP/1.0 200 OK\r\nContent-Type: multipart/x-mixed-replace; boundary=edge\r\n\r\n"
 
-MODES = frozenset({"well", "quiet", "frozen", "slow", "truncated", "garbage", "dark", "large", "thrice", "off"})
-"""``quiet`` sends nothing, ``off`` pulls the cable in the middle of a picture."""
-
 
 class Camera:
     """Counts the whole pictures that it sent, so that a run's results can be counted against them."""
@@ -46,7 +43,13 @@ class Camera:
         threading.Thread(target=self._listen, args=(self._listener,), daemon=True, name="camera").start()
 
     def switch(self, mode: str) -> None:
-        """Behave in another way from the next picture on; ``off`` and back close and open the port."""
+        """Behave in another way from the next picture on.
+
+        Args:
+            mode: ``well``, ``quiet`` (sends nothing), ``frozen``, ``slow``, ``truncated``, ``garbage``, ``dark``,
+                ``large``, ``thrice`` (each picture) or ``off`` (pulls the cable in the middle of a picture); it and
+                the mode after it close and open the port.
+        """
         before = self._mode
         with self._changed:
             self._mode = mode

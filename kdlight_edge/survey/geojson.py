@@ -1,7 +1,6 @@
 """Surfaces on the map: GeoJSON (RFC 7946) with one feature a picture, and one a run where pixels have places."""
 
-import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -13,12 +12,6 @@ from kdlight_edge.survey.runs import Mask, Node
 
 Ring = list[tuple[int, int]]
 """Corners (row, column) of cells, the first not repeated."""
-
-
-def to_geojson(surfaces: Iterable[Surface], origin: Mapping[str, Any]) -> str:
-    """Return a FeatureCollection, a feature a line."""
-    features = [json.dumps(feature) for surface in surfaces for feature in features_of(surface, origin)]
-    return '{"type": "FeatureCollection", "features": [\n' + ",\n".join(features) + "\n]}\n"
 
 
 def features_of(surface: Surface, origin: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -93,16 +93,6 @@ def roll_back(state: State, tell: Tell) -> None:
         state.prune()
 
 
-def ask(state: State) -> None:
-    """Have an update started by the ``.path`` unit, from the location of the settings: what a message over MQTT may do.
-
-    Raises:
-        KDLightError: the state folder cannot be written to.
-    """
-    state.prepare()
-    durable.write_text(state.asked, "")
-
-
 def _bring(state: State, wanted: Order, tell: Tell) -> str | None:
     running = state.running() or {}
     name = wanted.name or running.get("name") or _name_of_current(state)

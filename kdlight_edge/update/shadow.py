@@ -29,7 +29,7 @@ class Shadow:
         """Take where requests come, and how the service opens a bundle: with its own engine and settings."""
         self._state, self._opener, self._tell = state, opener, tell
         # One pair at most: the candidate takes what it can, and the version that serves never waits for it.
-        self._pairs: queue.Queue[tuple[Prediction, Frame] | None] = queue.Queue(1)
+        self._pairs: queue.Queue[tuple[Prediction, Frame]] = queue.Queue(1)
         self._asked: str | None = None
         self._thread: threading.Thread | None = None
         self._over = threading.Event()
@@ -80,12 +80,9 @@ class Shadow:
             without_age(candidate)
             while compared < frames and not self._over.is_set():
                 try:
-                    pair = self._pairs.get(timeout=0.2)
+                    served, frame = self._pairs.get(timeout=0.2)
                 except queue.Empty:
                     continue
-                if pair is None:
-                    break
-                served, frame = pair
                 told, would = said(served), said(candidate.classify(frame))
                 compared += 1
                 same += told == would

@@ -47,11 +47,6 @@ class Browser:
         script = f"return new Promise(done => {{ (function look() {{ const found = {condition}; "
         return self.run(f"{script} if (found) done(found); else setTimeout(look, 50); }})(); }});")
 
-    def emulate(self, *features: tuple[str, str]) -> None:
-        """Set media features (``prefers-color-scheme``)."""
-        values = [{"name": name, "value": value} for name, value in features]
-        self.devtools("Emulation.setEmulatedMedia", {"features": values})
-
     def size(self, width: int, height: int, *, scale: float = 1.0, mobile: bool = False) -> None:
         """Be a screen of another size."""
         self.devtools(

@@ -12,8 +12,8 @@ from kdlight_devices.detect import detect
 from kdlight_devices.telemetry import look
 from kdlight_edge import ailments
 from kdlight_edge.cli import main
+from kdlight_edge.sinks.desk import UPDATE_FILE
 from kdlight_edge.unit import Service, read_settings, unit_text
-from kdlight_edge.update.apply import ask
 from kdlight_edge.update.state import State
 
 
@@ -96,7 +96,9 @@ def test_what_asked_for_an_update_is_gone_before_anything_can_refuse_it(tmp_path
     path = unit_text(service, template=service.update_file("path").name).replace("%i", "yard")
     (awaited,) = re.findall("^PathExists=(.*)$", path, re.MULTILINE)
     state = State(tmp_path / "state")
-    ask(state)
+    state.prepare()
+    (state.folder / UPDATE_FILE).touch()
+    assert state.asked.exists()
     assert awaited == f"{service.state}/{state.asked.relative_to(state.folder)}"
     subprocess.run(shlex.split(first.replace(service.state, str(state.folder))), check=True)
     assert not state.asked.exists()

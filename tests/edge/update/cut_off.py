@@ -25,8 +25,6 @@ from kdlight_edge.update.state import State
 CHANGES = ("fsync", "replace", "rename", "symlink", "unlink", "mkdir", "rmdir")
 """Functions of `os` by which the disk is changed or made sure of; opening a file to write is counted too."""
 
-FIRST_DESCRIPTOR = 3
-
 
 def silent(line: str) -> None:
     """Say nothing."""

@@ -21,8 +21,9 @@ from kdlight_edge.classifier import open_classifier
 from kdlight_edge.cli import main
 from kdlight_edge.errors import BudgetExceeded, BundleError, KDLightError, ParityError, UsageError
 from kdlight_edge.manifest import Budget
+from kdlight_edge.sinks.desk import UPDATE_FILE
 from kdlight_edge.update import ledger
-from kdlight_edge.update.apply import ask, roll_back
+from kdlight_edge.update.apply import roll_back
 from kdlight_edge.update.publish import Publisher
 from kdlight_edge.update.serving import open_serving
 from kdlight_edge.update.state import State
@@ -108,7 +109,8 @@ def test_two_good_versions_are_kept_and_older_ones_go(
 
 
 def test_a_message_may_ask_for_an_update_and_that_is_all_it_may(update: Update, state: State) -> None:
-    ask(state)
+    state.prepare()
+    (state.folder / UPDATE_FILE).touch()
     assert state.asked.exists()
     with pytest.raises(KDLightError):
         update(root=None)
@@ -243,10 +245,12 @@ def test_without_the_extra_what_needs_it_names_it_and_the_rest_works(
 AS_OWNER = """
 import os, sys
 from pathlib import Path
-from kdlight_edge.update.apply import as_owner, ask
+from kdlight_edge import durable
+from kdlight_edge.update.apply import as_owner
 from kdlight_edge.update.state import State
 state = as_owner(State(Path(sys.argv[1])))
-ask(state)
+state.prepare()
+durable.write_text(state.asked, "")
 state.change(lambda old: old, "refused", "tiny")
 state.switch("tiny-1-0")
 print(os.getresuid(), os.getresgid(), os.getgroups(), state.current())
