@@ -121,27 +121,6 @@ def test_a_group_that_came_in_two_splits_is_told(clean: Path, table: Make) -> No
     assert "data:patient-7 (train + test)" in "\n".join(found.lines())
 
 
-def test_kept_findings_are_used_for_the_same_data_without_decoding(clean: Path, tmp_path: Path, spoil: Spoil) -> None:
-    copy(clean / "train" / "a" / "000.png", clean / "test" / "a" / "copy.png")
-    data, keep = open_data([clean]), tmp_path / "audit.json"
-    first = audit(data, keep=keep)
-    for path in clean.rglob("*.png"):
-        spoil(path)
-    assert audit(data, keep=keep) == first
-    assert len(audit(data).unreadable) == 37
-
-
-def test_kept_findings_of_other_data_or_cut_off_are_made_again(clean: Path, tmp_path: Path) -> None:
-    keep = tmp_path / "audit.json"
-    audit(open_data([clean]), keep=keep)
-    copy(clean / "train" / "a" / "000.png", clean / "test" / "a" / "copy.png")
-    data = open_data([clean])
-    assert len(audit(data, keep=keep).exact) == 1
-    keep.write_text(keep.read_text()[:50])
-    assert len(audit(data, keep=keep).exact) == 1
-    assert json.loads(keep.read_text())["fingerprint"] == data.fingerprint
-
-
 def test_near_pairs_are_those_whose_correlation_is_high(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(duplicates, "_BLOCK", 7)
     random = np.random.default_rng(0)

@@ -1,12 +1,10 @@
 """What a careful person would find out about labelled pictures before training on them."""
 
 import dataclasses
-import hashlib
 import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +15,10 @@ from kdlight_train.duplicates import SIDE, clusters, near_pairs, thumbnail
 from kdlight_train.pictures import BadPicture, Picture, Pixels, pixels
 
 VERSION = 1
-"""Of the findings: a kept audit of another version is made again."""
+"""Of the findings as JSON."""
+
+WORKERS = 2
+"""Threads that decode."""
 
 TINY = 32
 """Pictures whose shorter side is below are named: at the network's input they are mostly invention."""
@@ -102,52 +103,8 @@ class Audit:
         return {"version": VERSION, **record, "serious": list(self.serious())}
 
 
-def audit(data: Data, *, keep: Path | None = None, workers: int = 2) -> Audit:
-    """Look at every picture once.
-
-    Args:
-        data: opened pictures.
-        keep: a file to keep the findings in; where it already holds those of the same data nothing is decoded.
-        workers: threads.
-    """
-    key = hashlib.sha256(repr((VERSION, data.fingerprint, data.labels, data.unreadable)).encode()).hexdigest()
-    kept = _kept(keep, key) if keep else None
-    if kept is None:
-        kept = _examine(data, workers)
-        if keep:
-            keep.write_text(json.dumps({"key": key, **kept.to_json()}))
-    # The notes tell where the data lie today, which the key leaves out.
-    return dataclasses.replace(kept, notes=data.notes)
-
-
-def _kept(path: Path, key: str) -> Audit | None:
-    """Read kept findings; None where there are none, or of other data, or a file that was cut off."""
-    try:
-        record = json.loads(path.read_text())
-        if record["key"] != key:
-            return None
-        return Audit(
-            counts=record["counts"],
-            imbalance=record["imbalance"],
-            smallest=(record["smallest"][0], record["smallest"][1]),
-            largest=(record["largest"][0], record["largest"][1]),
-            tiny=tuple(record["tiny"]),
-            unreadable=tuple(BadPicture(**bad) for bad in record["unreadable"]),
-            exact=_clusters_from(record["exact"]),
-            near=_clusters_from(record["near"]),
-            shared_groups=tuple(SharedGroup(one["group"], tuple(one["splits"])) for one in record["shared_groups"]),
-            notes=tuple(record["notes"]),
-            fingerprint=record["fingerprint"],
-        )
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def _clusters_from(records: Sequence[dict[str, Any]]) -> tuple[Cluster, ...]:
-    return tuple(Cluster(tuple(Member(**member) for member in record["members"])) for record in records)
-
-
-def _examine(data: Data, workers: int) -> Audit:
+def audit(data: Data) -> Audit:
+    """Look at every picture once."""
     pictures = [(picture, name) for name, split in data.splits.items() for picture in split.pictures]
     thumbnails = np.zeros((len(pictures), SIDE, SIDE), np.uint8)
 
@@ -159,7 +116,7 @@ def _examine(data: Data, workers: int) -> Audit:
             return BadPicture(picture.name, str(error))
         return None
 
-    with ThreadPoolExecutor(workers) as pool:
+    with ThreadPoolExecutor(WORKERS) as pool:
         damaged = [bad for bad in pool.map(look, range(len(pictures))) if bad is not None]
     members = [Member(picture.name, split, data.labels[picture.label]) for picture, split in pictures]
     digests = [picture.digest for picture, _ in pictures]
