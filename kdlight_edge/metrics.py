@@ -15,6 +15,9 @@ Floats = npt.NDArray[Any]
 ECE_BINS = 15
 """As in Guo et al., ICML 2017, but of equal mass: a confident model leaves most bins of equal width empty."""
 
+DRAWS = 200
+"""How often it is drawn which answers would be right, for `ece_by_chance`."""
+
 Z95 = 1.959963984540054
 """The 0.975 quantile of the normal distribution."""
 
@@ -92,15 +95,15 @@ def confusion(predicted: npt.NDArray[Any], truth: npt.NDArray[Any], classes: int
     return cells.astype(np.int64).reshape(classes, classes)
 
 
-def wilson(right: int, n: int, z: float = Z95) -> tuple[float, float]:
-    """Return the score interval of a share (Wilson, JASA 1927), 95 % unless ``z`` says otherwise.
+def wilson(right: int, n: int) -> tuple[float, float]:
+    """Return the score interval of a share at 95 % (Wilson, JASA 1927).
 
     It stays inside 0 to 1 and honest for shares near 1, where the usual plus-minus interval collapses to nothing.
     """
-    share = right / n
-    scale = 1 + z * z / n
-    centre = (share + z * z / (2 * n)) / scale
-    half = z / scale * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    share, square = right / n, Z95 * Z95
+    scale = 1 + square / n
+    centre = (share + square / (2 * n)) / scale
+    half = Z95 / scale * math.sqrt(share * (1 - share) / n + square / (4 * n * n))
     # At the ends the exact bound is 0 or 1; rounding would miss it by an ulp.
     return (0.0 if right == 0 else centre - half), (1.0 if right == n else centre + half)
 
@@ -124,7 +127,7 @@ def auc(scores: Floats, positive: npt.NDArray[np.bool_]) -> float | None:
     return float((ranks[positive].sum() - yes * (yes + 1) / 2) / (yes * no))
 
 
-def ece(probabilities: Floats, truth: npt.NDArray[Any], bins: int = ECE_BINS) -> float:
+def ece(probabilities: Floats, truth: npt.NDArray[Any]) -> float:
     """Return the expected calibration error of the first label (Naeini et al., AAAI 2015) over bins of equal mass.
 
     Equal confidences share a bin, so that the order of the pictures does not matter; a bin may be fuller for it.
@@ -132,29 +135,26 @@ def ece(probabilities: Floats, truth: npt.NDArray[Any], bins: int = ECE_BINS) ->
     Args:
         probabilities: float [n, C].
         truth: int [n].
-        bins: how many.
     """
-    return _gap(probabilities.max(axis=1).astype(np.float64), probabilities.argmax(axis=1) == truth, bins)
+    return _gap(probabilities.max(axis=1).astype(np.float64), probabilities.argmax(axis=1) == truth)
 
 
-def ece_by_chance(probabilities: Floats, bins: int = ECE_BINS, draws: int = 200) -> float:
+def ece_by_chance(probabilities: Floats) -> float:
     """Return the `ece` that few pictures alone cause: its mean where every confidence is exactly right.
 
     Seen by drawing which answers would be right, with a fixed seed. An `ece` near it tells of no miscalibration.
 
     Args:
         probabilities: float [n, C].
-        bins: how many.
-        draws: how often.
     """
     confidence = probabilities.max(axis=1).astype(np.float64)
     random = np.random.default_rng(0)
-    return float(np.mean([_gap(confidence, random.random(len(confidence)) < confidence, bins) for _ in range(draws)]))
+    return float(np.mean([_gap(confidence, random.random(len(confidence)) < confidence) for _ in range(DRAWS)]))
 
 
-def _gap(confidence: Floats, right: npt.NDArray[np.bool_], bins: int) -> float:
-    place = np.searchsorted(np.sort(confidence), confidence, side="left") * bins // len(confidence)
-    gap = np.bincount(place, right - confidence, minlength=bins)
+def _gap(confidence: Floats, right: npt.NDArray[np.bool_]) -> float:
+    place = np.searchsorted(np.sort(confidence), confidence, side="left") * ECE_BINS // len(confidence)
+    gap = np.bincount(place, right - confidence, minlength=ECE_BINS)
     return float(np.abs(gap).sum() / len(confidence))
 
 

@@ -31,9 +31,9 @@ def sized(file: Path, key: str) -> int | None:
     return None if found is None else int(found[1]) * (1024 if found[2] else 1)
 
 
-def boot(root: Path = Path("/")) -> str:
+def boot() -> str:
     """Return the kernel's id of this boot."""
-    return read(root / "proc/sys/kernel/random/boot_id").strip() or "unknown"
+    return read(Path("/proc/sys/kernel/random/boot_id")).strip() or "unknown"
 
 
 def numbered(folder: Path, prefix: str) -> list[Path]:

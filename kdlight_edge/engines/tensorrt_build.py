@@ -25,7 +25,7 @@ from kdlight_edge.passport import SCHEMA, Here, Passport, passport_of, to_text
 INPUT, OUTPUTS = "image", {"logits", "cam", "outlier"}
 
 
-def build(trt: Trt, onnx: bytes, plan: BuildPlan, *, compute_capability: str | None = None, kept: bytes = b"") -> bytes:
+def build(trt: Trt, onnx: bytes, plan: BuildPlan, *, compute_capability: str | None = None) -> bytes:
     """Build an engine.
 
     Args:
@@ -34,14 +34,13 @@ def build(trt: Trt, onnx: bytes, plan: BuildPlan, *, compute_capability: str | N
         plan: shapes, workspace and options.
         compute_capability: build ahead of time for this one, for instance ``8.6`` (TensorRT-RTX only); None builds for
             the GPU of this machine.
-        kept: content of a timing cache, empty where there is none; see `build_here`.
 
     Raises:
         BundleError: TensorRT does not take the ONNX file; the line holds the parser's own reason.
         UsageError: the compute capability is not one that engines can be built for here.
         EngineNotReady: the builder failed: no GPU, or no memory.
     """
-    return _build(trt, onnx, plan, compute_capability, kept)[0]
+    return _build(trt, onnx, plan, compute_capability, b"")[0]
 
 
 class Parsed(NamedTuple):
@@ -72,6 +71,7 @@ def parse(trt: Trt, onnx: bytes, plan: BuildPlan) -> Parsed:
 
 
 def _build(trt: Trt, onnx: bytes, plan: BuildPlan, capability: str | None, kept: bytes) -> tuple[bytes, bytes]:
+    """As `build`, with the content of a timing cache, empty where there is none; returns the cache's new one too."""
     parsed = parse(trt, onnx, plan)
     network, builder = parsed.network, parsed.builder
     config = _config(trt, builder, plan)

@@ -116,12 +116,12 @@ class Run:
         address = line.split(words)[1].split()[0].rstrip(",").partition("://")[2]
         return int(address.partition("/")[0].rpartition(":")[2])
 
-    def more(self, count: int, what: str = "results", seconds: float = PATIENCE) -> None:
+    def more(self, count: int, what: str = "results") -> None:
         """Wait for so many results more than there are now; raises as `wait`."""
         wanted = len(self.records) + count
-        self.wait(lambda: len(self.records) >= wanted, f"{count} more {what}", seconds)
+        self.wait(lambda: len(self.records) >= wanted, f"{count} more {what}")
 
-    def stop(self, seconds: float = PATIENCE) -> int:
+    def stop(self) -> int:
         """End it as a service manager does, and return its exit code.
 
         Raises:
@@ -130,11 +130,11 @@ class Run:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         try:
-            code = self.process.wait(seconds)
+            code = self.process.wait(PATIENCE)
         except subprocess.TimeoutExpired:
-            raise Wrong(f"the run did not end within {seconds:g} s of SIGTERM") from None
+            raise Wrong(f"the run did not end within {PATIENCE:g} s of SIGTERM") from None
         for reader in self._readers:
-            reader.join(seconds)
+            reader.join(PATIENCE)
         return code
 
     def __enter__(self) -> "Run":

@@ -81,7 +81,7 @@ class Several:
             camera.close()
 
 
-def open_several(uris: Sequence[str], patience: Patience, report: Callable[[str], None] = tell) -> Several:
+def open_several(uris: Sequence[str], patience: Patience) -> Several:
     """Open cameras that share a run.
 
     Raises:
@@ -94,10 +94,10 @@ def open_several(uris: Sequence[str], patience: Patience, report: Callable[[str]
     opened: list[Latest] = []
     with contextlib.ExitStack() as undo:
         for uri in uris:
-            source = open_source(uri, patience, report)
+            source = open_source(uri, patience)
             undo.callback(source.close)
             if not isinstance(source, Latest):
                 raise UsageError(f"--camera {uri} is no camera; only cameras can share a run")
             opened.append(source)
         undo.pop_all()
-    return Several(opened, report)
+    return Several(opened)

@@ -11,14 +11,11 @@ import numpy as np
 
 from kdlight_edge.errors import DataError
 from kdlight_train.data import Data
-from kdlight_train.duplicates import SIDE, clusters, near_pairs, thumbnail
+from kdlight_train.duplicates import SIDE, WORKERS, clusters, near_pairs, thumbnail
 from kdlight_train.pictures import BadPicture, Picture, Pixels, pixels
 
 VERSION = 1
 """Of the findings as JSON."""
-
-WORKERS = 2
-"""Threads that decode."""
 
 TINY = 32
 """Pictures whose shorter side is below are named: at the network's input they are mostly invention."""

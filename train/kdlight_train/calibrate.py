@@ -77,14 +77,14 @@ def fit_acceptance(probabilities: Floats, truth: npt.NDArray[np.int64]) -> float
     return 0.0
 
 
-def upper_bound(events: int, trials: int, confidence: float = CONFIDENCE) -> float:
-    """Return the one-sided upper Clopper-Pearson bound (Biometrika 1934) of a share, by bisection."""
+def upper_bound(events: int, trials: int) -> float:
+    """Return the one-sided upper Clopper-Pearson bound (Biometrika 1934) of a share at `CONFIDENCE`, by bisection."""
     if events >= trials:
         return 1.0
     low, high = events / trials, 1.0
     for _ in range(50):
         middle = (low + high) / 2
-        if _at_most(events, trials, middle) > 1 - confidence:
+        if _at_most(events, trials, middle) > 1 - CONFIDENCE:
             low = middle
         else:
             high = middle

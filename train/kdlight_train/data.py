@@ -1,5 +1,6 @@
 """Folders of labelled pictures, one or several, to training, validation and test pictures that share no group."""
 
+import dataclasses
 import hashlib
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -248,13 +249,7 @@ def _relabel(members: tuple[Picture, ...], own: tuple[str, ...], labels: tuple[s
     """Give archives, whose classes are in their own order, the indices of the pooled classes."""
     if own == labels:
         return members
-    return tuple(_with_label(picture, labels.index(own[picture.label])) for picture in members)
-
-
-def _with_label(picture: Picture, label: int) -> Picture:
-    return Picture(
-        picture.path, picture.array, label, picture.group, picture.name, picture.digest, picture.size
-    )  # fmt: skip
+    return tuple(dataclasses.replace(picture, label=labels.index(own[picture.label])) for picture in members)
 
 
 def _fingerprint(labels: tuple[str, ...], pooled: Mapping[str, Sequence[Picture]]) -> str:

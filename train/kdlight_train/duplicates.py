@@ -23,6 +23,9 @@ CORRELATION = 0.985
 SIDE = 32
 """Of the small copies, in pixels."""
 
+WORKERS = 2
+"""Threads that decode."""
+
 _BLOCK = 1024
 """Rows multiplied at once: with 100,000 pictures the product takes 400 MB."""
 
@@ -83,7 +86,7 @@ def clusters(pairs: npt.NDArray[np.int64]) -> list[list[int]]:
     return [members[key] for key in sorted(members)]
 
 
-def group_near(pictures: Sequence[Picture], workers: int = 2) -> tuple[Picture, ...]:
+def group_near(pictures: Sequence[Picture]) -> tuple[Picture, ...]:
     """Put near-duplicates among pictures without a group of their own into one group: a cut keeps them together.
 
     Slices of one scan and frames of one film are near-duplicates; cut apart, validation would measure recognition.
@@ -98,7 +101,7 @@ def group_near(pictures: Sequence[Picture], workers: int = 2) -> tuple[Picture, 
         except DataError:
             return np.zeros((SIDE, SIDE), np.uint8)  # of one shade: in no pair
 
-    with ThreadPoolExecutor(workers) as pool:
+    with ThreadPoolExecutor(WORKERS) as pool:
         thumbnails = list(pool.map(small, free))
     found = clusters(near_pairs(np.stack(thumbnails))) if thumbnails else []
     leader = {free[member].group: free[cluster[0]].group for cluster in found for member in cluster}

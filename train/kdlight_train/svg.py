@@ -42,7 +42,6 @@ def curve(
     points: Sequence[Point],
     write: Callable[[float], str],
     *,
-    across: str = "epoch",
     mark: tuple[str, float] | None = None,
 ) -> str:
     """Draw one line over the epochs.
@@ -51,7 +50,6 @@ def curve(
         title: for those who hear the page.
         points: (epoch, value), in order; one is enough.
         write: a value to the text of its tick.
-        across: name of the horizontal axis.
         mark: name and value of a dashed line to compare with.
     """
     heights = [y for _, y in points] + ([mark[1]] if mark else [])
@@ -69,9 +67,7 @@ def curve(
     parts.append(f'<polyline class="line" points="{path}"/>')
     last = points[-1]
     parts.append(f'<circle class="dot" cx="{x(last[0])}" cy="{y(last[1])}" r="3.5"/>')
-    parts.append(
-        f'<text class="axis" x="{_WIDTH - _RIGHT}" y="{_HEIGHT - 4}" text-anchor="end">{escape(across)}</text>'
-    )
+    parts.append(f'<text class="axis" x="{_WIDTH - _RIGHT}" y="{_HEIGHT - 4}" text-anchor="end">epoch</text>')
     return _svg(title, _WIDTH, _HEIGHT, parts)
 
 

@@ -1,5 +1,6 @@
 """The teacher: a torchvision classifier with ImageNet weights and a new last layer."""
 
+import contextlib
 import copy
 import pickle
 from collections.abc import Callable
@@ -128,14 +129,11 @@ class _Mapped(nn.Module):
 
 
 def _answering(teacher: Teacher, network: nn.Module, place: Place) -> nn.Module:
-    whole = copy.deepcopy(network).eval()
+    whole, dtype = copy.deepcopy(network).eval(), torch.float32
     if place.bf16 and place.device.type == "cpu":
-        try:
-            whole = fuse(whole).to(torch.bfloat16)
-        except TraceError:  # a network with branches on values cannot be folded this way
-            return move(_Answering(whole, teacher, torch.float32), place).eval()
-        return move(_Answering(whole, teacher, torch.bfloat16), place).eval()
-    return move(_Answering(whole, teacher, torch.float32), place).eval()
+        with contextlib.suppress(TraceError):  # a network with branches on values cannot be folded this way
+            whole, dtype = fuse(whole).to(torch.bfloat16), torch.bfloat16
+    return move(_Answering(whole, teacher, dtype), place).eval()
 
 
 class _Answering(nn.Module):
