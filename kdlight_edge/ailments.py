@@ -12,12 +12,10 @@ from typing import TYPE_CHECKING, NamedTuple
 from kdlight_devices.board import Board
 from kdlight_devices.kernel import read
 from kdlight_devices.telemetry import Telemetry
+from kdlight_edge.began import NEWBORN
 
 if TYPE_CHECKING:
     from kdlight_edge.unit import Service
-
-NEWBORN = 1_767_225_600
-"""2026-01-01, before the first release: a clock that says less was never set."""
 
 NEARLY_FULL = 200_000_000
 """Bytes below which a disk is nearly full: a bundle, its successor and a journal need as much."""

@@ -2,6 +2,9 @@
 
 import time
 
+NEWBORN = 1_767_225_600
+"""2026-01-01, before the first release, in seconds since 1970: a clock that says less was never set."""
+
 STEP = 2.0
 """Seconds by which the clock must have been set: a smaller correction leaves the moment told as it is, for alarms."""
 

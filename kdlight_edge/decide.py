@@ -123,10 +123,7 @@ def decide(
     if not (math.isfinite(outlier) and all(map(math.isfinite, values))):
         # Every comparison with NaN is false, so it would pass the thresholds below as accepted.
         reason = "the engine answered with numbers that are not finite; kdlight-edge verify tells more"
-        return Prediction(
-            frame.source, frame.index, frame.captured, Moment.now(), "error", reason,
-            dropped=frame.dropped, milliseconds=milliseconds, scan=frame.meta.get("scan"),
-        )  # fmt: skip
+        return refused(frame, reason, milliseconds)
     chances, answer = _chances(values, artifact.temperature), artifact.thresholds.answer
     ranked = [(label.id, chance) for label, chance in zip(manifest.labels, chances, strict=True)]
     ranked.sort(key=_chance, reverse=True)
@@ -179,11 +176,11 @@ def failed(bad: Unreadable) -> Prediction:
     return Prediction(bad.source, bad.index, bad.captured, Moment.now(), "error", bad.reason, scan=bad.meta.get("scan"))
 
 
-def refused(frame: Frame, reason: str) -> Prediction:
-    """Return the prediction that stands for a frame that must not be answered."""
+def refused(frame: Frame, reason: str, milliseconds: Mapping[str, float] | None = None) -> Prediction:
+    """Return the prediction that stands for a frame that must not be answered, or was answered with nonsense."""
     return Prediction(
         frame.source, frame.index, frame.captured, Moment.now(), "error", reason,
-        dropped=frame.dropped, scan=frame.meta.get("scan"),
+        dropped=frame.dropped, milliseconds=milliseconds, scan=frame.meta.get("scan"),
     )  # fmt: skip
 
 

@@ -10,15 +10,13 @@ from typing import Any
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
+from kdlight_edge.began import NEWBORN
 from kdlight_edge.board_words import read, seconds_of
 from kdlight_edge.errors import SourceError
 from kdlight_edge.sinks.broker import Broker
 
 QUIET = 0.5
 """Seconds without a kept message after which what the broker has kept is taken to be told; it tells it in one go."""
-
-NEWBORN = 1_767_225_600
-"""2026-01-01, before the first release: a clock that says less was never set."""
 
 MISSED = 3
 """Intervals without figures after which a board that says ``online`` counts as silent."""

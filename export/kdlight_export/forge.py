@@ -15,7 +15,7 @@ from kdlight_edge.classifier import Classifier
 from kdlight_edge.decide import Settings, first_log_odds, softmax
 from kdlight_edge.engines import load
 from kdlight_edge.errors import BudgetExceeded, UsageError
-from kdlight_edge.manifest import SCHEMA_VERSION, Artifact, Budget, Golden, Manifest, Provenance, Trial, Trials
+from kdlight_edge.manifest import SCHEMA_VERSION, Artifact, Budget, Golden, Input, Manifest, Provenance, Trial, Trials
 from kdlight_edge.prepare import prepare_input
 from kdlight_edge.testing import golden_picture
 from kdlight_export.candidates import Candidate, candidates
@@ -102,7 +102,7 @@ def check_out(out: Path, card: CardFile) -> None:
 def _measure(bundle: Bundle, built: Sequence[Candidate], proof: Proof) -> tuple[list[Measured], dict[str, Rows]]:
     """Compare each candidate, on one thread, with the student; race what runs as it is; and keep golden logits."""
     labels = [label.id for label in bundle.manifest.labels]
-    golden_batch = _golden_batch(bundle.manifest)
+    golden_batch = _golden_batch(bundle.manifest.input)
     with ExitStack() as stack:
         engines = [stack.enter_context(load(bundle, one.artifact, engine=one.engine, threads=1)) for one in built]
         parities = [compare(engine, labels, proof) for engine in engines]
@@ -181,8 +181,8 @@ def _rows(logits: "np.ndarray[tuple[int, ...], np.dtype[np.float32]]") -> Rows:
     return tuple(tuple(round(float(value), 5) for value in row) for row in logits)
 
 
-def _golden_batch(manifest: Manifest) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]":
-    return np.stack([prepare_input(golden_picture(seed), manifest.input) for seed in GOLDEN_SEEDS])
+def _golden_batch(spec: Input) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]":
+    return np.stack([prepare_input(golden_picture(seed), spec) for seed in GOLDEN_SEEDS])
 
 
 def _files(chosen: Sequence[Candidate]) -> dict[str, bytes]:
@@ -222,8 +222,7 @@ def _manifest(student: Finished, card: CardFile, stem: str, plan: Plan, artifact
         for board in plan.boards
         if board.budget is not None
     }
-    batch = np.stack([prepare_input(golden_picture(seed), student.input) for seed in GOLDEN_SEEDS])
-    rows = _rows(reference(student)(batch))
+    rows = _rows(reference(student)(_golden_batch(student.input)))
     golden = Golden(GOLDEN_SEEDS, GOLDEN_TOLERANCE, {artifact.file: rows for artifact in artifacts})
     return Manifest(
         SCHEMA_VERSION, card.name or stem, card.version, student.student, size, macs,

@@ -16,13 +16,11 @@ from kdlight_edge.cluster.parts import COLUMNS
 from kdlight_edge.cluster.shelf import Shelf, is_picture
 from kdlight_edge.decide import Prediction, Settings, failed, rounded
 from kdlight_edge.dicom.identity import RUN
+from kdlight_edge.dicom.magic import MAGIC
 from kdlight_edge.errors import DataError, KDLightError
 from kdlight_edge.frame import Frame, Moment, Unreadable
 from kdlight_edge.picture import decode_reduced
 from kdlight_edge.prepare import need_of
-
-MAGIC = slice(128, 132)
-"""Where ``DICM`` stands in a DICOM file (PS3.10, 7.1)."""
 
 
 class Member:

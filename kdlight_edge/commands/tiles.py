@@ -16,6 +16,7 @@ from kdlight_edge.errors import DataError, KDLightError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from kdlight_edge.survey.exif import Taken
     from kdlight_edge.survey.judge import Judge
     from kdlight_edge.survey.record import Surface
 
@@ -99,10 +100,11 @@ def run(args: argparse.Namespace, model: str | None) -> int:
     from kdlight_edge.commands.tenant import open_tenant
     from kdlight_edge.decide import Settings
     from kdlight_edge.signals import stopped_by_signals
+    from kdlight_edge.sources.folder import Folder
     from kdlight_edge.survey.judge import FOUND, Judge, classes_of
 
     read = args.folder or args.source
-    listed = _listed(read)[: args.frames or None]
+    listed = Folder(read).listed()[: args.frames or None]
     originals.check_survey(args, [path for path, _ in listed])
     with contextlib.ExitStack() as held:
         stop = held.enter_context(stopped_by_signals())
@@ -145,12 +147,6 @@ def _tell(args: argparse.Namespace, surface: "Surface", origin: Any, texts: dict
         raise KDLightError(f"stdout cannot be written: {error.strerror}; make room there") from error
 
 
-def _listed(given: str) -> list[tuple[Path, str]]:
-    from kdlight_edge.sources.folder import Folder
-
-    return Folder(given).listed()
-
-
 def _surfaces(
     args: argparse.Namespace, listed: list[tuple[Path, str]], judge: "Judge", size: int, stop: threading.Event
 ) -> "Iterator[tuple[Surface, Any]]":
@@ -166,7 +162,7 @@ def _surfaces(
             continue
         taken = read_taken(path)
         try:
-            found = _one(args, path, judge, size, stop)
+            found = _one(args, path, taken, judge, size, stop)
         except DataError as error:
             yield Surface(str(path), taken, None, str(error)), None
             continue
@@ -176,9 +172,8 @@ def _surfaces(
 
 
 def _one(
-    args: argparse.Namespace, path: Path, judge: "Judge", size: int, stop: threading.Event
+    args: argparse.Namespace, path: Path, taken: "Taken", judge: "Judge", size: int, stop: threading.Event
 ) -> "tuple[Surface, Any] | None":
-    from kdlight_edge.survey.exif import read_taken
     from kdlight_edge.survey.paint import Overview, paint
     from kdlight_edge.survey.raster import open_raster
     from kdlight_edge.survey.record import Surface, findings_of
@@ -195,6 +190,5 @@ def _one(
     findings, coverage = findings_of(survey)
     scale = args.mm_per_pixel or (None if here is None else here.mm_per_pixel)
     bands = bands_of(args.bands)
-    taken = read_taken(path)
     surface = Surface(str(path), taken, survey, "", here, unused, findings, coverage, scale, bands)
     return surface, None if view is None else paint(view.image, survey)

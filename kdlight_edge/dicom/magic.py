@@ -6,6 +6,9 @@ from pathlib import Path
 
 from kdlight_edge.picture import EXTENSIONS
 
+MAGIC = slice(128, 132)
+"""Where ``DICM`` stands in a DICOM file (PS3.10, 7.1)."""
+
 LOOKED_AT = 16
 """Files of a folder that are looked at to tell what it holds."""
 
@@ -14,7 +17,7 @@ _LISTS = ("DICOMDIR", "dicomdir")
 
 
 def is_dicom(path: str | os.PathLike[str]) -> bool:
-    """Tell whether a regular file has ``DICM`` at byte 128 (PS3.10, 7.1).
+    """Tell whether a regular file has ``DICM`` at its place, `MAGIC`.
 
     Raises:
         OSError: it may not be opened.
@@ -22,7 +25,7 @@ def is_dicom(path: str | os.PathLike[str]) -> bool:
     if not Path(path).is_file():
         return False
     with Path(path).open("rb") as file:
-        return file.read(132)[128:] == b"DICM"
+        return file.read(MAGIC.stop)[MAGIC] == b"DICM"
 
 
 def is_dicom_folder(path: str | os.PathLike[str]) -> bool:

@@ -44,8 +44,8 @@ _NUMBERS = ("NumberOfFrames", "RescaleSlope", "RescaleIntercept", "WindowCenter"
 _CODES = ("PhotometricInterpretation", "VOILUTFunction")
 """Elements that are written as text: anything may stand there, also a name, which errors about it would quote."""
 
-_CODE = re.compile(r"[A-Z0-9_ ]{1,16}")
-"""A code string (PS3.5, 6.2)."""
+CODE = re.compile(r"[A-Z0-9_ ]{1,16}")
+"""A code string (PS3.5, 6.2); anything else in its place might be a name and is not told."""
 
 Array = npt.NDArray[Any]
 
@@ -100,7 +100,7 @@ def check_header(dataset: Dataset, index: int) -> None:
             if not all(isinstance(number, int | float | Decimal) for number in _values(part, keyword)):
                 raise DataError(f"its {keyword} is no number")
         for keyword in _CODES:
-            if not all(_CODE.fullmatch(str(code)) for code in _values(part, keyword)):
+            if not all(CODE.fullmatch(str(code)) for code in _values(part, keyword)):
                 raise DataError(f"its {keyword} is no code")
     _bounded(dataset)
 

@@ -3,7 +3,6 @@
 import io
 import logging
 import os
-import re
 import time
 import warnings
 import zlib
@@ -19,7 +18,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from kdlight_edge.dicom.claims import check_claims
 from kdlight_edge.dicom.identity import RUN
-from kdlight_edge.dicom.pixels import check_header, shown
+from kdlight_edge.dicom.pixels import CODE, check_header, shown
 from kdlight_edge.errors import DataError
 from kdlight_edge.frame import Frame, Moment, Unreadable
 
@@ -48,9 +47,6 @@ _STEP = 1 << 16
 
 _DIRECTORY = "1.2.840.10008.1.3.10"
 """SOP class of a DICOMDIR: a list of files, not a scan."""
-
-_CODE = re.compile(r"[A-Z0-9_ ]{1,16}")
-"""A code string (PS3.5, 6.2); anything else in its place might be a name and is not told."""
 
 # What these complain about quotes values, and a value may be a name: defects are reported once, by us, without it. Said
 # once and for the whole process, as to silence a call (`warnings.catch_warnings`) would be undone by another thread.
@@ -206,4 +202,4 @@ def _text(dataset: Dataset, keyword: str) -> str:
 
 def _code(dataset: Dataset, keyword: str) -> str | None:
     code = _text(dataset, keyword).strip().upper()
-    return code if _CODE.fullmatch(code) else None
+    return code if CODE.fullmatch(code) else None

@@ -8,7 +8,7 @@ import statistics
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -227,26 +227,19 @@ def _clock(bundle: "Bundle | None") -> Found:
 
 
 def _disk() -> Found:
+    from kdlight_edge.meter import milliseconds
+
     free = shutil.disk_usage(Path.cwd()).free
     if free < FREE_BYTES:
         raise Wrong(f"{free / 1e6:.0f} MB free at {Path.cwd()}, less than {FREE_BYTES / 1e6:.0f} MB; make room")
     with tempfile.TemporaryFile() as file:
-        taken = sorted(_write(file.fileno()) for _ in range(20))
+        taken = sorted(milliseconds(lambda: _write(file.fileno())) for _ in range(20))
     return Found(
         f"{free / 1e9:.1f} GB free, 64 kB are on it after {taken[10]:.1f} ms",
         {"free_bytes": free, "fsync_ms_median": round(taken[10], 2), "fsync_ms_max": round(taken[-1], 2)},
     )
 
 
-def _write(descriptor: int) -> float:
-    def write() -> None:
-        os.write(descriptor, bytes(64 << 10))
-        os.fsync(descriptor)
-
-    return _timed(write)
-
-
-def _timed(run: Callable[[], None]) -> float:
-    from kdlight_edge.meter import milliseconds
-
-    return milliseconds(run)
+def _write(descriptor: int) -> None:
+    os.write(descriptor, bytes(64 << 10))
+    os.fsync(descriptor)

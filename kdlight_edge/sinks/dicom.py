@@ -128,7 +128,8 @@ class DicomAnswers:
             self._tell(f"scan {prediction.index} has no answer object: {error}")
             return
         except Exception as error:  # noqa: BLE001 - elements of a scan may be anything but what the standard says
-            self._tell(f"scan {prediction.index} has no answer object: its header cannot be used ({_first(error)})")
+            kind = type(error).__name__  # its text may quote a name
+            self._tell(f"scan {prediction.index} has no answer object: its header cannot be used ({kind})")
             return
         for answer in answers:
             if self._folder is not None:
@@ -213,8 +214,3 @@ class DicomAnswers:
 
 def _fitting(words: str, size: int, width: int) -> str:
     return ink.shortened(words, size, width - size)
-
-
-def _first(error: Exception) -> str:
-    """Return what kind of error it is; its text may quote a name."""
-    return type(error).__name__

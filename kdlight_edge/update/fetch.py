@@ -6,7 +6,7 @@ import shutil
 import urllib.parse
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +20,14 @@ from tuf.api.exceptions import (
     RepositoryError,
     UnsignedMetadataError,
 )
-from tuf.api.metadata import TargetFile
+from tuf.api.metadata import Metadata, TargetFile, Targets
 from tuf.ngclient import FetcherInterface, Updater
 
+from kdlight_edge.began import NEWBORN
 from kdlight_edge.errors import BundleError, KDLightError, SourceError
 from kdlight_edge.update.state import State, now
 
-CLOCK_FLOOR = "2026-01-01T00:00:00+00:00"
+CLOCK_FLOOR = datetime.fromtimestamp(NEWBORN, timezone.utc).isoformat()
 """No clock that is right shows an earlier time: this program is younger."""
 
 SYNCHRONIZED = Path("/run/systemd/timesync/synchronized")
@@ -129,8 +130,6 @@ class Repository:
 
     def _targets(self) -> list[TargetFile]:
         # The client asks for targets by name; the list itself is in the metadata that it has just judged and stored.
-        from tuf.api.metadata import Metadata, Targets
-
         stored = Metadata[Targets].from_file(str(self._state.trust / "targets.json")).signed
         return list(stored.targets.values())
 
@@ -227,8 +226,6 @@ def _first_cause(error: BaseException) -> str:
 
 def days_from_now(days: float) -> datetime:
     """Return the UTC time that is so many days ahead, to the second, as metadata has it."""
-    from datetime import timedelta
-
     return (datetime.now(timezone.utc) + timedelta(days=days)).replace(microsecond=0)
 
 
