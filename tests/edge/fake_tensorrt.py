@@ -17,10 +17,10 @@ from kdlight_edge.bundle import open_bundle, sha256_of, write_bundle
 from kdlight_edge.engines import Outputs, tensorrt
 from kdlight_edge.engines.tensorrt_module import Trt
 from kdlight_edge.engines.tensorrt_plan import BuildPlan, Profile, to_text
-from kdlight_edge.fake_gpu import FakeDevice, fake_trt
 from kdlight_edge.manifest import Part
 from kdlight_edge.passport import SUFFIX, Here, Passport
 from kdlight_edge.passport import to_text as passport_text
+from tests.edge.fake_gpu import FakeDevice, fake_trt
 
 CONTENT = b"machine code of a GPU that is not there"
 HERE = Here("Fake GPU", "8.7", "tensorrt", "10.3.0", "12.6", "12.6")

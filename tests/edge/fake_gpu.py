@@ -41,34 +41,34 @@ class FakeDevice:
 
     def pinned(self, size: int) -> npt.NDArray[np.uint8]:
         """Return memory that counts as page-locked."""
-        self._called("pinned", while_recording=False)
+        self.called("pinned", while_recording=False)
         self._pinned.append(np.full(size, 0xAA, np.uint8))
         return self._pinned[-1]
 
     def memory(self, size: int) -> int:
         """Return an address."""
-        self._called("memory", while_recording=False)
+        self.called("memory", while_recording=False)
         address = 0x1000 + sum(len(block) + 256 for block in self._memory.values())
         self._memory[address] = np.full(size, 0xAA, np.uint8)
         return address
 
     def upload(self, address: int, host: npt.NDArray[np.uint8]) -> None:
         """Queue a copy to the device."""
-        self._called("upload")
+        self.called("upload")
         self._locked(host)
         target = self.at(address, host.nbytes)
         self.put(lambda: target.__setitem__(slice(None), host))
 
     def download(self, host: npt.NDArray[np.uint8], address: int) -> None:
         """Queue a copy from the device."""
-        self._called("download")
+        self.called("download")
         self._locked(host)
         source = self.at(address, host.nbytes)
         self.put(lambda: host.__setitem__(slice(None), source))
 
     def record(self, work: Callable[[], None]) -> Callable[[], None]:
         """Record what ``work`` queues."""
-        self._called("record", while_recording=False)
+        self.called("record", while_recording=False)
         self._recording = []
         try:
             work()
@@ -79,7 +79,7 @@ class FakeDevice:
 
     def synchronize(self) -> None:
         """Do what is queued."""
-        self._called("synchronize", while_recording=False)
+        self.called("synchronize", while_recording=False)
         for step in self._queue:
             step()
         self._queue.clear()
@@ -95,19 +95,16 @@ class FakeDevice:
             raise KDLightError(f"CUDA: illegal address {address:#x} + {size}")
         return block[:size]
 
-    def called(self, name: str) -> None:
-        """Note a call of TensorRT's that goes to this device."""
-        self._called(name)
-
     def _launch(self, steps: Sequence[Callable[[], None]]) -> None:
-        self._called("launch", while_recording=False)
+        self.called("launch", while_recording=False)
         self._queue.extend(steps)
 
     def _locked(self, host: npt.NDArray[np.uint8]) -> None:
         if not any(np.shares_memory(host, block) for block in self._pinned):
             raise KDLightError("CUDA: the host's memory is not page-locked")
 
-    def _called(self, name: str, *, while_recording: bool = True) -> None:
+    def called(self, name: str, *, while_recording: bool = True) -> None:
+        """Note a call that goes to this device, TensorRT's own among them, or refuse it."""
         if self.closed:
             raise KDLightError(f"CUDA: {name} after the device was closed")
         if threading.get_ident() != self._owner:
@@ -124,7 +121,7 @@ class FakeDevice:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._called("close", while_recording=False)
+        self.called("close", while_recording=False)
         self._memory.clear()
         self.closed = True
 
