@@ -52,27 +52,17 @@ class Graph:
         return output
 
     def conv(self, layer: ConvNorm, source: str, name: str, *, scale: float = 1.0) -> str:
-        """Append a convolution with its batch norm folded in, and its ReLU.
-
-        With gamma, beta, mean and variance of the norm: weight times gamma / sqrt(variance + eps), and
-        beta - mean times the same factor as the bias.
-        """
-        convolution, norm = layer[0], layer[1]
-        assert isinstance(convolution, torch.nn.Conv2d)  # noqa: S101 - narrows the type of a Sequential's member
-        assert isinstance(norm, torch.nn.BatchNorm2d)  # noqa: S101 - as above
-        assert norm.running_var is not None  # noqa: S101 - as above
-        assert norm.running_mean is not None  # noqa: S101 - as above
-        factor = norm.weight.double() / torch.sqrt(norm.running_var.double() + norm.eps)
-        weight = convolution.weight.double() * factor[:, None, None, None] * scale
-        bias = norm.bias.double() - norm.running_mean.double() * factor
+        """Append a convolution with its batch norm folded in, its weights times ``scale``, and its ReLU."""
+        convolution, (weight, bias) = layer.convolution, layer.folded()
         side, stride = convolution.kernel_size[0], convolution.stride[0]
+        kernel = self.constant(f"{name}.weight", (weight * scale).numpy())
         output = self.add(
             "Conv",
-            [source, self.constant(f"{name}.weight", weight.numpy()), self.constant(f"{name}.bias", bias.numpy())],
+            [source, kernel, self.constant(f"{name}.bias", bias.numpy())],
             name,
             kernel_shape=[side, side], strides=[stride, stride], pads=[side // 2] * 4, group=convolution.groups,
         )  # fmt: skip
-        return self.add("Relu", [output], f"{name}.relu") if len(layer) > 2 else output  # noqa: PLR2004 - has a ReLU
+        return self.add("Relu", [output], f"{name}.relu") if layer.relu else output
 
 
 def onnx_from_student(student: Finished, name: str) -> bytes:

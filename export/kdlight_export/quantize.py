@@ -28,27 +28,6 @@ FLOAT_OUTPUTS = frozenset({"cam"})
 """Convolutions that are kept in float: the head is a thousandth of the work, and its rounding goes to the logits."""
 
 
-def quantized_tensors(content: bytes) -> tuple[str, ...]:
-    """Return the names of the feature maps that become 8-bit: what every layer hands to the next."""
-    return _feature_maps(onnx.load_from_string(content).graph)
-
-
-def _feature_maps(graph: onnx.GraphProto) -> tuple[str, ...]:
-    readers: dict[str, list[str]] = {}
-    for node in graph.node:
-        for name in node.input:
-            readers.setdefault(name, []).append(node.op_type)
-    return tuple(
-        node.output[0]
-        for node in graph.node
-        if node.op_type in {"Conv", "Relu", "Add"}
-        # A convolution and its ReLU are one layer; what no pooling or convolution follows is arithmetic on few numbers.
-        and set(readers.get(node.output[0], ())) & {"Conv", "Add", "GlobalAveragePool"}
-        and node.output[0] not in FLOAT_OUTPUTS
-        and not node.output[0].startswith("outlier")
-    )
-
-
 def quantize(
     content: bytes, ranges: Mapping[str, Range], scales: Scales, *, stem: bool, symmetric: bool = False
 ) -> bytes:
@@ -56,7 +35,7 @@ def quantize(
 
     Args:
         content: a file of `onnx_from_student`.
-        ranges: of every tensor that `quantized_tensors` names.
+        ranges: of every feature map that becomes 8-bit, by its name in the graph.
         scales: convolution to the worth of one step of its weights, float32 [out].
         stem: whether the first convolution is 8-bit too. OpenVINO is faster with it; ONNX Runtime is faster without,
             because three channels fill none of its 8-bit kernels.

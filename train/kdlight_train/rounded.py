@@ -15,9 +15,6 @@ from torch import Tensor, nn
 from kdlight_train.eight_bits import WEIGHT_STEPS, ZERO, Range
 from kdlight_train.student import Bottleneck, ConvNorm, Student
 
-NORM = (0, 1, 2)
-"""Places of convolution, batch norm and ReLU in a `ConvNorm`."""
-
 
 class RoundedMap(nn.Module):
     """A feature map on its way from one layer to the next: through uint8 where a range is known, else as it is."""
@@ -49,19 +46,13 @@ class RoundedConv(nn.Module):
 
     def __init__(self, layer: ConvNorm) -> None:
         super().__init__()
-        convolution, norm = layer[0], layer[1]
-        assert isinstance(convolution, nn.Conv2d)  # noqa: S101 - narrows the type of a Sequential's member
-        assert isinstance(norm, nn.BatchNorm2d)  # noqa: S101 - as above
-        assert norm.running_var is not None  # noqa: S101 - as above
-        assert norm.running_mean is not None  # noqa: S101 - as above
-        factor = norm.weight.double() / torch.sqrt(norm.running_var.double() + norm.eps)
-        weight = convolution.weight.double() * factor[:, None, None, None]
+        convolution, (weight, bias) = layer.convolution, layer.folded()
         self.weight = nn.Parameter(weight.float().detach())
-        self.bias = nn.Parameter((norm.bias.double() - norm.running_mean.double() * factor).float().detach())
+        self.bias = nn.Parameter(bias.float().detach())
         self.register_buffer("scale", torch.zeros(len(weight)))
         self.side, self.stride = convolution.kernel_size[0], convolution.stride[0]
         self.groups = convolution.groups
-        self.relu = len(layer) == len(NORM)
+        self.relu = layer.relu
         self.map = RoundedMap(signed=not self.relu)
 
     def rounded_weight(self) -> Tensor:
@@ -187,9 +178,8 @@ def numbers_of(network: RoundedStudent, student: Student, told: str) -> EightBit
 @torch.no_grad()
 def put(layer: ConvNorm, weight: Tensor, bias: Tensor) -> None:
     """Give a layer folded weights: its batch norm becomes the identity with a bias, which folds back exactly."""
-    convolution, norm = layer[0], layer[1]
-    assert isinstance(norm, nn.BatchNorm2d)  # noqa: S101 - narrows the type of a Sequential's member
-    convolution.load_state_dict({"weight": weight})
+    norm = layer.norm
+    layer.convolution.load_state_dict({"weight": weight})
     ones = torch.ones_like(bias)
     norm.load_state_dict(
         {"weight": ones, "bias": bias, "running_mean": 0 * ones, "running_var": (1 - norm.eps) * ones}, strict=False

@@ -52,6 +52,34 @@ class ConvNorm(nn.Sequential):
         convolution = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)
         layers: list[nn.Module] = [convolution, nn.BatchNorm2d(outputs)]
         super().__init__(*layers, *([] if linear else [nn.ReLU(inplace=True)]))
+        self.relu = not linear
+
+    @property
+    def convolution(self) -> nn.Conv2d:
+        """The first of the three."""
+        layer = self[0]
+        assert isinstance(layer, nn.Conv2d)  # noqa: S101 - narrows the type of a Sequential's member
+        return layer
+
+    @property
+    def norm(self) -> nn.BatchNorm2d:
+        """The second."""
+        layer = self[1]
+        assert isinstance(layer, nn.BatchNorm2d)  # noqa: S101 - as above
+        return layer
+
+    def folded(self) -> tuple[Tensor, Tensor]:
+        """Return weight and bias with the batch norm folded in, float64 [outputs, inputs / groups, k, k] and [outputs].
+
+        With gamma, beta, mean and variance of the norm: weight times gamma / sqrt(variance + eps), and
+        beta - mean times the same factor as the bias.
+        """
+        norm = self.norm
+        assert norm.running_var is not None  # noqa: S101 - it keeps them
+        assert norm.running_mean is not None  # noqa: S101 - as above
+        factor = norm.weight.double() / torch.sqrt(norm.running_var.double() + norm.eps)
+        bias = norm.bias.double() - norm.running_mean.double() * factor
+        return self.convolution.weight.double() * factor[:, None, None, None], bias
 
 
 class Bottleneck(nn.Module):
