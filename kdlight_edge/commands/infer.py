@@ -215,14 +215,15 @@ def _open(args: argparse.Namespace, patience: "Patience") -> "Source":
 
 def _folder(path: str) -> "Source":
     from kdlight_edge.dicom.magic import is_dicom_folder
+    from kdlight_edge.sources import Patience, tell
 
     if is_dicom_folder(path):
         from kdlight_edge.sources.dicom import DicomFolder
 
         return DicomFolder(path)
-    from kdlight_edge.sources.folder import Folder
+    from kdlight_edge.sources.folder import load
 
-    return Folder(path)
+    return load(path, Patience(), tell)
 
 
 def _sinks(args: argparse.Namespace, classifier: "Classifier", source: "Source", queues: "Queues") -> "list[Sink]":

@@ -12,6 +12,9 @@ MAGIC = slice(128, 132)
 LOOKED_AT = 16
 """Files of a folder that are looked at to tell what it holds."""
 
+NAMES = frozenset({".dcm", ".dicom"})
+"""Endings of names, in lower case, that say that a file is a scan: one that is none is told."""
+
 _LISTS = ("DICOMDIR", "dicomdir")
 """Name of the list that a medium has (PS3.10, 8.6); Linux shows the names of a CD in small letters."""
 

@@ -9,15 +9,12 @@ from pathlib import Path
 
 from pydicom.dataset import Dataset
 
-from kdlight_edge.dicom.magic import is_dicom
+from kdlight_edge.dicom.magic import NAMES, is_dicom
 from kdlight_edge.dicom.scan import frame_of, frames_in, read
 from kdlight_edge.errors import DataError, SourceError
 from kdlight_edge.frame import Frame, Moment, Unreadable
 from kdlight_edge.sources import Patience
 from kdlight_edge.sources.album import InOrder
-
-NAMES = frozenset({".dcm", ".dicom"})
-"""Endings of names, in lower case, that say that a file is a scan: one that is none is told."""
 
 HELD = 4
 """Files kept open as objects: workers that decode the frames of one file together read it once."""

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+from kdlight_edge.dicom.magic import scans_in
 from kdlight_edge.errors import DataError, SourceError
 from kdlight_edge.frame import Frame, Moment, Unreadable
 from kdlight_edge.picture import EXTENSIONS, NOT_A_FILE, Need, read_reduced
@@ -103,9 +104,12 @@ class Folder(InOrder):
 
 
 def load(uri: str, patience: Patience, report: Callable[[str], None]) -> Folder:
-    """Open a folder or a picture file; it is not live, so nothing is waited for."""
+    """Open a folder or a picture file; it is not live, so nothing is waited for. Scans beside pictures are reported."""
     del patience
-    return Folder(uri, report)
+    folder = Folder(uri, report)
+    if scans_in(uri):
+        report(f"{uri} holds pictures and scans: the pictures are read, and the scans by --source dicom:{uri}")
+    return folder
 
 
 def _counted(endings: Counter[str]) -> str:

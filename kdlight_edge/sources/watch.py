@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import parse_qsl
 
+from kdlight_edge.dicom.magic import NAMES
 from kdlight_edge.errors import DataError, SourceError, UsageError
 from kdlight_edge.frame import Frame, Moment, Unreadable
 from kdlight_edge.picture import EXTENSIONS, ChangedError, decode, read_file
@@ -123,7 +124,10 @@ class Watch:
         if ending not in self._others and len(self._others) < TOLD:
             self._others.add(ending)
             path = Path(self.root, name)
-            self._report(f"{path} is not read, as its name is no picture's; nor are others of its ending")
+            if ending in NAMES:
+                self._report(f"{path} is a scan: none is watched for, have them sent to dicom://HOST:PORT")
+            else:
+                self._report(f"{path} is not read, as its name is no picture's; nor are others of its ending")
 
     def _fail(self, below: str, error: OSError) -> None:
         if not below or not isinstance(error, FileNotFoundError):  # what is removed in this moment is nobody's concern

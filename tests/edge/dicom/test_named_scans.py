@@ -3,11 +3,15 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import numpy as np
+import pytest
 from pydicom.dataset import Dataset
 
+from kdlight_edge.cli import main
 from kdlight_edge.frame import Frame, Unreadable
 from kdlight_edge.sources.dicom import DicomFolder
+from kdlight_edge.sources.watch import Watch
 
 MakeScan = Callable[..., Dataset]
 
@@ -32,3 +36,25 @@ def test_a_scan_without_the_mark_of_a_file_is_told_what_it_lacks(tmp_path: Path,
     told, _ = DicomFolder(tmp_path)
     assert isinstance(told, Unreadable)
     assert told.reason.startswith("not a DICOM file: no DICM at byte 128")
+
+
+def test_scans_beside_pictures_are_told_to_be_passed_over(
+    tmp_path: Path, make_scan: MakeScan, tiny_bundle: Callable[..., Path], capfd: pytest.CaptureFixture[str]
+) -> None:
+    make_scan(np.full((8, 8), 90, np.uint8)).save_as(tmp_path / "a", enforce_file_format=True)
+    cv2.imwrite(str(tmp_path / "b.png"), np.zeros((8, 8, 3), np.uint8))
+    for flag in ("--folder", "--source"):
+        assert main(["infer", flag, str(tmp_path), "--model", str(tiny_bundle()), "--json"]) == 0
+        out, err = capfd.readouterr()
+        assert len(out.splitlines()) == 1
+        assert f"{tmp_path} holds pictures and scans: the pictures are read" in err
+
+
+def test_scans_that_come_into_a_watched_folder_are_told_once_to_be_passed_over(tmp_path: Path) -> None:
+    told: list[str] = []
+    for name in ("a.dcm", "b.dcm"):
+        (tmp_path / name).touch()
+    watch = Watch(tmp_path, report=told.append)
+    watch.close()
+    assert len(told) == 1
+    assert "is a scan: none is watched for" in told[0]
