@@ -166,9 +166,16 @@ def frame_of(
     return Frame(image, captured, source, index, 0, meta)
 
 
-def _picture(dataset: Dataset, number: int) -> tuple[Any, str]:
+def no_scan(dataset: Dataset) -> str:
+    """Return why a whole object is no scan, as a study holds many (reports, plans, our answers); empty for a scan."""
     if _text(dataset, "ManufacturerModelName") == MODEL_NAME:
-        raise DataError("an answer of kdlight-edge, not a scan")
+        return "an answer of kdlight-edge, not a scan"
+    return "" if "PixelData" in dataset or "Rows" in dataset else "holds no picture (no pixel data)"
+
+
+def _picture(dataset: Dataset, number: int) -> tuple[Any, str]:
+    if why := no_scan(dataset):
+        raise DataError(why)
     if "PixelData" not in dataset or dataset["PixelData"].is_empty:
         raise DataError("holds no picture (no pixel data)")
     try:

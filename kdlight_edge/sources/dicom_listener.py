@@ -21,7 +21,7 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from kdlight_edge.dicom.caller import ANNOUNCED, Caller
 from kdlight_edge.dicom.listen import Listen, read_listen
-from kdlight_edge.dicom.scan import check_inflated, frame_of, frames_of
+from kdlight_edge.dicom.scan import check_inflated, frame_of, frames_of, no_scan
 from kdlight_edge.errors import DataError, SourceError
 from kdlight_edge.frame import Frame, Moment, Unreadable
 from kdlight_edge.sources import Patience
@@ -161,7 +161,9 @@ class DicomListener:
                 self._index += 1
                 yield item
             if not self._withheld:
-                job.status = CANNOT_UNDERSTAND if unread == count else SUCCESS
+                # Whoever sends a study ends it at a failure: its reports must not cost the scans behind them.
+                bad = unread == count and not (dataset is not None and no_scan(dataset))
+                job.status = CANNOT_UNDERSTAND if bad else SUCCESS
         finally:
             self._working = False
             job.done.set()

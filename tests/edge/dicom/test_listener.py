@@ -109,9 +109,25 @@ def test_compressed_objects_are_taken_as_they_are(listen: Callable[..., Node], n
     assert [line.decision for line in node.sink.lines] == ["accepted"] or node.sink.lines[0].label is not None
 
 
-def test_an_object_without_a_picture_gets_a_line_and_a_failure(listen: Callable[..., Node]) -> None:
+def test_an_object_without_a_picture_gets_a_line_and_does_not_end_its_study(
+    listen: Callable[..., Node], tmp_path: Path, make_scan: MakeScan
+) -> None:
     node = listen()
-    done = call("storescu", node.port, Path(str(get_testdata_file("test-SR.dcm"))))
+    answer = save(make_scan(RED, ManufacturerModelName="kdlight-edge"), tmp_path / "answer.dcm")
+    scan = save(make_scan(RED), tmp_path / "scan.dcm")
+    done = call("storescu", node.port, Path(str(get_testdata_file("test-SR.dcm"))), answer, scan)
+    assert (done.stdout + done.stderr).count("Received Store Response (Success)") == 3
+    assert [line.reason for line in node.sink.lines] == [
+        "holds no picture (no pixel data)", "an answer of kdlight-edge, not a scan", "",
+    ]  # fmt: skip
+
+
+def test_an_object_whose_pixels_are_missing_gets_a_line_and_a_failure(
+    listen: Callable[..., Node], tmp_path: Path, make_scan: MakeScan
+) -> None:
+    node, scan = listen(), make_scan(RED)
+    del scan.PixelData
+    done = call("storescu", node.port, save(scan, tmp_path / "scan.dcm"))
     assert "CannotUnderstand" in done.stdout + done.stderr or "0xc000" in (done.stdout + done.stderr).lower()
     assert [line.reason for line in node.sink.lines] == ["holds no picture (no pixel data)"]
 
