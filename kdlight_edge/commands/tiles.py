@@ -100,11 +100,10 @@ def run(args: argparse.Namespace, model: str | None) -> int:
     from kdlight_edge.commands.tenant import open_tenant
     from kdlight_edge.decide import Settings
     from kdlight_edge.signals import stopped_by_signals
-    from kdlight_edge.sources.folder import Folder
     from kdlight_edge.survey.judge import FOUND, Judge, classes_of
 
     read = args.folder or args.source
-    listed = Folder(read).listed()[: args.frames or None]
+    listed = _listed(args)[: args.frames or None]
     originals.check_survey(args, [path for path, _ in listed])
     with contextlib.ExitStack() as held:
         stop = held.enter_context(stopped_by_signals())
@@ -145,6 +144,15 @@ def _tell(args: argparse.Namespace, surface: "Surface", origin: Any, texts: dict
         raise
     except OSError as error:
         raise KDLightError(f"stdout cannot be written: {error.strerror}; make room there") from error
+
+
+def _listed(args: argparse.Namespace) -> list[tuple[Path, str]]:
+    from kdlight_edge.sources import kind_of
+    from kdlight_edge.sources.folder import Folder
+
+    if args.source is not None and (kind := kind_of(args.source)) != "folder":
+        raise UsageError(f"--tiles surveys a picture or a folder of pictures; the source is of another kind ({kind})")
+    return Folder(args.folder or args.source).listed()
 
 
 def _surfaces(

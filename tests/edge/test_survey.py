@@ -365,6 +365,20 @@ def test_flags_that_cannot_be_are_refused(words: list[str], said: str, capsys: p
     assert said in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("source", "kind"), [("watch:in", "watch"), ("rtsp://u:secret@h/", "stream"), ("a.mp4", "video")]
+)
+def test_what_is_no_picture_and_no_folder_is_not_surveyed(
+    source: str, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.mp4").touch()
+    assert main(["infer", "--model", MODEL, "--source", source, "--tiles"]) == 2
+    err = capsys.readouterr().err
+    assert f"the source is of another kind ({kind})" in err
+    assert "secret" not in err
+
+
 def test_a_flag_of_tiles_without_tiles_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["infer", "--model", MODEL, "--source", "a.jpg", "--report", "out"]) == 2
     assert "--report says nothing without --tiles" in capsys.readouterr().err
