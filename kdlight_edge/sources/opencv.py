@@ -91,16 +91,20 @@ class Video:
         return Frame(rgb, captured, self._path, self._read - 1, 0, more)
 
     def _missing(self, held: int) -> str:
-        """Return what to say of a file that is cut off, and has lost frames by it; nothing of another."""
+        """Return what to say of a file that is cut off, and has lost frames by it, or of which none could be read."""
         with self._guard:
-            frames = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
             if self._closed:
                 return ""
+            frames = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
         try:
             lacks = cut_off(self._path, all_read=0 < frames <= self._read)
         except OSError as error:  # its disk went away
             return f"the video cannot be read further than {self._read:,} frames: {error.strerror}; see to its disk"
-        return f"the video is cut off after {self._read - held:,} frames: {lacks}; copy it again" if lacks else ""
+        if lacks:
+            return f"the video is cut off after {self._read - held:,} frames: {lacks}; copy it again"
+        # OpenCV opens a video of a codec that it lacks (AV1), and then gives none.
+        none = "no frame of the video can be decoded: its codec is not known here, or it is damaged; save it as H.264"
+        return "" if self._read else none
 
     def close(self) -> None:
         """Close the file; the iteration ends."""

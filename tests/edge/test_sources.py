@@ -148,9 +148,7 @@ def test_files_that_are_left_out_by_their_names_are_told(tmp_path: Path) -> None
         write(tmp_path, name, b"x")
     said: list[str] = []
     assert len(Folder(tmp_path, said.append)) == 1
-    assert said == [
-        f"{tmp_path} also holds files that are not read as pictures: 2 .heic, 1 without an ending, 1 .mov"
-    ]
+    assert said == [f"{tmp_path} also holds files that are not read as pictures: 2 .heic, 1 without an ending, 1 .mov"]
     (tmp_path / "a.jpg").unlink()
     with pytest.raises(SourceError, match=r"nor do the folders in it; it holds 2 \.heic"):
         Folder(tmp_path)
@@ -277,6 +275,17 @@ def test_a_video_gives_every_frame_in_rgb_and_ends(tmp_path: Path) -> None:
 def test_a_file_that_is_no_video_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="cannot be read as a video"):
         open_source(str(write(tmp_path, "clip.mp4", b"no video at all")))
+
+
+def test_a_video_of_which_no_frame_can_be_decoded_is_an_error(tmp_path: Path) -> None:
+    path = video(tmp_path / "clip.mp4")
+    content = path.read_bytes()
+    at = content.index(b"mdat") + 4
+    size = int.from_bytes(content[at - 8 : at - 4], "big") - 8
+    path.write_bytes(content[:at] + bytes(size) + content[at + size :])
+    (item,) = open_source(str(path))
+    assert isinstance(item, Unreadable)
+    assert item.reason.startswith("no frame of the video can be decoded")
 
 
 def test_closing_a_video_ends_its_iteration(tmp_path: Path) -> None:
