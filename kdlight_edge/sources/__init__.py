@@ -104,7 +104,10 @@ SOURCES = {
 }
 """What a source can be, tried in this order."""
 
-VIDEOS = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mjpeg", ".mjpg", ".mpg", ".mpeg", ".ts"})
+VIDEOS = frozenset({
+    ".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mjpeg", ".mjpg", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".wmv",
+    ".3gp",
+})  # fmt: skip
 """File names that are videos, in lower case."""
 
 _FOREIGN = re.compile(r"[a-z][a-z0-9+.-]+:.*", re.IGNORECASE)

@@ -288,6 +288,10 @@ def test_a_video_of_which_no_frame_can_be_decoded_is_an_error(tmp_path: Path) ->
     assert item.reason.startswith("no frame of the video can be decoded")
 
 
+def test_a_camcorders_video_is_told_by_its_name(tmp_path: Path) -> None:
+    assert {kind_of(str(write(tmp_path, f"CLIP{end}", b""))) for end in (".MTS", ".m2ts", ".WMV", ".3gp")} == {"video"}
+
+
 def test_closing_a_video_ends_its_iteration(tmp_path: Path) -> None:
     source = open_source(str(video(tmp_path / "clip.mp4")))
     count = 0
