@@ -10,12 +10,10 @@ take turns, so that whatever else the machine does meets both. Needs kdlight-edg
 """
 
 import argparse
-import json
 import shlex
 import sys
 import tempfile
 import warnings
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,8 +21,9 @@ import numpy as np
 import onnxruntime
 import torch
 import torchvision
+from records import write_record
 
-from kdlight_devices.fingerprint import describe, fingerprint, versions
+from kdlight_devices.fingerprint import fingerprint, versions
 from kdlight_edge.bundle import open_bundle
 from kdlight_edge.engines import open_engine
 from kdlight_edge.meter import collect, summary, warm_up
@@ -50,25 +49,22 @@ def main() -> int:
     bundle = open_bundle(args.model)
     content, parameters = teacher_onnx(args.teacher)
     threads = {str(count): in_turn(args, content, count) for count in (1, 2)}
-    record = {
-        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "command": shlex.join(["scripts/compare_networks.py", *sys.argv[1:]]),
-        "machine": describe(fingerprint()),
-        "peer": f"{args.teacher} at 224 px",
-        "rows": rows(threads),
-        "fingerprint": fingerprint(),
-        "versions": {**versions(), **versions(("torch", "torchvision", "onnx"))},
-        "student": {
+    record = write_record(
+        args.out,
+        shlex.join(["scripts/compare_networks.py", *sys.argv[1:]]),
+        peer=f"{args.teacher} at 224 px",
+        rows=rows(threads),
+        fingerprint=fingerprint(),
+        versions={**versions(), **versions(("torch", "torchvision", "onnx"))},
+        student={
             "bundle": bundle.manifest.name,
             "parameters": bundle.manifest.parameters,
             "bytes": bundle.manifest.artifacts[0].bytes,
             "input": [bundle.manifest.input.width, bundle.manifest.input.height],
         },
-        "teacher": {"name": args.teacher, "parameters": parameters, "bytes": len(content), "input": [224, 224]},
-        "threads": threads,
-    }
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        teacher={"name": args.teacher, "parameters": parameters, "bytes": len(content), "input": [224, 224]},
+        threads=threads,
+    )
     tell(record)
     return 0
 

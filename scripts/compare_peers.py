@@ -25,7 +25,6 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +35,9 @@ import torchvision
 from onnxruntime import InferenceSession
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
+from records import stamp
 
-from kdlight_devices.fingerprint import describe, fingerprint, versions
+from kdlight_devices.fingerprint import fingerprint, versions
 from kdlight_edge.bundle import Bundle, open_bundle
 from kdlight_edge.engines.onnxruntime import session_options
 from kdlight_edge.meter import collect, warm_up
@@ -125,9 +125,7 @@ def compare(bundle: Bundle, files: Mapping[str, Files], rounds: int) -> dict[str
     two, _ = in_turn(bundle, {name: every[name] for name in [ours, *closest]}, 2, rounds)
     reached = manifest.macs / min(one[ours][key]["p50"] for key in one[ours] if key.endswith("fp32")) / 1e6
     return {
-        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "command": command(sys.argv[1:]),
-        "machine": describe(fingerprint()),
+        **stamp(command(sys.argv[1:])),
         "fingerprint": fingerprint(),
         "versions": {**versions(), **versions(("torch", "torchvision", "onnx"))},
         "runs": rounds * BLOCK,

@@ -12,18 +12,17 @@ Needs kdlight-edge[train,openvino] and nncf, which is not among this project's p
 
 import argparse
 import functools
-import json
 import tempfile
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import nncf  # type: ignore[import-not-found] # see above
 import numpy as np
 import openvino
-from measure_models import TESTS  # type: ignore[import-not-found] # the file beside this one
+from measure_models import TESTS
+from records import write_record
 
-from kdlight_devices.fingerprint import describe, fingerprint, versions
+from kdlight_devices.fingerprint import versions
 from kdlight_edge.bundle import open_bundle
 from kdlight_edge.manifest import Manifest
 from kdlight_edge.meter import collect
@@ -55,14 +54,12 @@ def main() -> int:
         with tempfile.TemporaryDirectory() as folder:
             rows += judged(name, [args.data / one.split("/")[0] for one in TESTS[name]], Path(folder))
         print(*(f"{row['name']} {row['way']}: {row['differ']} of {row['n']} differ" for row in rows[-4:]), sep="\n")
-    record = {
-        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "command": "scripts/compare_quantisers.py --data DIR",
-        "machine": describe(fingerprint()),
-        "versions": {**versions(), **versions(("nncf", "openvino"))},
-        "rows": rows,
-    }
-    RESULTS.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    write_record(
+        RESULTS,
+        "scripts/compare_quantisers.py --data DIR",
+        versions={**versions(), **versions(("nncf", "openvino"))},
+        rows=rows,
+    )
     return 0
 
 

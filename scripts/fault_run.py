@@ -17,12 +17,12 @@ import subprocess
 import threading
 import time
 import urllib.request
-from datetime import datetime, timezone
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from kdlight_devices.fingerprint import describe, fingerprint, versions
+from records import write_record
+
 from kdlight_edge.selftest.bench import counted
 from kdlight_edge.selftest.child import HASTY, Run, infer
 
@@ -107,18 +107,15 @@ def main() -> int:
     finally:
         camera.close()
     (RESULTS / "fault_run.prom").write_text(page, encoding="utf-8")
-    record = {
-        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "command": f"scripts/fault_run.py --minutes {args.minutes:g}",
-        "machine": describe(fingerprint()),
-        "versions": versions(),
-        "camera": f"ffmpeg, {PATTERN}, MJPEG over HTTP; stall and freeze timeout 1 s",
+    record = write_record(
+        RESULTS / "fault_run.json",
+        f"scripts/fault_run.py --minutes {args.minutes:g}",
+        camera=f"ffmpeg, {PATTERN}, MJPEG over HTTP; stall and freeze timeout 1 s",
         **judged(run, code, page),
-        "seconds": round(seconds, 1),
-        "faults": faults,
-        "log": [f"{when - began:8.2f} s  {line.replace(camera.uri, 'camera')}" for when, line in run.told],
-    }
-    (RESULTS / "fault_run.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        seconds=round(seconds, 1),
+        faults=faults,
+        log=[f"{when - began:8.2f} s  {line.replace(camera.uri, 'camera')}" for when, line in run.told],
+    )
     print(json.dumps({key: value for key, value in record.items() if key not in {"log", "faults"}}, indent=1))
     return 0 if record["well"] else 1
 

@@ -9,16 +9,15 @@ modality; and how often it is right when only the set's own classes are compared
 
 import argparse
 import json
-from datetime import datetime, timezone
 from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from measure_outliers import MODALITIES  # type: ignore[import-not-found] # the file beside this one
+from measure_outliers import MODALITIES
+from records import write_record
 
-from kdlight_devices.fingerprint import describe, fingerprint, versions
 from kdlight_edge.bundle import open_bundle
 from kdlight_edge.engines import open_engine
 from kdlight_edge.metrics import wilson
@@ -49,21 +48,18 @@ def main() -> int:
             rows.append({**row, "sets": list(sets), "alone": alone[name]["accuracy"], "alone_n": alone[name]["n"]})
         precision = engine.artifact.precision
     total = sum(row["n"] for row in rows)
-    record = {
-        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "command": "scripts/measure_all.py --data DIR",
-        "machine": describe(fingerprint()),
-        "versions": versions(),
-        "precision": precision,
-        "parameters": bundle.manifest.parameters,
-        "bytes": bundle.bytes,
-        "n": total,
-        "accuracy": sum(row["accuracy"] * row["n"] for row in rows) / total,
-        "modality": sum(row["modality"] * row["n"] for row in rows) / total,
-        "teacher": bundle.manifest.provenance.metrics["teacher"]["test"]["accuracy"],
-        "rows": rows,
-    }
-    RESULTS.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    write_record(
+        RESULTS,
+        "scripts/measure_all.py --data DIR",
+        precision=precision,
+        parameters=bundle.manifest.parameters,
+        bytes=bundle.bytes,
+        n=total,
+        accuracy=sum(row["accuracy"] * row["n"] for row in rows) / total,
+        modality=sum(row["modality"] * row["n"] for row in rows) / total,
+        teacher=bundle.manifest.provenance.metrics["teacher"]["test"]["accuracy"],
+        rows=rows,
+    )
     print(RESULTS)
     return 0
 

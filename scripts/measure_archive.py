@@ -12,18 +12,17 @@ what else runs: where two need no more of it than one, two cores do twice the wo
 import argparse
 import contextlib
 import functools
-import json
 import os
 import statistics
 import tempfile
 import time
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import cv2
+from records import write_record
 
-from kdlight_devices.fingerprint import PACKAGES, describe, fingerprint, versions
+from kdlight_devices.fingerprint import PACKAGES, versions
 from kdlight_edge.bundle import open_bundle
 from kdlight_edge.classifier import open_classifier
 from kdlight_edge.cluster import pool
@@ -64,17 +63,15 @@ def main() -> int:
 
 def write(rounds: list[dict[str, Any]], files: int) -> None:
     """Write what is measured so far."""
-    record = {
-        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "command": "scripts/measure_archive.py",
-        "machine": describe(fingerprint()),
-        "versions": versions((*PACKAGES, "ray", "pyarrow")),
-        "files": files,
-        "pixels": SIDE[0] * SIDE[1],
-        "rounds": rounds,
+    write_record(
+        RESULTS,
+        "scripts/measure_archive.py",
+        versions=versions((*PACKAGES, "ray", "pyarrow")),
+        files=files,
+        pixels=SIDE[0] * SIDE[1],
+        rounds=rounds,
         **{name: median(rounds, name) for name in FIGURES},
-    }
-    RESULTS.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    )
 
 
 def draw(archive: Path, files: int) -> None:

@@ -20,13 +20,12 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from records import write_record
 
-from kdlight_devices.fingerprint import describe, fingerprint, versions
 from kdlight_edge import classifier as classifying
 from kdlight_edge import picture, prepare
 from kdlight_edge.classifier import Classifier, open_classifier
@@ -109,15 +108,12 @@ def main() -> int:
         with camera_of(clip) as uri:
             rows = measured(uri, classifier, args.seconds * FPS, Path(folder))
         rows += back_to_back(classifier, pictures)
-    record = {
-        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "command": f"scripts/measure_camera.py --seconds {args.seconds}",
-        "machine": describe(fingerprint()),
-        "versions": versions(),
-        "camera": f"{SIZE} MJPEG, 4:2:0, at {FPS} frames/s over HTTP",
-        "rows": rows,
-    }
-    args.out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    write_record(
+        args.out,
+        f"scripts/measure_camera.py --seconds {args.seconds}",
+        camera=f"{SIZE} MJPEG, 4:2:0, at {FPS} frames/s over HTTP",
+        rows=rows,
+    )
     print(json.dumps(rows, indent=1))
     return 0
 

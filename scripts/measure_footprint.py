@@ -16,11 +16,10 @@ import tempfile
 import time
 import venv
 import zipfile
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from kdlight_devices.fingerprint import describe, fingerprint, versions
+from records import write_record
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "docs" / "results" / "footprint.json"
@@ -44,15 +43,7 @@ def main() -> int:
         helps = [seconds(program, "--help") for _ in range(STARTS)]
         bench = subprocess.run([program, "bench", args.model, "--json"], capture_output=True, text=True, check=True)
         weighed = rows(wheel, light, helps, json.loads(bench.stdout), torch=modules.stdout.strip() == "True")
-    record = {
-        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "command": "scripts/measure_footprint.py",
-        "machine": describe(fingerprint()),
-        "versions": versions(),
-        "rows": weighed,
-    }
-    RESULTS.parent.mkdir(parents=True, exist_ok=True)
-    RESULTS.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    write_record(RESULTS, "scripts/measure_footprint.py", rows=weighed)
     print(RESULTS)
     return 0
 

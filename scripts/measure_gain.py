@@ -12,14 +12,12 @@ difference), taking the two as independent. A set that is not under --work keeps
 import argparse
 import json
 import math
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from measure_models import RESULTS as MODELS  # type: ignore[import-not-found] # the file beside this one
+from measure_models import RESULTS as MODELS
 from measure_models import TESTS
-
-from kdlight_devices.fingerprint import describe, fingerprint
+from records import write_record
 
 RESULTS = MODELS.with_name("gain.json")
 SPLITS = ("val", "test")
@@ -39,15 +37,9 @@ def main() -> int:
     rows = [found[name] for name in TESTS if name in found]
     mean = sum(one["gain"] for one in rows) / len(rows)
     margin = 1.96 * math.sqrt(sum(variance(one) for one in rows)) / len(rows)
-    record = {
-        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "command": "scripts/measure_gain.py --work DIR",
-        "machine": describe(fingerprint()),
-        "rows": rows,
-        "mean": mean,
-        "ci95": [mean - margin, mean + margin],
-    }
-    RESULTS.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    record = write_record(
+        RESULTS, "scripts/measure_gain.py --work DIR", rows=rows, mean=mean, ci95=[mean - margin, mean + margin]
+    )
     print(f"{mean:+.2%} over {len(rows)} sets ({record['ci95'][0]:+.2%} to {record['ci95'][1]:+.2%})")
     return 0
 

@@ -14,14 +14,14 @@ import os
 import statistics
 import tempfile
 import time
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+from records import write_record
 
-from kdlight_devices.fingerprint import describe, fingerprint, versions
+from kdlight_devices.fingerprint import describe, fingerprint
 from kdlight_edge.classifier import Classifier, open_classifier
 from kdlight_edge.scenarios import encoded_pictures
 from kdlight_edge.sources.folder import Folder
@@ -56,15 +56,13 @@ def main() -> int:
         {"what": "cv2.imread, resize, the same network", "value": f"{theirs:.1f} images/s", "goal": ""},
         {"what": "ratio", "value": f"{mine / theirs:.1f} times", "goal": "3 times"},
     ]
-    record = {
-        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "command": f"scripts/measure_large.py --pictures {args.pictures} --rounds {args.rounds}",
-        "machine": describe({**fingerprint(), "cores": 2}),
-        "versions": versions(),
-        "rates": rates,
-        "rows": rows,
-    }
-    RESULTS.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    write_record(
+        RESULTS,
+        f"scripts/measure_large.py --pictures {args.pictures} --rounds {args.rounds}",
+        machine=describe({**fingerprint(), "cores": 2}),
+        rates=rates,
+        rows=rows,
+    )
     print(json.dumps(rows, indent=1))
     return 0
 

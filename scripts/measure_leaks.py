@@ -8,14 +8,12 @@ and groups (patient, lesion, wall, photograph) with pictures on both sides; here
 """
 
 import argparse
-import json
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from measure_models import ROOT, TESTS  # type: ignore[import-not-found] # the file beside this one
+from measure_models import ROOT, TESTS
+from records import write_record
 
-from kdlight_devices.fingerprint import describe, fingerprint
 from kdlight_train.audit import Cluster, audit
 from kdlight_train.data import open_data
 
@@ -28,13 +26,7 @@ def main() -> int:
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder with the data sets")
     args = parser.parse_args()
     sets = sorted({folder.split("/")[0] for folders in TESTS.values() for folder in folders})
-    record = {
-        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "command": "scripts/measure_leaks.py --data DIR",
-        "machine": describe(fingerprint()),
-        "sets": [leaks(name, args.data / name) for name in sets],
-    }
-    RESULTS.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    write_record(RESULTS, "scripts/measure_leaks.py --data DIR", sets=[leaks(name, args.data / name) for name in sets])
     print(RESULTS)
     return 0
 

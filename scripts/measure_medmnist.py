@@ -9,11 +9,11 @@ The official splits are used as they are; the recipe was fixed before test pictu
 
 import argparse
 import json
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from kdlight_devices.fingerprint import describe, fingerprint
+from records import write_record
+
 from kdlight_edge.cli import main as kdlight
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -35,13 +35,7 @@ def main() -> int:
     parser.add_argument("--teacher-weights", type=Path, metavar="FILE", help="ImageNet weights; else downloaded")
     args = parser.parse_args()
     rows = [judged(name, args) for name in ARCHIVES]
-    record = {
-        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "command": "scripts/measure_medmnist.py --data DIR --work DIR",
-        "machine": describe(fingerprint()),
-        "rows": rows,
-    }
-    RESULTS.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    write_record(RESULTS, "scripts/measure_medmnist.py --data DIR --work DIR", rows=rows)
     print(RESULTS)
     return 0
 

@@ -13,11 +13,11 @@ import json
 import shlex
 import subprocess
 import sys
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from kdlight_devices.fingerprint import describe, fingerprint, versions
+from records import write_record
+
 from kdlight_edge.bundle import open_bundle
 from kdlight_edge.manifest import Manifest
 
@@ -55,15 +55,11 @@ def main() -> int:
     kept = json.loads(RESULTS.read_text(encoding="utf-8"))["models"] if args.only else []
     measured = [measure(name, args.data.resolve()) for name in ([args.only] if args.only else TESTS | NANO)]
     entries = {entry["name"]: entry for entry in (*kept, *measured)}
-    record = {
-        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "command": shlex.join(["scripts/measure_models.py", "--data", "DIR"]),
-        "machine": describe(fingerprint()),
-        "versions": versions(),
-        "models": [entries[name] for name in TESTS | NANO if name in entries],
-    }
-    RESULTS.parent.mkdir(parents=True, exist_ok=True)
-    RESULTS.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    write_record(
+        RESULTS,
+        "scripts/measure_models.py --data DIR",
+        models=[entries[name] for name in TESTS | NANO if name in entries],
+    )
     print(RESULTS)
     return 0
 

@@ -9,18 +9,16 @@ bundle's own limit calls an outlier. ``patterns`` are those that a training show
 """
 
 import argparse
-import json
 import random
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-from measure_models import ROOT, TESTS  # type: ignore[import-not-found] # the file beside this one
+from measure_models import ROOT, TESTS
+from records import write_record
 
-from kdlight_devices.fingerprint import describe, fingerprint, versions
 from kdlight_edge.bundle import open_bundle
 from kdlight_edge.engines import Engine, open_engine
 from kdlight_edge.manifest import Manifest
@@ -49,14 +47,11 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=120, metavar="N", help="pictures of each kind (120)")
     args = parser.parse_args()
     names = [name for name in TESTS if (ROOT / "models" / f"{name}.kdl").exists()]
-    record = {
-        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "command": f"scripts/measure_outliers.py --data DIR --count {args.count}",
-        "machine": describe(fingerprint()),
-        "versions": versions(),
-        "bundles": [measure(name, args.data, args.count) for name in names],
-    }
-    RESULTS.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    write_record(
+        RESULTS,
+        f"scripts/measure_outliers.py --data DIR --count {args.count}",
+        bundles=[measure(name, args.data, args.count) for name in names],
+    )
     print(RESULTS)
     return 0
 

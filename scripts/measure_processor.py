@@ -16,15 +16,15 @@ import statistics
 import sys
 import time
 from collections.abc import Iterator
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from measure_models import NANO, TESTS  # type: ignore[import-not-found] # the file beside this one
+from measure_models import NANO, TESTS
+from records import write_record
 
 from kdlight_devices.detect import cpu_fields
-from kdlight_devices.fingerprint import describe, fingerprint, versions
+from kdlight_devices.fingerprint import fingerprint
 from kdlight_edge.bundle import Bundle, open_bundle
 from kdlight_edge.classifier import Classifier
 from kdlight_edge.decide import Settings
@@ -51,15 +51,9 @@ def main() -> int:
         raise SystemExit(f"this processor is that of board {board}; the question is of x86 without VNNI")
     recorded = {one["name"]: one["eval"] for one in json.loads(RECORDED.read_text(encoding="utf-8"))["models"]}
     rows = [measured(name, args.data.resolve(), args.rounds, recorded[name]) for name in TESTS | NANO]
-    record = {
-        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "command": f"scripts/measure_processor.py --data DIR --rounds {args.rounds}",
-        "machine": describe(fingerprint()),
-        "processor": processor(),
-        "versions": versions(),
-        "rows": rows,
-    }
-    RESULTS.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    write_record(
+        RESULTS, f"scripts/measure_processor.py --data DIR --rounds {args.rounds}", processor=processor(), rows=rows
+    )
     print(RESULTS)
     return 0
 

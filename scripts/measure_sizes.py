@@ -13,16 +13,15 @@ import argparse
 import json
 import statistics
 import tempfile
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from accuracy_chart import chart  # type: ignore[import-not-found] # the files beside this one
-from compare_peers import make, pixels, run_onnxruntime, run_openvino  # type: ignore[import-not-found]
-from measure_models import RESULTS as MODELS  # type: ignore[import-not-found] # the file beside this one
+from accuracy_chart import chart
+from compare_peers import make, pixels, run_onnxruntime, run_openvino
+from measure_models import RESULTS as MODELS
 from measure_models import TESTS, run
+from records import write_record
 
-from kdlight_devices.fingerprint import describe, fingerprint, versions
 from kdlight_edge.bundle import open_bundle
 from kdlight_edge.meter import collect, warm_up
 
@@ -49,15 +48,7 @@ def main() -> int:
             if bundle.is_dir()
         ]
     teacher_ms = {side: teacher_time(side) for side in sorted({one["teacher_px"] for one in rows})}
-    record = {
-        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "command": "scripts/measure_sizes.py --data DIR --work DIR",
-        "machine": describe(fingerprint()),
-        "versions": versions(),
-        "teacher_ms": teacher_ms,
-        "rows": rows,
-    }
-    RESULTS.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    write_record(RESULTS, "scripts/measure_sizes.py --data DIR --work DIR", teacher_ms=teacher_ms, rows=rows)
     CHART.write_text(chart(panels(rows, teacher_ms)), encoding="utf-8")
     print(RESULTS, CHART, sep="\n")
     return 0

@@ -14,13 +14,12 @@ import statistics
 import threading
 import time
 from collections.abc import Callable
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from records import write_record
 
-from kdlight_devices.fingerprint import describe, fingerprint, versions
 from kdlight_edge.bundle import Bundle, open_bundle
 from kdlight_edge.engines.openvino import compile_for, load, settings_of
 from kdlight_edge.errors import UsageError
@@ -49,13 +48,11 @@ def main() -> int:
         for asks, rounds in zip(ways, found, strict=True):
             rounds.append((*at_once(asks), *paced(asks[0])))
     ours, other = ([statistics.median(column) for column in zip(*rounds, strict=True)] for rounds in found)
-    record = {
-        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "command": f"scripts/measure_threads.py --rounds {args.rounds}",
-        "machine": describe(fingerprint()),
-        "versions": versions(),
-        "peer": "one network for two pictures at a time",
-        "rows": [
+    record = write_record(
+        RESULTS,
+        f"scripts/measure_threads.py --rounds {args.rounds}",
+        peer="one network for two pictures at a time",
+        rows=[
             {"what": what, "ours": form.format(mine), "peer": form.format(its), "ratio": f"{ratio:.2f} times {better}"}
             for what, form, mine, its, ratio, better in (
                 ("two threads, pictures a second", "{:,.0f}", ours[0], other[0], ours[0] / other[0], "the rate"),
@@ -64,8 +61,7 @@ def main() -> int:
                 ("of it the thread that asks", "{:.2f} ms", ours[3], other[3], ours[3] / other[3], "the CPU"),
             )
         ],
-    }
-    RESULTS.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    )
     print(json.dumps(record["rows"], indent=1))
     return 0
 

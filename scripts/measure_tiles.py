@@ -17,11 +17,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from kdlight_devices.fingerprint import describe, fingerprint, versions
+from records import write_record
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "docs" / "results" / "tiles.json"
@@ -56,17 +55,14 @@ def measure(folder: Path, model: Path) -> None:
     photograph = survey(model, site, folder / "report", "--mm-per-pixel", "0.3")
     mosaic = survey(model, folder / "mosaic.tif", folder / "report-mosaic")
     speed = json.loads(child(model, "speed", folder))
-    record = {
-        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "command": "scripts/measure_tiles.py",
-        "machine": describe(fingerprint()),
-        "versions": versions(),
-        "photographs": photograph,
-        "orthomosaic": mosaic,
-        "tiles_per_second": speed,
-        "rows": rows(photograph, mosaic, speed),
-    }
-    RESULTS.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    record = write_record(
+        RESULTS,
+        "scripts/measure_tiles.py",
+        photographs=photograph,
+        orthomosaic=mosaic,
+        tiles_per_second=speed,
+        rows=rows(photograph, mosaic, speed),
+    )
     print(json.dumps(record["rows"], indent=1))
     look(folder / "report" / "index.html")
 

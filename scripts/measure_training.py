@@ -9,19 +9,18 @@ first steps are not counted. PyTorch's own gradients are those without `kdlight_
 """
 
 import argparse
-import json
 import subprocess
 import sys
 import time
 from contextlib import nullcontext
-from datetime import datetime, timezone
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own documentation calls it F
 import torchvision
+from records import write_record
 
-from kdlight_devices.fingerprint import describe, fingerprint, versions
+from kdlight_devices.fingerprint import versions
 from kdlight_train.place import choose_place, move
 from kdlight_train.strided import SpreadGradients
 from kdlight_train.student import make_student
@@ -51,14 +50,7 @@ def main() -> int:
         said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
         rows.append({"what": way, "value": f"{float(said):.0f} images/s", "goal": ""})
         print(way, rows[-1]["value"], sep=": ")
-    record = {
-        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "command": "scripts/measure_training.py",
-        "machine": describe(fingerprint()),
-        "versions": versions(("torch", "torchvision")),
-        "rows": rows,
-    }
-    RESULTS.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    write_record(RESULTS, "scripts/measure_training.py", versions=versions(("torch", "torchvision")), rows=rows)
     return 0
 
 

@@ -17,18 +17,19 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from datetime import datetime, timezone
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from records import write_record
+
+from kdlight_edge.bundle import open_bundle, write_bundle
+from kdlight_edge.update.publish import Publisher
+from kdlight_edge.update.state import State
+
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-
-from kdlight_devices.fingerprint import describe, fingerprint, versions  # noqa: E402 - the path comes first
-from kdlight_edge.bundle import open_bundle, write_bundle  # noqa: E402
-from kdlight_edge.update.publish import Publisher  # noqa: E402
-from kdlight_edge.update.state import State  # noqa: E402
-from tests.edge.update.manager import Manager  # noqa: E402
+from tests.edge.update.manager import Manager  # noqa: E402 - the tests' own, on a path that is set above
 
 MODEL = ROOT / "models/surface-crack.kdl"
 RESULTS = ROOT / "docs/results/update.json"
@@ -44,15 +45,9 @@ def main() -> int:
     repeats = parser.parse_args().repeats
     with tempfile.TemporaryDirectory() as folder:
         rows = measured(Path(folder), repeats)
-    record = {
-        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "command": f"scripts/measure_update.py --repeats {repeats}",
-        "machine": describe(fingerprint()),
-        "versions": versions(),
-        "camera": f"generated, {FPS} frames a second",
-        "rows": rows,
-    }
-    RESULTS.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    write_record(
+        RESULTS, f"scripts/measure_update.py --repeats {repeats}", camera=f"generated, {FPS} frames a second", rows=rows
+    )
     print(json.dumps(rows, indent=1))
     return 0
 

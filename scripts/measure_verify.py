@@ -13,11 +13,10 @@ import statistics
 import subprocess
 import sys
 import time
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from kdlight_devices.fingerprint import describe, fingerprint, versions
+from records import write_record
 
 ROOT = Path(__file__).resolve().parent.parent
 STARTS = 7
@@ -30,17 +29,8 @@ def main() -> int:
     models = [ROOT / "models" / f"{name}.kdl" for name in ("road-crack", "skin-lesion")]
     parser.add_argument("--model", type=Path, nargs="+", default=models, metavar="NAME.kdl")
     rows = [row for model in parser.parse_args().model for row in measure(model)]
-    record = {
-        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "command": "scripts/measure_verify.py",
-        "machine": describe(fingerprint()),
-        "versions": versions(),
-        "starts": STARTS,
-        "rows": rows,
-    }
-    text = json.dumps(record, indent=1) + "\n"
-    (ROOT / "docs" / "results" / "verify.json").write_text(text, encoding="utf-8")
-    print(text)
+    file = ROOT / "docs" / "results" / "verify.json"
+    print(json.dumps(write_record(file, "scripts/measure_verify.py", starts=STARTS, rows=rows), indent=1))
     return 0
 
 

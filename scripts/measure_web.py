@@ -13,11 +13,10 @@ import os
 import subprocess
 import sys
 import time
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from kdlight_devices.fingerprint import describe, fingerprint, versions
+from records import write_record
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "docs" / "results" / "web.json"
@@ -47,25 +46,19 @@ def main() -> int:
             window.run("document.getElementById('heat').click()")
             heated = share(process.pid, args.seconds)
         process.terminate()
-    record: dict[str, Any] = {
-        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "command": "scripts/measure_web.py",
-        "machine": describe(fingerprint()),
-        "versions": versions(),
+    figures: dict[str, Any] = {
         "start_seconds": {"median": round(starts[len(starts) // 2], 3), "max": round(starts[-1], 3), "n": STARTS},
         "core_percent": {"nobody": idle, "one_viewer": viewed, "one_viewer_heat_map": heated},
         "viewer_core_percent": round(viewed - idle, 1),
         "viewer_heat_core_percent": round(heated - idle, 1),
     }
-    record["rows"] = rows(record)
-    RESULTS.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    print(json.dumps(record, indent=1))
+    print(json.dumps(write_record(RESULTS, "scripts/measure_web.py", **figures, rows=rows(figures)), indent=1))
     return 0
 
 
-def rows(record: dict[str, Any]) -> list[dict[str, str]]:
+def rows(figures: dict[str, Any]) -> list[dict[str, str]]:
     """Return the table of the page."""
-    start, cores = record["start_seconds"], record["core_percent"]
+    start, cores = figures["start_seconds"], figures["core_percent"]
     table = [
         (
             "start of the page in Chromium, median (longest)",
@@ -73,8 +66,8 @@ def rows(record: dict[str, Any]) -> list[dict[str, str]]:
             "under 1 s",
         ),
         ("the run, nobody looks, of one core", f"{cores['nobody']:.1f} %", ""),
-        ("one viewer more", f"{record['viewer_core_percent']:.1f} %", "under 5 %"),
-        ("one viewer more, with the heat map", f"{record['viewer_heat_core_percent']:.1f} %", "under 5 %"),
+        ("one viewer more", f"{figures['viewer_core_percent']:.1f} %", "under 5 %"),
+        ("one viewer more, with the heat map", f"{figures['viewer_heat_core_percent']:.1f} %", "under 5 %"),
     ]
     return [{"what": what, "value": value, "goal": goal} for what, value, goal in table]
 

@@ -16,11 +16,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from kdlight_devices.fingerprint import describe, fingerprint, versions
+from records import write_record
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "docs" / "results" / "writes.json"
@@ -109,16 +108,7 @@ def main() -> int:
             broker.terminate()
             broker.wait()
             shutil.rmtree(memory)
-    record = {
-        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "command": " ".join(["scripts/measure_writes.py", *sys.argv[1:]]),
-        "machine": describe(fingerprint()),
-        "versions": versions(),
-        "seconds": args.seconds,
-        "rows": rows,
-    }
-    RESULTS.parent.mkdir(parents=True, exist_ok=True)
-    RESULTS.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    write_record(RESULTS, " ".join(["scripts/measure_writes.py", *sys.argv[1:]]), seconds=args.seconds, rows=rows)
     print(json.dumps(rows, indent=1))
     return 0
 

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from accuracy_tables import (  # type: ignore[import-not-found] # the file beside this one
+from accuracy_tables import (
     ablation_table,
     all_table,
     gain_table,

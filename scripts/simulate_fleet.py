@@ -21,11 +21,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from kdlight_devices.fingerprint import describe, fingerprint, versions
+from records import write_record
+
+from kdlight_devices.fingerprint import versions
 from kdlight_edge.decide import Prediction, to_record
 from kdlight_edge.fleet import Fleet, table
 from kdlight_edge.frame import Moment
@@ -243,16 +244,13 @@ def main() -> int:
                 row = asyncio.run(measure(boards, args.rate, args.seconds, host, number, engine))
         print(json.dumps(row), flush=True)
         rows.append(row)
-    record = {
-        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "command": " ".join(["scripts/simulate_fleet.py", *sys.argv[1:]]),
-        "machine": describe(fingerprint()),
-        "versions": versions((*versions(), "paho-mqtt")),
-        "rate": args.rate,
-        "rows": rows,
-    }
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    write_record(
+        args.out,
+        " ".join(["scripts/simulate_fleet.py", *sys.argv[1:]]),
+        versions=versions((*versions(), "paho-mqtt")),
+        rate=args.rate,
+        rows=rows,
+    )
     return 0
 
 

@@ -19,11 +19,11 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from kdlight_devices.fingerprint import describe, fingerprint, versions
+from records import stamp
+
 from kdlight_edge.selftest.camera import Camera
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -126,10 +126,7 @@ def summary(rows: list[dict[str, Any]], args: argparse.Namespace) -> dict[str, A
     flags = f"--frames {args.frames}" + (f" --hours {args.hours:g}" if args.hours else "")
     flags += f" --camera {args.camera} --fps {args.fps:g} --name {args.name}"
     return {
-        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "command": f"scripts/soak.py {flags}",
-        "machine": describe(fingerprint()),
-        "versions": versions(),
+        **stamp(f"scripts/soak.py {flags}"),
         "frames": rows[-1]["frames"],
         "seconds": rows[-1]["seconds"],
         "rss_growth_mb_per_200k": round(per_frame * 200_000 * 1024 / 1e6, 3),
