@@ -21,10 +21,13 @@ AWAY_SECONDS = 5.0
 """Seconds between further attempts at a node that cannot: it may only be started again."""
 
 HELD = 64
-"""Objects that wait to be sent; one more is given up at once, and told."""
+"""Objects that wait to be sent; one more waits for room: scans come from folders and senders, which can wait too."""
+
+ROOM_SECONDS = 5.0
+"""How long it waits while nothing is sent; it is given up then, and told, and so are others until something is sent."""
 
 CLOSE_SECONDS = 10.0
-"""How long the end of a run waits for what is still to be sent."""
+"""How long the end of a run waits for what is still to be sent, counted from the last that was."""
 
 
 class Node(NamedTuple):
@@ -65,14 +68,17 @@ class Sender:
         self._why = ""
         """Why the last attempt failed; empty where it did not."""
         self._over = threading.Event()
-        self._lock = threading.Lock()
+        self._room = threading.Condition()
+        self._stuck = False
+        """Whether room was waited for in vain, and nothing was sent since."""
         self._thread = threading.Thread(target=self._run, name="send", daemon=True)
         self._thread.start()
 
     def send(self, made: Dataset) -> None:
-        """Take an object; never waits."""
-        with self._lock:
-            room = self._unsent < HELD
+        """Take an object, when there is room for it."""
+        with self._room:
+            room = self._room.wait_for(lambda: self._unsent < HELD, 0 if self._stuck else ROOM_SECONDS)
+            self._stuck = not room
             self._unsent += room
         if room:
             self._waiting.put(made)
@@ -84,8 +90,9 @@ class Sender:
             self._deliver(made)
             if self._over.is_set():
                 return
-            with self._lock:
+            with self._room:
                 self._unsent -= 1
+                self._room.notify()
             if self._why:
                 self._lose(1, self._why)
 
@@ -146,11 +153,14 @@ class Sender:
         self._report(f"{what} not sent to {self._name}: {reason}")
 
     def close(self) -> None:
-        """Send what waits, with all its attempts, for `CLOSE_SECONDS`; what is left is counted and told."""
+        """Send what waits until nothing was sent for `CLOSE_SECONDS`; what is left is counted and told."""
         if self._over.is_set():
             return
         self._waiting.put(None)
-        self._thread.join(CLOSE_SECONDS)
+        unsent = None
+        while self._thread.is_alive() and unsent != self._unsent:
+            unsent = self._unsent
+            self._thread.join(CLOSE_SECONDS)
         self._over.set()
         if self._unsent:
             self._lose(self._unsent, f"the run is over{self._why and f' ({self._why})'}")

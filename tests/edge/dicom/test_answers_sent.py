@@ -206,8 +206,24 @@ def test_a_file_whose_answers_were_not_sent_has_failed(
     assert main([*command, "--dicom-out", str(tmp_path / "out")]) == 0
 
 
-def test_a_queue_that_is_full_loses_at_once_and_says_so(answer: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+@needs_dcmtk
+def test_more_answers_than_can_wait_are_all_sent_to_an_archive_that_takes_its_time(
+    tmp_path: Path, answer: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kdlight_edge.dicom.send.HELD", 2)
+    monkeypatch.setattr("kdlight_edge.dicom.send.CLOSE_SECONDS", 1.0)
+    told: list[str] = []
+    with archive(tmp_path / "archive") as port:
+        sender = Sender(Node("ARCHIVE", "127.0.0.1", port), told.append)
+        for _ in range(10):
+            sender.send(answer)
+        sender.close()
+    assert (told, sender.lost) == ([], 0)
+
+
+def test_a_queue_that_is_full_and_stays_so_loses_and_says_so(answer: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kdlight_edge.dicom.send.CLOSE_SECONDS", 0.1)
+    monkeypatch.setattr("kdlight_edge.dicom.send.ROOM_SECONDS", 0.1)
     told: list[str] = []
     with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections and never says a word
         sender = Sender(Node("ARCHIVE", "127.0.0.1", silent.getsockname()[1]), told.append, waits=())
