@@ -83,10 +83,15 @@ class _Sum:
 def describe(study: Study) -> str:
     """Return a study in one line for people."""
     said = [
-        f"{label} {count:,} (at most {study.peaks[label].probability:.3f}, frame {study.peaks[label].frame})"
+        f"{label} {count:,} (at most {study.peaks[label].probability:.3f}, {_place(study.peaks[label])})"
         for label, count in study.by_label.items()
     ]
     said += [f"{count:,} {decision}" for decision, count in study.decisions.items() if decision != "accepted"]
     frames = "1 frame" if study.frames == 1 else f"{study.frames:,} frames"
     name = "without identifier" if study.study is None else study.study[:12]
     return f"study {name}: {frames}: {', '.join(said)}"
+
+
+def _place(peak: Peak) -> str:
+    """Return which frame of which object: most objects of a study have one, which is the first of each."""
+    return f"frame {peak.frame}" + (f" of {peak.instance[:12]}" if peak.instance else "")
