@@ -12,6 +12,7 @@ import numpy.typing as npt
 import tifffile
 
 from kdlight_edge.errors import DataError
+from kdlight_edge.picture import MAX_PIXELS, read_picture
 from kdlight_edge.survey.georef import Georeference, from_tags
 from kdlight_edge.survey.samples import samples_of
 
@@ -19,7 +20,7 @@ MAX_SIDE = 1_000_000
 """Pixels of a side at most."""
 
 MAX_SEGMENT = 128 << 20
-"""Bytes of a strip or tile, unpacked, at most: a file that wants more at once is refused before it gets them."""
+"""Bytes of a strip or tile, unpacked, at most: a file that wants more at once is decoded as a whole, or refused."""
 
 MAX_PAGES = 1000
 """Pictures of a file that are looked at."""
@@ -36,6 +37,10 @@ logging.getLogger("tifffile").setLevel(logging.CRITICAL + 1)
 _FAULTS = (tifffile.TiffFileError, ValueError, NotImplementedError, RuntimeError, struct.error, IndexError, KeyError,
            OSError, TypeError, OverflowError, MemoryError, ZeroDivisionError, AttributeError)  # fmt: skip
 """What tifffile and its codecs raise for damaged files."""
+
+
+class UnsuitedError(DataError):
+    """A file is not read strip by strip, and may be whole."""
 
 
 class TiffRaster:
@@ -56,8 +61,8 @@ class TiffRaster:
             self._page = page
             self.width, self.height = int(page.imagewidth), int(page.imagelength)
             self._meaning = samples_of(page)
-            _check(page, path.stat().st_size)
             self.georeference, self.unplaced = _georeference(page, epsg)
+            self._whole = self._decoded(path)
         except DataError:
             self._file.close()
             raise
@@ -70,8 +75,25 @@ class TiffRaster:
         self._blocks: dict[int, npt.NDArray[np.uint8]] = {}
         self._samples = int(page.samplesperpixel)
 
+    def _decoded(self, path: Path) -> npt.NDArray[np.uint8] | None:
+        """Check the file; return its picture where that is read at once, and None where it is read by strips."""
+        try:
+            _check(self._page, path.stat().st_size)
+        except UnsuitedError:
+            if self._page.index or self._file.is_bigtiff or self.width * self.height > MAX_PIXELS:
+                raise
+        else:
+            return None
+        whole = read_picture(path)
+        if self.georeference is not None and _orientation(self._page) != 1:
+            self.georeference, self.unplaced = None, "its georeference is of a picture that lies on its side"
+        self.height, self.width = whole.shape[:2]
+        return whole
+
     def rows(self, top: int, bottom: int) -> npt.NDArray[np.uint8]:
         """Return rows as `Raster` says; what lies above them is let go."""
+        if self._whole is not None:
+            return self._whole[top:bottom]
         for number in [number for number in self._blocks if (number + 1) * self._tall <= top]:
             del self._blocks[number]
         result = np.empty((bottom - top, self.width, 3), np.uint8)
@@ -154,9 +176,8 @@ def _check(page: Any, size: int) -> None:
             f"a TIFF of compression {int(page.compression)}, which is not unpacked here; save it with another "
             "(gdal_translate -co COMPRESS=DEFLATE)"
         )
-    orientation = page.tags.get(274)
-    if orientation is not None and orientation.value not in {0, 1}:
-        raise DataError(f"a TIFF that lies on its side (orientation {int(orientation.value)}); save it upright")
+    if (orientation := _orientation(page)) != 1:
+        raise UnsuitedError(f"a TIFF that lies on its side (orientation {orientation}); save it upright")
     tall, wide = (page.tilelength, page.tilewidth) if page.is_tiled else (min(page.rowsperstrip, height), width)
     if tall < 1 or wide < 1:
         raise DataError("damaged TIFF file: its strips have no rows")
@@ -167,12 +188,17 @@ def _check(page: Any, size: int) -> None:
         (tall * width * 3, "rows of tiles over the whole width", MAX_ROW),
     ):
         if size_of > most:
-            raise DataError(
+            raise UnsuitedError(
                 f"{what} of {math.ceil(size_of / (1 << 20)):,} MB are more than {most >> 20:,} MB; "
                 "save it with smaller ones (gdal_translate -co TILED=YES)"
             )
     count = math.ceil(height / tall) * math.ceil(width / wide) * (page.samplesperpixel if samples == 1 else 1)
     _check_segments(page, count, size)
+
+
+def _orientation(page: Any) -> int:
+    tag = page.tags.get(274)
+    return 1 if tag is None or not tag.value else int(tag.value)
 
 
 def _check_segments(page: Any, count: int, size: int) -> None:

@@ -46,7 +46,8 @@ def test_pipes_among_the_pictures_and_beside_them_are_not_waited_for(tmp_path: P
     (tmp_path / "c.png").symlink_to("b.png")
     ran = inspect(tmp_path)
     first, second, third = ran.stdout.splitlines()
-    assert (ran.returncode, ran.stderr) == (1, "")
+    told = f"kdlight-edge: {tmp_path} also holds files that are not read as pictures: 1 .pgw\n"
+    assert (ran.returncode, ran.stderr) == (1, told)
     assert "tiles judged" in first
     assert second == f"{tmp_path}/b.png  error: not a file: it cannot be read like one"
     assert third == f"{tmp_path}/c.png  error: not a file: it cannot be read like one"

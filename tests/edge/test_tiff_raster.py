@@ -56,14 +56,41 @@ def test_what_is_too_large_is_named_with_its_own_size(tmp_path: Path) -> None:
     tile = np.zeros((4096, 4096, 3), np.uint8)
     tifffile.imwrite(
         tmp_path / "a.tif", (tile for _ in range(6)), shape=(4096, 24_000, 3), dtype="uint8", photometric="rgb",
-        tile=tile.shape[:2], compression="zlib",
+        tile=tile.shape[:2], compression="zlib", bigtiff=True,
     )  # fmt: skip
     with pytest.raises(DataError, match="rows of tiles over the whole width of 282 MB are more than 256 MB"):
         open_raster(tmp_path / "a.tif")
     large = np.zeros((6000, 9000, 3), np.uint8)
-    tifffile.imwrite(tmp_path / "a.tif", large, photometric="rgb", rowsperstrip=6000, compression="zlib")
+    tifffile.imwrite(tmp_path / "a.tif", large, photometric="rgb", rowsperstrip=6000, compression="zlib", bigtiff=True)
     with pytest.raises(DataError, match="strips or tiles of 155 MB are more than 128 MB"):
         open_raster(tmp_path / "a.tif")
+
+
+def test_a_photograph_in_one_large_strip_is_read_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kdlight_edge.survey.tiff.MAX_SEGMENT", 1000)
+    path = written(tmp_path / "a.tif", (NOISE, 0), (NOISE, 0))
+    raster = open_raster(path)
+    np.testing.assert_array_equal(raster.rows(7, raster.height), NOISE[7:])
+    assert raster.more.startswith("1 more")
+    raster.close()
+    path.write_bytes(path.read_bytes()[:9000])
+    with pytest.raises(DataError, match="TIFF file"):
+        open_raster(path)
+    with pytest.raises(DataError, match="strips or tiles of 1 MB"):  # OpenCV would read the copy
+        open_raster(written(path, (NOISE[::4, ::4], 1), (NOISE, 0)))
+
+
+@pytest.mark.parametrize("orientation", [0, 1, 3, 6])
+def test_a_photograph_that_lies_on_its_side_is_read_upright(orientation: int, tmp_path: Path) -> None:
+    place = [(33550, "d", 3, (1.0, 1.0, 0.0), True), (33922, "d", 6, (0.0, 0.0, 0.0, 3e5, 5e6, 0.0), True)]
+    tags = [*place, (274, "H", 1, orientation, True)]
+    tifffile.imwrite(tmp_path / "a.tif", NOISE, photometric="rgb", extratags=tags)
+    raster = open_raster(tmp_path / "a.tif", 32632)
+    turned = {3: NOISE[::-1, ::-1], 6: NOISE.transpose(1, 0, 2)[:, ::-1]}.get(orientation, NOISE)
+    np.testing.assert_array_equal(raster.rows(0, raster.height), turned)
+    assert (raster.width, raster.height) == turned.shape[1::-1]
+    assert (raster.georeference is None) == ("on its side" in raster.unplaced) == (orientation > 1)
+    raster.close()
 
 
 def test_planes_are_found_where_the_list_of_tiles_is_longer_than_it_should_be(tmp_path: Path) -> None:
