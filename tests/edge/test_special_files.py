@@ -83,7 +83,7 @@ VERBS = """
 import resource, sys
 from kdlight_edge.cli import main
 resource.setrlimit(resource.RLIMIT_AS, (3 << 30, 3 << 30))
-for verb in (["verify"], ["inspect"], ["bundle", "show"], ["infer", "--folder", ".", "--model"]):
+for verb in (["verify"], ["inspect"], ["bundle", "show"], ["infer", "--camera", "scene:crack", "--model"]):
     sys.stderr = sys.stdout
     print("exit", main([*verb, sys.argv[1]]))
 """
