@@ -1,4 +1,4 @@
-"""A fleet over a real broker: real boards' messages against the schemas, the table, and questions to a board."""
+"""A fleet over a real broker: real boards' messages against the schemas, and the table."""
 
 import json
 import re
@@ -21,10 +21,9 @@ from kdlight_edge.cli import main
 from kdlight_edge.decide import Prediction
 from kdlight_edge.fleet import Known, drift, row, table
 from kdlight_edge.frame import Moment
-from kdlight_edge.manifest import Artifact, Thresholds
 from kdlight_edge.sinks import home_assistant
 from kdlight_edge.sinks.broker import broker_of
-from kdlight_edge.sinks.desk import ASKED, LONGEST, Desk, Message
+from kdlight_edge.sinks.desk import Desk, Message
 from kdlight_edge.sinks.mqtt import Mqtt
 from kdlight_edge.sinks.outbox import Delivery
 from kdlight_edge.sinks.store import Store
@@ -191,43 +190,6 @@ def test_home_assistant_without_a_broker_is_refused(capfd: pytest.CaptureFixture
     assert "--home-assistant says nothing without --mqtt" in capfd.readouterr().err
 
 
-# A board's desk
-
-
-def asked(verb: object, **more: object) -> bytes:
-    return json.dumps({"schema": "kdlight-edge/command/1", "id": "q", "verb": verb, **more}).encode()
-
-
-def answers(desk: Desk) -> list[dict[str, Any]]:
-    return [json.loads(message.text) for message in desk.due(NONE) if message.last == "answer"]
-
-
-@pytest.mark.parametrize(
-    "payload",
-    [
-        b"",
-        b"\xff",
-        b"[]",
-        b"null",
-        b"7",
-        b'{"verb": "ping"}',
-        asked("reboot"),
-        asked(["ping"]),
-        asked("ping", schema="x"),
-        b"[" * LONGEST,
-        b'{"a":' * (LONGEST // 5),
-        asked("ping", more="x" * LONGEST),
-        b"[" * 1_000_000,
-    ],
-)
-def test_what_is_no_question_is_refused_and_never_breaks_the_board(payload: bytes) -> None:
-    desk = Desk("wall", {})
-    desk.ask(payload)
-    (answer,) = answers(desk)
-    assert answer["state"] == "refused"
-    jsonschema.validate(answer, SCHEMAS["answer"])
-
-
 @needs_broker
 def test_a_fault_of_ours_while_sending_is_told_once_and_the_results_go_on(
     broker: int, ear: Ear, tmp_path: Path
@@ -248,67 +210,6 @@ def test_a_fault_of_ours_while_sending_is_told_once_and_the_results_go_on(
     assert len(ear.heard["kdlight/wall/result"]) == 1
     assert told == ["mqtt: ZeroDivisionError: nobody thought of it; trying again"]
     mqtt.close()
-
-
-def test_questions_without_end_fill_no_memory() -> None:
-    desk = Desk("wall", {})
-    for _ in range(1000):
-        desk.ask(asked("ping"))
-    assert len(answers(desk)) == ASKED
-
-
-def test_an_update_by_message_needs_leave_and_a_service_and_leaves_a_word_for_the_unit(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("STATE_DIRECTORY", raising=False)
-    told: list[str] = []
-    for update, reason in ((False, "--mqtt-update allows it"), (True, "this is no service")):
-        desk = Desk("wall", {}, update=update, report=told.append)
-        desk.ask(asked("update", url="http://evil"))
-        (answer,) = answers(desk)
-        assert answer["state"] == "refused"
-        assert reason in answer["reason"]
-    assert told == []
-    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path))
-    desk = Desk("wall", {}, update=True, report=told.append)
-    desk.ask(asked("update"))
-    assert [answer["state"] for answer in answers(desk)] == ["begun"]
-    assert (tmp_path / "update/asked").read_bytes() == b""
-    assert told == ["mqtt: an update was asked for"]
-
-
-def test_figures_come_at_their_time_and_say_what_is_usual() -> None:
-    artifact = Artifact("m", "onnx", "fp32", "", 0, 1.0, Thresholds(0.0, 2.0))
-    desk = Desk("wall", {"bundle": BUNDLE, "engine": "onnxruntime"}, artifact)
-    (message,) = desk.due(NONE)
-    assert (message.last, message.retain) == ("stats", True)
-    said = json.loads(message.text)
-    jsonschema.validate(said, SCHEMAS["stats"])
-    assert said["usual"] == {"abstained": 0.0, "outlier": 0.01}
-    assert desk.due(NONE) == []
-
-
-@pytest.mark.parametrize(
-    ("usual", "own_conf", "said"),
-    [
-        ({"abstained": 0.031, "outlier": 0.012}, False, {"abstained": 0.031, "outlier": 0.012}),
-        ({"abstained": 0.031, "outlier": 0.012}, True, {"abstained": None, "outlier": 0.012}),
-        ({}, False, {"abstained": None, "outlier": 0.01}),
-    ],
-)
-def test_what_is_usual_is_what_the_bundle_says(
-    usual: dict[str, float],
-    own_conf: bool,  # noqa: FBT001 - a parameter of a test
-    said: dict[str, float | None],
-) -> None:
-    artifact = Artifact("m", "onnx", "fp32", "", 0, 1.0, Thresholds(0.8, 2.0), usual=usual)
-    (message,) = Desk("wall", {"bundle": BUNDLE, "engine": "onnxruntime"}, artifact, own_conf=own_conf).due(NONE)
-    stats = json.loads(message.text)
-    jsonschema.validate(stats, SCHEMAS["stats"])
-    assert stats["usual"] == said
-
-
-# The table
 
 
 def test_a_rate_that_chance_explains_is_no_drift_and_one_that_it_does_not_is() -> None:
