@@ -286,5 +286,6 @@ def test_a_camera_run_explains_its_events_only_where_it_is_asked_to(
         more = ["--event-dir", str(tmp_path / name), "--event-hold", "0.2", *flags]
         assert main([*run, *more]) == 0
         folders = {str(line["folder"]) for line in lines(tmp_path / name)}
+        assert folders
         maps = [len(list((tmp_path / name / folder).glob("*-map.jpg"))) for folder in folders]
         assert maps == [len(flags)] * len(folders)

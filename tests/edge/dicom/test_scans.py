@@ -102,7 +102,7 @@ def test_a_deflated_object_is_read_and_one_that_would_fill_the_memory_is_not(
     scan.save_as(tmp_path / "1", enforce_file_format=True)
     assert (tmp_path / "1").stat().st_size < 3000
     assert frames_in(str(tmp_path / "1")) == 3
-    assert all(isinstance(item, Frame) for item in DicomFolder(tmp_path))
+    assert [type(item) for item in DicomFolder(tmp_path)] == [Frame] * 3
     (tmp_path / "1").write_bytes((tmp_path / "1").read_bytes() + b"\0\0")
     assert frames_in(str(tmp_path / "1")) == 3
     monkeypatch.setattr("kdlight_edge.dicom.scan.LARGEST_INFLATED", 3 * 256 * 256)
