@@ -140,6 +140,20 @@ def sync_tree(folder: Path) -> None:
     sync(folder)
 
 
+def lock(handle: int) -> None:
+    """Keep other processes from writing an open file, or into an open folder, until it is closed or this one dies.
+
+    Raises:
+        BlockingIOError: another process does. A share that knows no locks keeps nobody out.
+    """
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except OSError:
+        return
+
+
 @contextlib.contextmanager
 def locked(file: Path, busy: str | None = None) -> Iterator[None]:
     """Hold a lock, which the kernel lets go when its holder dies.

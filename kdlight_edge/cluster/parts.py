@@ -1,7 +1,6 @@
 """Answers as Parquet: a folder of whole files that grows, tells what it holds, and belongs to one bundle."""
 
 import contextlib
-import fcntl
 import json
 import os
 import secrets
@@ -15,6 +14,7 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import parquet as pq
 
+from kdlight_edge.durable import lock
 from kdlight_edge.errors import BundleError, KDLightError
 
 SCHEMA = "kdlight-edge/archive/1"
@@ -89,20 +89,17 @@ class Parts:
         except OSError as error:
             raise KDLightError(f"{folder} cannot be written: {error.strerror}; choose another --out") from error
         try:
-            self._lock()
+            lock(self._guard)
             for beside in folder.glob(f".{_NAME}"):
                 beside.unlink()  # of a run that was killed while it wrote
             self.held = self._look()
             """What was there before this run."""
+        except BlockingIOError as error:
+            os.close(self._guard)
+            raise KDLightError(f"{folder} is being written by another kdlight-edge; let it end") from error
         except BaseException:
             os.close(self._guard)
             raise
-
-    def _lock(self) -> None:
-        try:
-            fcntl.flock(self._guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise KDLightError(f"{self.folder} is being written by another kdlight-edge; let it end") from error
 
     def _look(self) -> Held:
         keys: set[str] = set()

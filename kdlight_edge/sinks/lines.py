@@ -8,6 +8,7 @@ import sys
 import time
 from typing import Protocol
 
+from kdlight_edge.durable import lock
 from kdlight_edge.errors import KDLightError
 
 HELD_BYTES = 32 << 10
@@ -141,16 +142,6 @@ def open_lines(path: str | os.PathLike[str], *, at_once: bool) -> Lines:
         os.close(descriptor)
         raise KDLightError(f"{os.fspath(path)} is being written by another process; name another file") from error
     return Lines(descriptor, os.fspath(path), at_once=at_once, owned=True)
-
-
-def lock(descriptor: int) -> None:
-    """Keep other processes from writing a file, or into a folder; raises BlockingIOError where one does."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise
-    except OSError:  # a share that knows no locks
-        return
 
 
 def append_lines(path: str | os.PathLike[str], *, at_once: bool) -> tuple[Lines, int, int]:

@@ -73,12 +73,11 @@ class Store:
             undo.callback(os.close, self._guard)
             try:
                 fcntl.flock(self._guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
+                self._open()
+            except BlockingIOError as error:
                 raise KDLightError(
                     f"{self.path} is in use by another kdlight-edge; give each its own --mqtt-device or --mqtt-store"
                 ) from error
-            try:
-                self._open()
             except (sqlite3.Error, OSError) as error:
                 raise KDLightError(f"{self.path} cannot be written: {error}; name another --mqtt-store") from error
             undo.pop_all()

@@ -12,9 +12,9 @@ from typing import Any, TextIO
 import numpy as np
 import numpy.typing as npt
 
+from kdlight_edge.durable import lock
 from kdlight_edge.errors import KDLightError
 from kdlight_edge.manifest import Manifest
-from kdlight_edge.sinks.lines import lock
 from kdlight_edge.survey.geojson import features_of
 from kdlight_edge.survey.judge import Survey
 from kdlight_edge.survey.page import Page

@@ -1,6 +1,8 @@
 """The queue on the disk: in order, bounded, whole after kill -9, and one process at a time."""
 
 import contextlib
+import errno
+import fcntl
 import os
 import shutil
 import signal
@@ -112,6 +114,15 @@ def test_two_threads_lose_nothing(tmp_path: Path) -> None:
     writer.join()
     assert got == [str(n) for n in range(500)]
     store.close()
+
+
+def test_a_share_that_knows_no_locks_is_named_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", unknown)
+    with pytest.raises(KDLightError, match=r"q\.sqlite cannot be written: .*No locks available; name another"):
+        Store(tmp_path / "q.sqlite")
 
 
 def test_a_second_process_is_refused(tmp_path: Path) -> None:

@@ -1,13 +1,13 @@
 """A claim: the small file that says which training a place belongs to, and the lock of the one that works there."""
 
 import contextlib
-import fcntl
 import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kdlight_edge.durable import lock
 from kdlight_edge.errors import KDLightError
 
 if TYPE_CHECKING:
@@ -59,12 +59,10 @@ def _open(file: Path) -> int | None:
 def hold(handle: int) -> bool:
     """Lock an open file or folder, and tell whether it is ours now."""
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock(handle)
     except BlockingIOError:
         return False
-    except OSError:
-        return True  # no locks here (some network file systems): files are whole all the same
-    return True
+    return True  # also where no locks are known: files are whole all the same
 
 
 @contextlib.contextmanager

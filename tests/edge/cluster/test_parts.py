@@ -1,5 +1,8 @@
 """The folder of answers: whole files, one bundle, one writer."""
 
+import errno
+import fcntl
+import os
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +88,20 @@ def test_one_process_at_a_time_writes_a_folder(tmp_path: Path) -> None:
         Parts(tmp_path, ORIGIN)
     first.close()
     Parts(tmp_path, ORIGIN).close()
+
+
+def test_a_share_that_knows_no_locks_is_written_to_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unknown(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", unknown)
+    parts = Parts(tmp_path, ORIGIN)
+    parts.add(rows("a.png"))
+    parts.flush()
+    parts.close()
+    assert len(list(tmp_path.glob("part-*.parquet"))) == 1
 
 
 def test_a_disk_that_refuses_leaves_what_was_written_whole(written: Path) -> None:
