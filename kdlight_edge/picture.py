@@ -1,4 +1,4 @@
-"""Encoded bytes to an upright RGB picture: the only decoder, for training and the runtime alike.
+"""Encoded bytes to an upright RGB picture: the only decoder, for training and the runtime alike; and back to JPEG.
 
 JPEG, PNG, BMP, TIFF and WebP; 8 and 16 bit; grey, palette, alpha; EXIF orientation. 16-bit pictures are scaled by
 their full range (65535 is white), alpha is laid over white. A truncated file is an error even where the codec would
@@ -272,3 +272,9 @@ def _upright(image: npt.NDArray[np.uint8], orientation: int) -> npt.NDArray[np.u
     if down or across:
         result = cv2.flip(result, -1 if down and across else int(across))  # both, columns alone (1), rows alone (0)
     return np.ascontiguousarray(result)
+
+
+def to_jpeg(picture: npt.NDArray[np.uint8], quality: int) -> bytes:
+    """Encode a picture, uint8 [h, w, 3] RGB, as JPEG; ``quality`` is 1 to 100."""
+    _, content = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return content.tobytes()

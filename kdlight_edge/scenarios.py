@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -17,7 +16,7 @@ from kdlight_edge import stream
 from kdlight_edge.classifier import Classifier
 from kdlight_edge.frame import Frame, Moment, Unreadable
 from kdlight_edge.meter import collect, summary, warm_up
-from kdlight_edge.picture import decode
+from kdlight_edge.picture import decode, to_jpeg
 from kdlight_edge.prepare import prepare
 from kdlight_edge.sources.folder import Folder
 from kdlight_edge.testing import golden_picture
@@ -60,8 +59,7 @@ def encoded_pictures(width: int, height: int, count: int) -> list[bytes]:
     pictures = []
     for _ in range(count):
         chosen = [np.hstack([chance.choice(tiles) for _ in range(columns)]) for _ in range(rows)]
-        picture = cv2.cvtColor(np.vstack(chosen)[:height, :width], cv2.COLOR_RGB2BGR)
-        pictures.append(cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes())
+        pictures.append(to_jpeg(np.vstack(chosen)[:height, :width], 90))
     return pictures
 
 

@@ -65,8 +65,7 @@ def write_pictures(folder: Path, stop: "threading.Event") -> None:
     Raises:
         KDLightError: they cannot be written.
     """
-    import cv2
-
+    from kdlight_edge.picture import to_jpeg
     from kdlight_edge.surface import MATERIALS, render
 
     try:
@@ -75,8 +74,7 @@ def write_pictures(folder: Path, stop: "threading.Event") -> None:
             surface = render(material, SEED + number, (SIDE, SIDE), crack_at=0.5 if cracked else None)
             file = folder / ("crack" if cracked else "no_crack") / f"{material}-{number:02}.jpg"
             file.parent.mkdir(parents=True, exist_ok=True)
-            bgr = cv2.cvtColor(surface.image, cv2.COLOR_RGB2BGR)
-            file.write_bytes(cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1].tobytes())
+            file.write_bytes(to_jpeg(surface.image, QUALITY))
             if stop.is_set():
                 return
     except OSError as error:

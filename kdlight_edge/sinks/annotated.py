@@ -15,7 +15,7 @@ from kdlight_edge.errors import KDLightError
 from kdlight_edge.explain import Explain
 from kdlight_edge.frame import Frame
 from kdlight_edge.manifest import Manifest
-from kdlight_edge.picture import EXTENSIONS
+from kdlight_edge.picture import EXTENSIONS, to_jpeg
 from kdlight_edge.sinks import ink
 
 SMALLEST, LARGEST = 256, 4096
@@ -60,14 +60,10 @@ class Annotated:
         if frame is None:
             return
         path = self._folder / (self._of_camera(frame) if self._several else copy_name(frame))
-        _, content = cv2.imencode(
-            ".jpg",
-            cv2.cvtColor(self.draw(prediction, frame.image), cv2.COLOR_RGB2BGR),
-            [cv2.IMWRITE_JPEG_QUALITY, QUALITY],
-        )
+        content = to_jpeg(self.draw(prediction, frame.image), QUALITY)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)  # each time: a person may have tidied it away
-            path.write_bytes(content.tobytes())
+            path.write_bytes(content)
         except OSError as error:
             with contextlib.suppress(OSError):
                 path.unlink()

@@ -20,6 +20,7 @@ from kdlight_edge.errors import KDLightError
 from kdlight_edge.events import Event, Events, to_record
 from kdlight_edge.explain import Explain
 from kdlight_edge.frame import Frame
+from kdlight_edge.picture import to_jpeg
 from kdlight_edge.plain import plain
 from kdlight_edge.sinks.rotate import KEPT, Rotating
 from kdlight_edge.sources import tell
@@ -190,8 +191,6 @@ def _sized(image: Picture) -> Picture:
 
 
 def _save(place: Path, name: str, picture: Picture) -> None:
-    bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
-    _, content = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
     half = place / f".{name}.part"
-    half.write_bytes(content.tobytes())
+    half.write_bytes(to_jpeg(picture, QUALITY))
     half.rename(place / f"{name}.jpg")

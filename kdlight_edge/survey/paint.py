@@ -10,9 +10,6 @@ from kdlight_edge.evidence import glow_fast
 from kdlight_edge.sinks import ink
 from kdlight_edge.survey.judge import FOUND, SKIPPED, Survey
 
-QUALITY = 88
-"""Of the JPEG."""
-
 HATCH = 9
 """Pixels from stripe to stripe over what was skipped."""
 
@@ -112,10 +109,4 @@ def _stripe(part: npt.NDArray[np.uint8], codes: npt.NDArray[np.uint8], top: int)
 def heat_png(chances: npt.NDArray[np.float32]) -> bytes:
     """Return the probabilities of one class, float32 [rows, columns], as a grey PNG, a pixel a tile."""
     _, content = cv2.imencode(".png", np.rint(np.nan_to_num(chances) * 255).astype(np.uint8))
-    return content.tobytes()
-
-
-def jpeg(picture: npt.NDArray[np.uint8]) -> bytes:
-    """Return a picture, uint8 [h, w, 3] RGB, as JPEG."""
-    _, content = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
     return content.tobytes()

@@ -15,12 +15,16 @@ import numpy.typing as npt
 from kdlight_edge.durable import lock
 from kdlight_edge.errors import KDLightError
 from kdlight_edge.manifest import Manifest
+from kdlight_edge.picture import to_jpeg
 from kdlight_edge.survey.geojson import features_of
 from kdlight_edge.survey.judge import Survey
 from kdlight_edge.survey.page import Page
-from kdlight_edge.survey.paint import heat_png, jpeg
+from kdlight_edge.survey.paint import heat_png
 from kdlight_edge.survey.pictures import FOLDER, clear, heat_name, overlay_name
 from kdlight_edge.survey.record import COLUMNS, Surface, to_record, to_rows
+
+QUALITY = 88
+"""Of the JPEG of an overlay."""
 
 ODD_NAMES = "backslashreplace"
 """What becomes of bytes in a file's name that are no UTF-8: ``\\udcff``, as everywhere."""
@@ -70,7 +74,7 @@ class Report:
             shown = ""
             if picture is not None:
                 shown = overlay_name(self._count)
-                (self._folder / shown).write_bytes(jpeg(picture))
+                (self._folder / shown).write_bytes(to_jpeg(picture, QUALITY))
             if surface.survey is not None:
                 self._heat(self._folder, surface.survey)
             self._page.add(surface, shown)

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from kdlight_edge.classifier import Classifier
 from kdlight_edge.evidence import evidence, lay, shown_class
 from kdlight_edge.frame import Frame
+from kdlight_edge.picture import to_jpeg
 from kdlight_edge.web.panel import Panel
 
 SIDE = 480
@@ -56,10 +57,7 @@ class View:
         picture = _small(frame.image)
         if heat:
             picture = self._glowing(picture, frame)
-        done, content = cv2.imencode(
-            ".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, QUALITY]
-        )
-        return content.tobytes() if done else b""
+        return to_jpeg(picture, QUALITY)
 
     def _glowing(self, picture: npt.NDArray[np.uint8], frame: Frame) -> npt.NDArray[np.uint8]:
         """Lay over it where the network sees the class that is shown: clear, then amber, then red."""
