@@ -116,7 +116,7 @@ def survey(model: Path, source: Path, report: Path, *more: str) -> dict[str, Any
     files = [source] if source.is_file() else list(source.iterdir())
     return {
         "seconds": round(time.perf_counter() - started, 2),
-        "peak_mb": round(usage.ru_maxrss / 1000),
+        "peak_mb": round(usage.ru_maxrss * 1024 / 1e6),  # the kernel counts in KiB
         "megapixels": round(sum(line["width"] * line["height"] for line in lines) / 1e6),
         "file_mb": round(sum(file.stat().st_size for file in files) / 1e6),
         "tiles": sum(line["tiles"]["count"] for line in lines),
