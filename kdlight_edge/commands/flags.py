@@ -12,6 +12,9 @@ OF_CAMERAS = (
 )  # fmt: skip
 """Flags that say nothing about a folder or a file, whose pictures wait and have no time between them."""
 
+OF_ONE_CAMERA = ("vote", "event_dir", "event_hold")
+"""Flags that add up what came one after another: to a listener for scans that is one patient after another."""
+
 DAY = 86_400
 """Seconds: the longest wait for a frame; connections and their sockets know no endless ones."""
 
@@ -80,7 +83,7 @@ def check_source(args: argparse.Namespace, *, live: bool) -> None:
     Raises:
         UsageError: there are such flags; all are named.
     """
-    beside = [] if live else given(args, OF_CAMERAS)
+    beside = given(args, OF_CAMERAS if not live else OF_ONE_CAMERA if _may_hold_scans(args) else ())
     if args.source is not None and "--await-camera" in beside:
         beside.remove("--await-camera")  # the service's unit says it of whatever source it is given
     if beside:

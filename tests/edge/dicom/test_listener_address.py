@@ -1,9 +1,12 @@
 """The address of a listener: read from its URI, or refused."""
 
 import socket
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from kdlight_edge.cli import main
 from kdlight_edge.dicom.listen import Listen, read_listen
 from kdlight_edge.errors import SourceError, UsageError
 from kdlight_edge.sources.dicom_listener import DicomListener
@@ -39,3 +42,11 @@ def test_the_uri_of_a_listener_is_read() -> None:
 def test_a_uri_that_cannot_be_is_refused(uri: str, said: str) -> None:
     with pytest.raises(UsageError, match=said.replace("(", r"\(")):
         read_listen(uri)
+
+
+@pytest.mark.parametrize("flag", [("--vote", "5"), ("--event-dir", "events"), ("--event-hold", "2")])
+def test_what_adds_frames_up_is_refused_as_they_are_of_one_patient_after_another(
+    flag: tuple[str, str], tiny_bundle: Callable[..., Path], capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["infer", "--camera", "dicom://127.0.0.1:0", "--model", str(tiny_bundle()), *flag]) == 2
+    assert f"{flag[0]} says nothing without a camera" in capfd.readouterr().err
