@@ -144,6 +144,7 @@ class DicomAnswers:
         content = io.BytesIO()  # pydicom tells of a disk in words of its own, which quote the element in work
         answer.save_as(content, enforce_file_format=True)
         try:
+            folder.mkdir(parents=True, exist_ok=True)  # each time: a person may have tidied it away
             with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as file:
                 file.write(content.getbuffer())
             beside.replace(path)

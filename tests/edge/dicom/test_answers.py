@@ -246,3 +246,14 @@ def test_a_folder_that_cannot_be_made_is_one_line(
     command = ["infer", "--folder", str(tmp_path / "in"), "--model", str(tiny_bundle()), "--dicom-out"]
     assert main([*command, str(tmp_path / "file/out")]) == 1
     assert "choose another --dicom-out" in capfd.readouterr().err
+
+
+def test_a_folder_that_was_tidied_away_is_made_again(
+    tmp_path: Path, tiny_bundle: MakeBundle, make_scan: MakeScan
+) -> None:
+    save(make_scan(RED), tmp_path / "in/1")
+    with open_classifier(tiny_bundle(), threads=1) as classifier:
+        sink = DicomAnswers(classifier, folder=tmp_path / "out", sender=None, tell=pytest.fail)
+        (tmp_path / "out").rmdir()
+        run(DicomFolder(tmp_path / "in"), classifier, [sink])
+    assert len(list((tmp_path / "out").glob("*.dcm"))) == 2
