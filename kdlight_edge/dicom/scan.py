@@ -170,6 +170,8 @@ def no_scan(dataset: Dataset) -> str:
     """Return why a whole object is no scan, as a study holds many (reports, plans, our answers); empty for a scan."""
     if _text(dataset, "ManufacturerModelName") == MODEL_NAME:
         return "an answer of kdlight-edge, not a scan"
+    if _code(dataset, "PresentationIntentType") == "FOR PROCESSING":
+        return "raw values of a detector (FOR PROCESSING), no picture for people; send the one FOR PRESENTATION"
     return "" if "PixelData" in dataset or "Rows" in dataset else "holds no picture (no pixel data)"
 
 

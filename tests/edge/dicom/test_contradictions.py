@@ -120,3 +120,13 @@ def test_no_bits_are_no_picture(tmp_path: Path, make_scan: MakeScan) -> None:
     (item,) = open_source(str(tmp_path / "scan.dcm"))
     assert isinstance(item, Unreadable)
     assert item.reason == "its BitsStored is 0: there are no pixels in it"
+
+
+def test_raw_values_of_a_detector_are_no_picture(tmp_path: Path, make_scan: MakeScan) -> None:
+    for name, intent in (("1", "FOR PROCESSING"), ("2", "FOR PRESENTATION")):
+        scan = make_scan(GREY, PresentationIntentType=intent)
+        scan.save_as(tmp_path / name, enforce_file_format=True)
+    raw, shown = open_source(f"dicom:{tmp_path}")
+    assert isinstance(raw, Unreadable)
+    assert "raw values of a detector (FOR PROCESSING)" in raw.reason
+    assert isinstance(shown, Frame)
