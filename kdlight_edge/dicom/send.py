@@ -62,7 +62,7 @@ class Sender:
         self._report = report
         self._waits = waits
         self._waiting: queue.Queue[Dataset | None] = queue.Queue()
-        self._unsent = 0
+        self._unsent = self._sent = 0
         self._away = False
         """Whether the last attempt did not reach the node."""
         self._why = ""
@@ -95,6 +95,8 @@ class Sender:
                 self._room.notify()
             if self._why:
                 self._lose(1, self._why)
+            else:
+                self._sent += 1
 
     def _deliver(self, made: Dataset) -> None:
         """Try to send an object until it was sent, or refused often enough, or the run is over."""
@@ -157,9 +159,9 @@ class Sender:
         if self._over.is_set():
             return
         self._waiting.put(None)
-        unsent = None
-        while self._thread.is_alive() and unsent != self._unsent:
-            unsent = self._unsent
+        sent = None
+        while self._thread.is_alive() and sent != self._sent:
+            sent = self._sent
             self._thread.join(CLOSE_SECONDS)
         self._over.set()
         if self._unsent:

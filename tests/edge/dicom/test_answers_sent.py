@@ -236,6 +236,24 @@ def test_a_queue_that_is_full_and_stays_so_loses_and_says_so(answer: Dataset, mo
     assert told[-1].endswith("the run is over")
 
 
+def test_the_end_of_a_run_waits_no_longer_for_an_archive_that_refuses_all(
+    answer: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(sender: Sender, _: Dataset) -> str:
+        sender._away = False
+        return "refused with status 0xA900"
+
+    monkeypatch.setattr("kdlight_edge.dicom.send.CLOSE_SECONDS", 0.5)
+    monkeypatch.setattr(Sender, "_associate_and_store", refused)
+    told: list[str] = []
+    sender = Sender(Node("ARCHIVE", "127.0.0.1", 104), told.append, waits=(0.2,))
+    for _ in range(20):
+        sender.send(answer)
+    sender.close()
+    assert sender.lost == 20
+    assert "the run is over (refused with status 0xA900)" in told[-1]
+
+
 def test_a_node_is_read() -> None:
     assert read_node("ARCHIVE@10.0.0.5:104") == Node("ARCHIVE", "10.0.0.5", 104)
     assert read_node("MY PACS@[::1]:11112") == Node("MY PACS", "::1", 11112)
