@@ -92,7 +92,10 @@ class DicomListener:
         try:
             server = self._ae.start_server((settings.host, settings.port), block=False, evt_handlers=handlers)
         except OSError as error:
-            raise SourceError(f"{settings.host}:{settings.port} cannot be listened on: {error.strerror}") from error
+            why = error.strerror
+            if isinstance(error, PermissionError):
+                why = f"{why}; ports below 1024 are root's, 11112 is anyone's"
+            raise SourceError(f"{settings.host}:{settings.port} cannot be listened on: {why}") from error
         if server is None:
             raise SourceError(f"{settings.host}:{settings.port} cannot be listened on")
         self._server = server

@@ -1,5 +1,6 @@
 """The address of a listener: read from its URI, or refused."""
 
+import errno
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,15 @@ from kdlight_edge.sources.dicom_listener import DicomListener
 def test_an_address_that_is_taken_is_refused() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(SourceError, match="cannot be listened on"):
         DicomListener(Listen("127.0.0.1", taken.getsockname()[1]), lambda _: None)
+
+
+def test_who_may_not_have_the_old_port_of_dicom_is_told_which_to_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr("pynetdicom.AE.start_server", forbidden)
+    with pytest.raises(SourceError, match="Permission denied; ports below 1024 are root's, 11112"):
+        DicomListener(Listen("0.0.0.0", 104), lambda _: None)  # noqa: S104 - an example
 
 
 def test_the_uri_of_a_listener_is_read() -> None:
