@@ -17,12 +17,12 @@ from kdlight_edge.dicom.suited import unsuited
 from kdlight_edge.engines import Engine, Outputs, open_told
 from kdlight_edge.errors import EngineNotReady, ParityError
 from kdlight_edge.frame import Frame
+from kdlight_edge.golden import golden_picture
 from kdlight_edge.manifest import Artifact
 from kdlight_edge.prepare import prepare
 from kdlight_edge.quality import Quality
 from kdlight_edge.sources import tell
 from kdlight_edge.successor import Successor, build_now, buildable, wanted
-from kdlight_edge.testing import golden_picture
 
 ROUNDED = 1e-4
 """Slack of golden log-odds, which are written to five places."""

@@ -15,11 +15,11 @@ import numpy.typing as npt
 from kdlight_edge import stream
 from kdlight_edge.classifier import Classifier
 from kdlight_edge.frame import Frame, Moment, Unreadable
+from kdlight_edge.golden import golden_picture
 from kdlight_edge.meter import collect, summary, warm_up
 from kdlight_edge.picture import decode, to_jpeg
 from kdlight_edge.prepare import prepare
 from kdlight_edge.sources.folder import Folder
-from kdlight_edge.testing import golden_picture
 
 if TYPE_CHECKING:
     from kdlight_edge.decide import Prediction

@@ -26,9 +26,9 @@ from records import write_record
 from kdlight_devices.fingerprint import fingerprint, versions
 from kdlight_edge.bundle import open_bundle
 from kdlight_edge.engines import open_engine
+from kdlight_edge.golden import golden_picture
 from kdlight_edge.meter import collect, summary, warm_up
 from kdlight_edge.prepare import prepare
-from kdlight_edge.testing import golden_picture
 
 if TYPE_CHECKING:
     from collections.abc import Callable

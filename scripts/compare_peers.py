@@ -40,9 +40,9 @@ from records import stamp
 from kdlight_devices.fingerprint import fingerprint, versions
 from kdlight_edge.bundle import Bundle, open_bundle
 from kdlight_edge.engines.onnxruntime import session_options
+from kdlight_edge.golden import golden_picture
 from kdlight_edge.meter import collect, warm_up
 from kdlight_edge.prepare import prepare
-from kdlight_edge.testing import golden_picture
 
 ROOT = Path(__file__).resolve().parent.parent
 NETWORKS = (

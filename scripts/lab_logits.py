@@ -10,8 +10,8 @@ from pathlib import Path
 
 from kdlight_edge.bundle import open_bundle
 from kdlight_edge.classifier import open_classifier
+from kdlight_edge.golden import golden_picture
 from kdlight_edge.picture import read_picture
-from kdlight_edge.testing import golden_picture
 
 PICTURES = 8
 

@@ -30,9 +30,9 @@ from kdlight_edge.classifier import Classifier
 from kdlight_edge.decide import Settings
 from kdlight_edge.engines import ENGINES, Engine, load
 from kdlight_edge.evaluation import Answers
+from kdlight_edge.golden import golden_picture
 from kdlight_edge.labelled import Labelled, labels_of
 from kdlight_edge.stream import run
-from kdlight_edge.testing import golden_picture
 
 ROOT = Path(__file__).resolve().parent.parent
 RECORDED = ROOT / "docs" / "results" / "models.json"

@@ -23,8 +23,8 @@ from records import write_record
 from kdlight_edge.bundle import Bundle, open_bundle
 from kdlight_edge.engines.openvino import compile_for, load, settings_of
 from kdlight_edge.errors import UsageError
+from kdlight_edge.golden import golden_picture
 from kdlight_edge.manifest import Artifact
-from kdlight_edge.testing import golden_picture
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "docs" / "results" / "threads.json"

@@ -16,8 +16,8 @@ from kdlight_edge.bundle import sha256_of, write_bundle
 from kdlight_edge.classifier import Classifier
 from kdlight_edge.decide import Settings
 from kdlight_edge.engines import open_engine
+from kdlight_edge.golden import golden_picture
 from kdlight_edge.manifest import Artifact, Card, Golden, Input, Label, Manifest, Part, Provenance, Scans, Thresholds
-from kdlight_edge.testing import golden_picture
 
 COLOURS = ((1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 1, 0), (0, 1, 1), (1, 0, 1))
 """The colour (RGB) that each label of a tiny bundle looks for: the first label red, the second green, ..."""

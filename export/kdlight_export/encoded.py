@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from kdlight_edge.errors import DataError
 from kdlight_edge.frame import Moment, Unreadable
+from kdlight_edge.golden import golden_picture
 from kdlight_edge.picture import decode
-from kdlight_edge.testing import golden_picture
 
 Picture = npt.NDArray[np.uint8]
 

@@ -15,9 +15,9 @@ from kdlight_edge.classifier import Classifier
 from kdlight_edge.decide import Settings, first_log_odds, softmax
 from kdlight_edge.engines import load
 from kdlight_edge.errors import BudgetExceeded, UsageError
+from kdlight_edge.golden import golden_picture
 from kdlight_edge.manifest import SCHEMA_VERSION, Artifact, Budget, Golden, Input, Manifest, Provenance, Trial, Trials
 from kdlight_edge.prepare import prepare_input
-from kdlight_edge.testing import golden_picture
 from kdlight_export.candidates import Candidate, candidates
 from kdlight_export.card import CardFile, labels_of
 from kdlight_export.gate import Measured, judge, preference, race, table

@@ -13,10 +13,10 @@ import onnxruntime
 from kdlight_edge.bundle import Bundle
 from kdlight_edge.engines.onnxruntime import SHORT, session_options
 from kdlight_edge.errors import BundleError, KDLightError
+from kdlight_edge.golden import golden_picture
 from kdlight_edge.layers import PRECISIONS, RUNS, Layer
 from kdlight_edge.manifest import Artifact
 from kdlight_edge.prepare import prepare
-from kdlight_edge.testing import golden_picture
 
 WEIGHT = {
     "Conv": 1, "FusedConv": 1, "MatMul": 1, "FusedMatMul": 1, "Gemm": 1, "FusedGemm": 1, "QLinearConv": 3,

@@ -8,10 +8,10 @@ import numpy as np
 
 from kdlight_edge.bundle import Bundle
 from kdlight_edge.engines.openvino import compile_for, input_of, settings_of
+from kdlight_edge.golden import golden_picture
 from kdlight_edge.layers import PRECISIONS, RUNS, Layer
 from kdlight_edge.manifest import Artifact
 from kdlight_edge.prepare import prepare
-from kdlight_edge.testing import golden_picture
 
 PRODUCTS = frozenset({"Convolution", "GroupConvolution", "MatMul"})
 

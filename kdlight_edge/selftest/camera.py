@@ -11,7 +11,7 @@ from types import TracebackType
 import cv2
 import numpy as np
 
-from kdlight_edge.testing import golden_picture
+from kdlight_edge.golden import golden_picture
 
 FPS = 25.0
 

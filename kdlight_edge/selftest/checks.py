@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kdlight_edge.errors import EngineNotReady, MissingPackage
+from kdlight_edge.golden import golden_picture
 from kdlight_edge.selftest.bench import SETTLED
 from kdlight_edge.selftest.outcome import Found, Outcome, Skipped, Wrong, judge
-from kdlight_edge.testing import golden_picture
 
 if TYPE_CHECKING:
     from kdlight_edge.bundle import Bundle

@@ -14,8 +14,9 @@ from kdlight_edge.engines import Outputs, open_engine
 from kdlight_edge.engines.onnxruntime import OnnxRuntimeEngine
 from kdlight_edge.errors import BundleError, ParityError
 from kdlight_edge.frame import Frame, Moment
+from kdlight_edge.golden import golden_picture
 from kdlight_edge.prepare import prepare
-from kdlight_edge.testing import FakeEngine, golden_picture
+from tests.edge.fakes import FakeEngine
 
 Make = Callable[..., Path]
 

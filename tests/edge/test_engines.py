@@ -18,8 +18,8 @@ from kdlight_edge.classifier import open_classifier
 from kdlight_edge.engines import ENGINES, Engine, open_engine
 from kdlight_edge.errors import BundleError, MissingPackage, UsageError
 from kdlight_edge.manifest import Label, Part
-from kdlight_edge.testing import FakeEngine
 from tests.edge.fake_tensorrt import add_plan, give_gpu
+from tests.edge.fakes import FakeEngine
 
 Make = Callable[..., Path]
 LABELS = 3

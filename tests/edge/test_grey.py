@@ -15,11 +15,11 @@ from kdlight_edge import stream
 from kdlight_edge.classifier import open_classifier
 from kdlight_edge.cli import main
 from kdlight_edge.frame import Frame
+from kdlight_edge.golden import golden_picture
 from kdlight_edge.header import read_header
 from kdlight_edge.manifest import Input
 from kdlight_edge.picture import Need, decode, decode_reduced
 from kdlight_edge.prepare import need_of, prepare_input
-from kdlight_edge.testing import golden_picture
 from kdlight_edge.zoo import bundled
 
 SIZES = ((224, 224), (225, 167), (640, 480), (1280, 720), (1600, 1200))

@@ -15,7 +15,7 @@ from kdlight_edge.classifier import open_classifier
 from kdlight_edge.cli import main
 from kdlight_edge.pace import Pace
 from kdlight_edge.pulse import Pulse
-from kdlight_edge.testing import FakeSource
+from tests.edge.fakes import FakeSource
 
 LIMIT = 20.0
 

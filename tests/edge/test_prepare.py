@@ -4,9 +4,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from kdlight_edge.golden import golden_picture
 from kdlight_edge.manifest import Input
 from kdlight_edge.prepare import PAD, prepare_input
-from kdlight_edge.testing import golden_picture
 
 Image = npt.NDArray[np.uint8]
 RESIZES = ["squash", "fit", "crop"]

@@ -27,8 +27,8 @@ from kdlight_edge.sinks.outbox import Delivery
 from kdlight_edge.sinks.queues import Queues
 from kdlight_edge.sources import open_source
 from kdlight_edge.stream import run
-from kdlight_edge.testing import FakeSource
 from kdlight_edge.web.server import CONNECTIONS, address_of
+from tests.edge.fakes import FakeSource
 
 ORIGIN = {"engine": "fake", "precision": "fp32", "bundle": {"name": "tiny", "version": "1", "digest": "ab" * 32}}
 SCENE = "scene:crack?size=64x64&fps=100&frames=30"

@@ -25,7 +25,7 @@ from kdlight_edge.sources.latest import Latest, Slot
 from kdlight_edge.sources.reconnect import keep_reading
 from kdlight_edge.sources.watch import Watch
 from kdlight_edge.stream import run
-from kdlight_edge.testing import FakeEngine, FakeSource
+from tests.edge.fakes import FakeEngine, FakeSource
 from tests.edge.notified import LIMIT, Manager
 
 LOOK = 0.02

@@ -13,8 +13,8 @@ from kdlight_edge.classifier import open_classifier
 from kdlight_edge.cli import main
 from kdlight_edge.decide import Settings
 from kdlight_edge.frame import Frame, Moment
+from kdlight_edge.golden import golden_picture
 from kdlight_edge.quality import Quality
-from kdlight_edge.testing import golden_picture
 
 SCENE = "scene:crack?size=128x128&fps=50&frames=20"
 

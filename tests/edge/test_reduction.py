@@ -17,11 +17,11 @@ from kdlight_edge import picture
 from kdlight_edge.classifier import open_classifier
 from kdlight_edge.cli import main
 from kdlight_edge.errors import DataError
+from kdlight_edge.golden import golden_picture
 from kdlight_edge.header import read_header
 from kdlight_edge.manifest import Input
 from kdlight_edge.picture import Need, decode, decode_reduced
 from kdlight_edge.prepare import need_of, prepare_input, reduction
-from kdlight_edge.testing import golden_picture
 from kdlight_edge.zoo import bundled
 
 SQUASH = Input(128, 128)

@@ -18,7 +18,7 @@ from kdlight_edge.progress import Progress
 from kdlight_edge.sources import open_source
 from kdlight_edge.sources.folder import Folder
 from kdlight_edge.stream import AHEAD, AHEAD_LIGHT, run
-from kdlight_edge.testing import FakeEngine, FakeSource
+from tests.edge.fakes import FakeEngine, FakeSource
 
 LIMIT = 20.0
 RED, GREEN = (np.full((20, 20, 3), colour, np.uint8) for colour in ((220, 0, 0), (0, 220, 0)))

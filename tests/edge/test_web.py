@@ -23,10 +23,10 @@ from kdlight_edge.evidence import glow, lay, place
 from kdlight_edge.frame import Frame, Moment
 from kdlight_edge.manifest import Input
 from kdlight_edge.sinks.web import PANELS, Web
-from kdlight_edge.testing import FakeSource
 from kdlight_edge.web.door import TOKEN, Door, door_of
 from kdlight_edge.web.server import CONNECTIONS, HEADER_BYTES
 from tests.edge.browser import browser
+from tests.edge.fakes import FakeSource
 
 SECRET = "correct-horse-battery"  # noqa: S105 - of the tests
 

@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import nn
 
+from kdlight_edge.golden import golden_picture
 from kdlight_edge.manifest import Input
-from kdlight_edge.testing import golden_picture
 from kdlight_export.onnx_from_student import rounded_onnx, rounded_to_8_bits
 from kdlight_export.quantize import quantize
 from kdlight_export.run_pictures import CALIBRATION, HELD_OUT

@@ -7,8 +7,8 @@ import pytest
 
 from kdlight_edge.bundle import open_bundle
 from kdlight_edge.engines import load
+from kdlight_edge.golden import golden_picture
 from kdlight_edge.prepare import prepare
-from kdlight_edge.testing import golden_picture
 from kdlight_export.openvino_from_onnx import openvino_from_onnx
 
 NEAR_TIE = 0.1

@@ -10,9 +10,9 @@ import onnxruntime
 import pytest
 
 from kdlight_edge.errors import BundleError
+from kdlight_edge.golden import golden_picture
 from kdlight_edge.manifest import Input, Label
 from kdlight_edge.prepare import prepare_input
-from kdlight_edge.testing import golden_picture
 from kdlight_export.onnx_from_student import onnx_from_student
 from kdlight_train.finished import Finished
 

@@ -11,7 +11,7 @@ import torch
 
 from kdlight_edge.bundle import open_bundle
 from kdlight_edge.cli import main
-from kdlight_edge.testing import golden_picture
+from kdlight_edge.golden import golden_picture
 from kdlight_train import command, finished, qat
 from kdlight_train.data import open_data
 from kdlight_train.finished import Finished

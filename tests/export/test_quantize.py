@@ -11,9 +11,9 @@ import pytest
 from onnx import numpy_helper
 
 from kdlight_edge.errors import DataError
+from kdlight_edge.golden import golden_picture
 from kdlight_edge.manifest import Input
 from kdlight_edge.prepare import prepare_input
-from kdlight_edge.testing import golden_picture
 from kdlight_export.calibration import calibration_batch
 from kdlight_export.onnx_from_student import onnx_from_student, rounded_to_8_bits
 from kdlight_train.finished import Finished

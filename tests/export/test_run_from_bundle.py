@@ -12,8 +12,8 @@ import pytest
 from kdlight_edge.bundle import open_bundle, write_bundle
 from kdlight_edge.cli import main
 from kdlight_edge.errors import DataError
+from kdlight_edge.golden import golden_picture
 from kdlight_edge.prepare import prepare_input
-from kdlight_edge.testing import golden_picture
 from kdlight_export.onnx_from_student import onnx_from_student, reference
 from kdlight_train import finished
 from kdlight_train.data import open_data

@@ -19,8 +19,8 @@ from kdlight_edge.engines.tensorrt_build import build, capabilities
 from kdlight_edge.engines.tensorrt_module import Trt, open_trt
 from kdlight_edge.engines.tensorrt_plan import BuildPlan, Profile, read_plan, write_whole
 from kdlight_edge.errors import BundleError, DataError, EngineNotReady, KDLightError, UsageError
+from kdlight_edge.golden import golden_picture
 from kdlight_edge.passport import read_passport
-from kdlight_edge.testing import golden_picture
 from kdlight_export.onnx_fp16_from_onnx import onnx_fp16_from_onnx
 from kdlight_export.onnx_from_student import onnx_from_student
 from kdlight_train.finished import Finished

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from kdlight_edge.cli import main
-from kdlight_edge.testing import golden_picture
+from kdlight_edge.golden import golden_picture
 from kdlight_train import duplicates
 from kdlight_train.audit import audit
 from kdlight_train.data import open_data

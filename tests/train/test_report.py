@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from kdlight_edge.errors import KDLightError
+from kdlight_edge.golden import golden_picture
 from kdlight_edge.metrics import figures
-from kdlight_edge.testing import golden_picture
 from kdlight_train.report import Mistake, ModelResult, Report, worst_mistakes, write_report
 from kdlight_train.report_html import page
 from kdlight_train.report_numbers import count, duration, percent, points, signed, size

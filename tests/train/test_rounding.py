@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from kdlight_edge.testing import golden_picture
+from kdlight_edge.golden import golden_picture
 from kdlight_train.eight_bits import WEIGHT_STEPS
 from kdlight_train.equalise import equalise
 from kdlight_train.rounded import RoundedConv, RoundedStudent, numbers_of

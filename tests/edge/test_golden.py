@@ -1,11 +1,12 @@
-"""Golden pictures are the same bytes everywhere, and the fakes keep the contracts of what they stand for."""
+"""Golden pictures are the same bytes everywhere, and the fake source gives what it was given."""
 
 import hashlib
 
 import numpy as np
 
 from kdlight_edge.frame import Frame, Unreadable
-from kdlight_edge.testing import FakeSource, golden_picture
+from kdlight_edge.golden import golden_picture
+from tests.edge.fakes import FakeSource
 
 
 def test_golden_pictures_are_the_bytes_that_bundles_were_exported_with() -> None:
