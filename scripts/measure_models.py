@@ -74,11 +74,10 @@ def measure(name: str, data: Path) -> dict[str, Any]:
     }
     speed = run("bench", bundle, "--quick", "--threads", "1")
     teacher = manifest.provenance.metrics["teacher"]["test"]
-    private = {"unreadable", "data"}  # paths of this machine
     return {
         "name": name,
         "labels": [label.id for label in manifest.labels],
-        "eval": {key: value for key, value in judged.items() if key not in private},
+        "eval": {key: value for key, value in judged.items() if key != "unreadable"},  # it has paths of this machine
         "by_set": {
             folder.split("/")[0]: {key: part[key] for key in ("n", "accuracy", "ci95")}
             for folder, part in parts.items()
