@@ -2,7 +2,6 @@
 
 import argparse
 import dataclasses
-import sys
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
@@ -95,11 +94,16 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("--name is empty; give a name, or leave it out for the card's")
     if args.out is None:
         raise UsageError("--out NAME.kdl is missing; it says where the bundle shall stand")
-    for line in plan.reasons:
-        print(line, file=sys.stderr)
     _build(args, plan)
     print(args.out)
     return 0
+
+
+def _wants_building(args: argparse.Namespace) -> bool:
+    """Tell whether what was given of a bundle asks for new files: its pictures, or what only matters with them."""
+    return any((args.data, args.foreign, args.groups, args.group_regex, args.compute_capability)) or (
+        (args.target, args.int8, args.max_drop) != ("cpu", "auto", 0.5)
+    )
 
 
 def _build(args: argparse.Namespace, plan: "Plan") -> None:
@@ -107,6 +111,7 @@ def _build(args: argparse.Namespace, plan: "Plan") -> None:
     from kdlight_export.card import labels_of, read_card
     from kdlight_export.card_from_bundle import card_from_bundle, open_exported
     from kdlight_export.forge import check_out, export
+    from kdlight_export.recard import recard
     from kdlight_train.command import say_to_people
     from kdlight_train.run_from_bundle import run_from_bundle
 
@@ -118,6 +123,12 @@ def _build(args: argparse.Namespace, plan: "Plan") -> None:
         card = card_from_bundle(bundle)
     if args.name is not None:
         card = dataclasses.replace(card, name=args.name)
+    if bundle is not None and args.card is not None and not _wants_building(args):
+        say_to_people(f"the files of {args.run} stay as they are; its card is that of {args.card}")
+        recard(bundle, args.out, card)
+        return
+    for line in plan.reasons:
+        say_to_people(line)
     check_out(args.out, card)
     with ExitStack() as stack:
         if bundle is not None:
