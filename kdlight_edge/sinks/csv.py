@@ -9,7 +9,9 @@ from kdlight_edge.sinks.lines import Lines
 
 COLUMNS = (
     "source", "index", "captured", "label", "probability", "decision", "reason", "outlier", "age_ms", "dropped",
+    "study", "instance", "frame",
 )  # fmt: skip
+"""The last three are of scans alone: hashes of their identifiers, and the number of the frame from 1."""
 
 
 class Csv:
@@ -27,11 +29,12 @@ class Csv:
     def write(self, prediction: Prediction, frame: Frame | None) -> None:
         """Write one row."""
         del frame
+        scan = prediction.scan or {}
         age = (prediction.decided.monotonic - prediction.captured.monotonic) * 1000
         self._put((
             prediction.source, prediction.index, utc(prediction.captured), prediction.label,
             rounded(prediction.probability, 6), prediction.decision, prediction.reason, rounded(prediction.outlier, 4),
-            round(age, 2), prediction.dropped,
+            round(age, 2), prediction.dropped, scan.get("study"), scan.get("instance"), scan.get("frame"),
         ))  # fmt: skip
 
     def _put(self, row: tuple[object, ...]) -> None:

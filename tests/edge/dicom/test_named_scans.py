@@ -1,5 +1,7 @@
 """Files that are scans by their names alone, as a broken copy leaves them."""
 
+import csv
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -48,6 +50,21 @@ def test_scans_beside_pictures_are_told_to_be_passed_over(
         out, err = capfd.readouterr()
         assert len(out.splitlines()) == 1
         assert f"{tmp_path} holds pictures and scans: the pictures are read" in err
+
+
+def test_a_row_of_a_table_names_its_scan(
+    tmp_path: Path, make_scan: MakeScan, tiny_bundle: Callable[..., Path], capfd: pytest.CaptureFixture[str]
+) -> None:
+    make_scan(np.full((2, 8, 8), 90, np.uint8), frames=2).save_as(tmp_path / "a.dcm", enforce_file_format=True)
+    table = tmp_path / "table.csv"
+    words = ["infer", "--source", f"dicom:{tmp_path}", "--model", str(tiny_bundle()), "--json", "--csv", str(table)]
+    assert main(words) == 0
+    scans = [json.loads(line)["scan"] for line in capfd.readouterr().out.splitlines()]
+    with table.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["frame"] for row in rows] == ["1", "2"]
+    for row, scan in zip(rows, scans, strict=True):
+        assert (row["study"], row["instance"]) == (scan["study"], scan["instance"])
 
 
 def test_scans_that_come_into_a_watched_folder_are_told_once_to_be_passed_over(tmp_path: Path) -> None:
