@@ -13,6 +13,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from kdlight_edge.began import NEWBORN
 from kdlight_edge.board_words import read, seconds_of
 from kdlight_edge.errors import SourceError
+from kdlight_edge.plain import place_of
 from kdlight_edge.sinks.broker import Broker
 
 QUIET = 0.5
@@ -63,7 +64,7 @@ class Fleet:
         Raises:
             SourceError: the broker is not there, refuses, or does not answer in time.
         """
-        where = f"{self._broker.host}:{self._broker.port}"
+        where = place_of(self._broker.host, self._broker.port)
         try:
             self._client.connect(self._broker.host, self._broker.port)
         except OSError as error:

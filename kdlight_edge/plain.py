@@ -1,4 +1,4 @@
-"""Names of letters that every disk and broker takes, out of a person's own."""
+"""Names as others take them: of letters that every disk and broker has, and of places on the network."""
 
 import hashlib
 import re
@@ -18,3 +18,8 @@ def told_apart(text: str, joint: str) -> str:
     if found == text:
         return found
     return f"{found}{joint}{hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
+
+
+def place_of(host: str, port: int) -> str:
+    """Return ``HOST:PORT`` as a URL has it: an IPv6 address in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

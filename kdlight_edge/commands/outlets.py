@@ -233,14 +233,14 @@ def _metrics(
 def _web(
     args: argparse.Namespace, classifier: "Classifier", source: "Source", deliveries: "list[Callable[[], Delivery]]"
 ) -> "Sink":
+    from kdlight_edge.plain import place_of
     from kdlight_edge.sinks.web import Web
     from kdlight_edge.sources import tell
     from kdlight_edge.web.door import door_of
 
     door = door_of(args.web, args.web_token)
     web = Web(door, classifier, source, stall_timeout=args.stall_timeout, deliveries=deliveries)
-    host = f"[{door.host}]" if ":" in door.host else door.host
-    tell(f"page on http://{host}:{web.port}/{' (asks for the token)' if door.token else ''}")
+    tell(f"page on http://{place_of(door.host, web.port)}/{' (asks for the token)' if door.token else ''}")
     return web
 
 

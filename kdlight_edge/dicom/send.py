@@ -11,6 +11,7 @@ from pynetdicom import AE, evt
 
 from kdlight_edge.dicom.listen import check_title
 from kdlight_edge.errors import UsageError
+from kdlight_edge.plain import place_of
 
 OUR_TITLE = "KDLIGHT"
 
@@ -58,7 +59,7 @@ class Sender:
         self.node = node
         self.lost = 0
         """Objects given up."""
-        self._name = f"{node.title}@{node.host}:{node.port}"
+        self._name = f"{node.title}@{place_of(node.host, node.port)}"
         self._report = report
         self._waits = waits
         self._waiting: queue.Queue[Dataset | None] = queue.Queue()

@@ -5,6 +5,7 @@ import urllib.parse
 from dataclasses import dataclass, field
 
 from kdlight_edge.errors import UsageError
+from kdlight_edge.plain import place_of
 
 PASSWORD = "KDLIGHT_MQTT_PASSWORD"  # noqa: S105 - the name of an environment variable, not its value
 """Where the password is taken from: a command line is seen by everybody on the machine."""
@@ -23,7 +24,7 @@ class Broker:
     """First part of every topic."""
 
     def __str__(self) -> str:
-        return f"{'mqtts' if self.tls else 'mqtt'}://{self.host}:{self.port}"
+        return f"{'mqtts' if self.tls else 'mqtt'}://{place_of(self.host, self.port)}"
 
 
 def broker_of(url: str, flag: str = "--mqtt") -> Broker:

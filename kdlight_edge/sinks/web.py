@@ -15,6 +15,7 @@ from kdlight_edge.errors import KDLightError
 from kdlight_edge.events import Event
 from kdlight_edge.frame import Frame
 from kdlight_edge.meter import rss_bytes
+from kdlight_edge.plain import place_of
 from kdlight_edge.sinks.outbox import Delivery
 from kdlight_edge.sources import Source
 from kdlight_edge.web.answers import PageServer
@@ -74,7 +75,7 @@ class Web:
         try:
             self._server = PageServer(self)
         except OSError as error:
-            said = f"{door.host}:{door.port}: {error.strerror or error}"
+            said = f"{place_of(door.host, door.port)}: {error.strerror or error}"
             raise KDLightError(f"the page cannot listen on {said}; choose another --web [HOST:]PORT") from error
         self.port: int = self._server.server_port
         self.door = Door(door.host, self.port, door.token)

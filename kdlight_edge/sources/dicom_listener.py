@@ -24,6 +24,7 @@ from kdlight_edge.dicom.listen import Listen, read_listen
 from kdlight_edge.dicom.scan import check_inflated, frame_of, frames_of, no_scan
 from kdlight_edge.errors import DataError, SourceError
 from kdlight_edge.frame import Frame, Moment, Unreadable
+from kdlight_edge.plain import place_of
 from kdlight_edge.sources import Patience
 
 SUCCESS, OUT_OF_RESOURCES, CANNOT_UNDERSTAND = 0x0000, 0xA700, 0xC000
@@ -95,15 +96,15 @@ class DicomListener:
             why = error.strerror
             if isinstance(error, PermissionError):
                 why = f"{why}; ports below 1024 are root's, 11112 is anyone's"
-            raise SourceError(f"{settings.host}:{settings.port} cannot be listened on: {why}") from error
+            raise SourceError(f"{place_of(settings.host, settings.port)} cannot be listened on: {why}") from error
         if server is None:
-            raise SourceError(f"{settings.host}:{settings.port} cannot be listened on")
+            raise SourceError(f"{place_of(settings.host, settings.port)} cannot be listened on")
         self._server = server
         self._beat, self._asked = time.monotonic(), False
         self._count_beats()
         self.port: int = server.server_address[1]
         """Where it listens."""
-        self.uri = f"dicom://{settings.host}:{self.port}"
+        self.uri = f"dicom://{place_of(settings.host, self.port)}"
         callers = (
             f"from {', '.join(settings.allow)} only" if settings.allow else "from anyone (?allow=TITLE,... limits)"
         )
