@@ -23,19 +23,6 @@ Make = Callable[..., Path]
 WAIT = "import os, sys, time\nwhile not os.path.exists(sys.argv[1]): time.sleep(0.01)\n"
 
 
-@pytest.fixture
-def path(tiny_bundle: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A bundle that prefers a TensorRT engine, which it holds; the cache is empty."""
-    monkeypatch.setenv("CACHE_DIRECTORY", str(tmp_path / "cache"))
-    return add_plan(tiny_bundle())
-
-
-@pytest.fixture
-def gpu(path: Path, monkeypatch: pytest.MonkeyPatch) -> Gpu:
-    """A GPU for that bundle."""
-    return give_gpu(monkeypatch, path)
-
-
 def plan_of(bundle: Bundle) -> BuildPlan:
     return read_plan(bundle, bundle.manifest.artifacts[0])
 
@@ -100,11 +87,11 @@ def test_a_new_engine_that_answers_differently_never_takes_over(
     ],
 )
 def test_a_builder_that_fails_or_crashes_is_told_and_onnx_runtime_goes_on(
-    path: Path, gpu: Gpu, program: str, message: str
+    trt_bundle: Path, gpu: Gpu, program: str, message: str
 ) -> None:
     del gpu
     said: list[str] = []
-    bundle = open_bundle(path)
+    bundle = open_bundle(trt_bundle)
     artifact = bundle.manifest.artifacts[0]
     successor = Successor(
         bundle, artifact, lambda _: None, said.append, build=lambda *_: [sys.executable, "-c", program]
@@ -117,9 +104,9 @@ def test_a_builder_that_fails_or_crashes_is_told_and_onnx_runtime_goes_on(
     successor.close()
 
 
-def test_a_run_that_ends_first_ends_the_builder(path: Path, tmp_path: Path) -> None:
+def test_a_run_that_ends_first_ends_the_builder(trt_bundle: Path, tmp_path: Path) -> None:
     said: list[str] = []
-    bundle = open_bundle(path)
+    bundle = open_bundle(trt_bundle)
     artifact = bundle.manifest.artifacts[0]
     never = [sys.executable, "-c", WAIT, str(tmp_path / "never")]
     successor = Successor(bundle, artifact, lambda _: None, said.append, build=lambda *_: never)
@@ -129,11 +116,11 @@ def test_a_run_that_ends_first_ends_the_builder(path: Path, tmp_path: Path) -> N
 
 
 def test_the_builder_on_a_machine_without_a_gpu_says_so_in_one_line(
-    path: Path, capfd: pytest.CaptureFixture[str]
+    trt_bundle: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     if tensorrt_module.lack() is None:
         pytest.skip("a GPU is here")
-    bundle = open_bundle(path)
+    bundle = open_bundle(trt_bundle)
     said: list[str] = []
     successor = Successor(bundle, bundle.manifest.artifacts[0], lambda _: None, said.append)
     successor.wait()

@@ -23,19 +23,6 @@ from tests.edge.fake_tensorrt import HERE, Gpu, add_plan, give_gpu, keep_engine
 Make = Callable[..., Path]
 
 
-@pytest.fixture
-def path(tiny_bundle: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A bundle that prefers a TensorRT engine, which it holds; the cache is empty."""
-    monkeypatch.setenv("CACHE_DIRECTORY", str(tmp_path / "cache"))
-    return add_plan(tiny_bundle())
-
-
-@pytest.fixture
-def gpu(path: Path, monkeypatch: pytest.MonkeyPatch) -> Gpu:
-    """A GPU for that bundle."""
-    return give_gpu(monkeypatch, path)
-
-
 def pictures(n: int) -> npt.NDArray[np.uint8]:
     return np.random.default_rng(n).integers(0, 256, (n, 32, 32, 3), np.uint8)
 
@@ -45,16 +32,16 @@ def opened(path: Path, *, graphs: bool = True) -> tensorrt.TensorRtEngine:
     return tensorrt.load(bundle, bundle.manifest.artifacts[0], graphs=graphs)
 
 
-def test_everything_is_allocated_and_captured_before_the_first_picture(path: Path, gpu: Gpu) -> None:
-    with opened(path):
+def test_everything_is_allocated_and_captured_before_the_first_picture(trt_bundle: Path, gpu: Gpu) -> None:
+    with opened(trt_bundle):
         log = gpu.devices[0].log
         assert log[:8] == ["pinned", "memory"] * 4
         one_pass = ["upload", "execute", "download", "download"]
         assert log[8:] == ["context", *one_pass, "synchronize", "record", *one_pass]
 
 
-def test_a_picture_is_one_launch_and_one_wait_and_allocates_nothing(path: Path, gpu: Gpu) -> None:
-    with opened(path) as engine:
+def test_a_picture_is_one_launch_and_one_wait_and_allocates_nothing(trt_bundle: Path, gpu: Gpu) -> None:
+    with opened(trt_bundle) as engine:
         log = gpu.devices[0].log
         log.clear()
         for _ in range(3):
@@ -62,16 +49,16 @@ def test_a_picture_is_one_launch_and_one_wait_and_allocates_nothing(path: Path, 
         assert log == ["launch", "synchronize"] * 3
 
 
-def test_the_map_is_copied_from_the_gpu_only_when_asked_for(path: Path, gpu: Gpu) -> None:
-    with opened(path) as engine:
+def test_the_map_is_copied_from_the_gpu_only_when_asked_for(trt_bundle: Path, gpu: Gpu) -> None:
+    with opened(trt_bundle) as engine:
         log = gpu.devices[0].log
         log.clear()
         engine.run(pictures(1), cam=True)
         assert log == ["launch", "download", "synchronize"]
 
 
-def test_each_size_of_batch_is_captured_once_and_large_ones_go_in_passes(path: Path, gpu: Gpu) -> None:
-    with opened(path) as engine:
+def test_each_size_of_batch_is_captured_once_and_large_ones_go_in_passes(trt_bundle: Path, gpu: Gpu) -> None:
+    with opened(trt_bundle) as engine:
         engine.run(pictures(3))
         log = gpu.devices[0].log
         log.clear()
@@ -85,15 +72,15 @@ def test_each_size_of_batch_is_captured_once_and_large_ones_go_in_passes(path: P
         assert log == ["launch", "synchronize"] * 3
 
 
-def test_without_graphs_the_same_pass_is_put_into_the_stream_each_time(path: Path, gpu: Gpu) -> None:
-    with opened(path, graphs=False) as engine, opened(path) as other:
+def test_without_graphs_the_same_pass_is_put_into_the_stream_each_time(trt_bundle: Path, gpu: Gpu) -> None:
+    with opened(trt_bundle, graphs=False) as engine, opened(trt_bundle) as other:
         np.testing.assert_array_equal(engine.run(pictures(2)).logits, other.run(pictures(2)).logits)
         assert "record" not in gpu.devices[0].log
         assert "launch" not in gpu.devices[0].log
 
 
-def test_times_are_taken_with_and_without_copies(path: Path, gpu: Gpu) -> None:
-    with opened(path) as engine:
+def test_times_are_taken_with_and_without_copies(trt_bundle: Path, gpu: Gpu) -> None:
+    with opened(trt_bundle) as engine:
         log = gpu.devices[0].log
         assert len(engine.times(1, 5, copies=True)) == 5
         log.clear()
@@ -101,8 +88,8 @@ def test_times_are_taken_with_and_without_copies(path: Path, gpu: Gpu) -> None:
         assert "upload" not in log
 
 
-def test_closing_releases_the_device_once_and_ends_the_owner(path: Path, gpu: Gpu) -> None:
-    with opened(path) as engine:
+def test_closing_releases_the_device_once_and_ends_the_owner(trt_bundle: Path, gpu: Gpu) -> None:
+    with opened(trt_bundle) as engine:
         engine.run(pictures(1))
         assert any(thread.name.startswith("tensorrt") for thread in threading.enumerate())
     assert gpu.devices[0].log.count("close") == 1
@@ -111,16 +98,16 @@ def test_closing_releases_the_device_once_and_ends_the_owner(path: Path, gpu: Gp
 
 
 @pytest.mark.parametrize("call", ["pinned", "memory", "context", "upload", "execute", "record", "synchronize"])
-def test_a_gpu_that_fails_while_loading_is_told_and_let_go_of(path: Path, gpu: Gpu, call: str) -> None:
+def test_a_gpu_that_fails_while_loading_is_told_and_let_go_of(trt_bundle: Path, gpu: Gpu, call: str) -> None:
     gpu.fails = (call,)
     with pytest.raises(KDLightError, match=f"CUDA: {call} failed"):
-        opened(path)
+        opened(trt_bundle)
     assert gpu.devices[0].closed
     assert not any(thread.name.startswith("tensorrt") for thread in threading.enumerate())
 
 
-def test_a_gpu_that_fails_later_is_an_error_of_that_picture(path: Path, gpu: Gpu) -> None:
-    with opened(path) as engine:
+def test_a_gpu_that_fails_later_is_an_error_of_that_picture(trt_bundle: Path, gpu: Gpu) -> None:
+    with opened(trt_bundle) as engine:
         gpu.devices[0]._fails = ("launch",)
         with pytest.raises(KDLightError, match="CUDA: launch failed"):
             engine.run(pictures(1))
@@ -194,8 +181,10 @@ def plan_of(bundle: Bundle) -> BuildPlan:
         ({"precision": "fp4"}, "'precision' is 'fp4'"),
     ],
 )
-def test_a_plan_that_does_not_fit_its_bundle_is_refused(path: Path, change: dict[str, object], message: str) -> None:
-    bundle = open_bundle(path)
+def test_a_plan_that_does_not_fit_its_bundle_is_refused(
+    trt_bundle: Path, change: dict[str, object], message: str
+) -> None:
+    bundle = open_bundle(trt_bundle)
     file = bundle.file_of(bundle.manifest.artifacts[0])
     file.write_text(json.dumps({**json.loads(file.read_text()), **change}))
     with pytest.raises(BundleError, match=message):
@@ -203,33 +192,33 @@ def test_a_plan_that_does_not_fit_its_bundle_is_refused(path: Path, change: dict
 
 
 def test_bytes_that_tensorrt_refuses_are_told_with_its_reason(
-    path: Path, gpu: Gpu, monkeypatch: pytest.MonkeyPatch
+    trt_bundle: Path, gpu: Gpu, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tensorrt, "find", lambda *_: b"damaged")
     with pytest.raises(
         EngineMismatch, match=r"refuses the engine of model\.onnx: Serialization .* the engine is damaged"
     ):
-        opened(path)
+        opened(trt_bundle)
     assert gpu.devices[0].closed
 
 
-def test_an_engine_of_another_graph_is_refused(path: Path, tiny_bundle: Make, tmp_path: Path, gpu: Gpu) -> None:
+def test_an_engine_of_another_graph_is_refused(trt_bundle: Path, tiny_bundle: Make, tmp_path: Path, gpu: Gpu) -> None:
     del gpu
     other = add_plan(tiny_bundle(("a", "b", "c"), folder=tmp_path / "other"))
     with pytest.raises(BundleError, match=r"logits float32 \[2\].* which is not this bundle's graph"):
         opened(other)
-    assert opened(path).artifact.format == "tensorrt"
+    assert opened(trt_bundle).artifact.format == "tensorrt"
 
 
-def test_without_a_gpu_the_bundle_answers_through_onnx_runtime_and_says_why(path: Path) -> None:
+def test_without_a_gpu_the_bundle_answers_through_onnx_runtime_and_says_why(trt_bundle: Path) -> None:
     if tensorrt_module.lack() is None:
         pytest.skip("a GPU is here")
-    with open_classifier(path, succeed=True) as classifier:
+    with open_classifier(trt_bundle, succeed=True) as classifier:
         assert classifier.engine.name == "onnxruntime"
         assert classifier.origin["fallback"].startswith("tensorrt needs ")
         assert classifier.successor is None
     with pytest.raises(EngineNotReady, match="tensorrt needs "):
-        open_engine(open_bundle(path), engine="tensorrt")
+        open_engine(open_bundle(trt_bundle), engine="tensorrt")
 
 
 def test_a_machine_without_a_driver_or_tensorrt_is_told_what_it_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -265,8 +254,8 @@ def test_without_any_way_to_cuda_both_are_named(monkeypatch: pytest.MonkeyPatch)
         cuda.open_device()
 
 
-def test_the_engine_is_loaded_through_the_table_as_every_other(path: Path, gpu: Gpu) -> None:
+def test_the_engine_is_loaded_through_the_table_as_every_other(trt_bundle: Path, gpu: Gpu) -> None:
     del gpu
-    bundle = open_bundle(path)
+    bundle = open_bundle(trt_bundle)
     with load(bundle, bundle.manifest.artifacts[0], engine="tensorrt") as engine:
         assert engine.name == "tensorrt"
