@@ -35,7 +35,7 @@ def sets_table(results: dict[str, Any]) -> str:
         judged, teacher = entry["eval"], entry["teacher"]
         per_class = ", ".join(f"{name} {one['sensitivity']:.1%}" for name, one in judged["per_class"].items())
         rows.append(
-            f"| `{entry['name']}` | {judged['n']:,} | **{interval(judged)}** | {interval(teacher)}{_as_one(entry)} "
+            f"| `{entry['name']}` | {judged['n']:,} | **{interval(judged)}** | {interval(teacher)} "
             f"| {100 * (judged['accuracy'] - teacher['accuracy']):+.1f} points | {judged['balanced_accuracy']:.1%} "
             f"| {judged['macro_f1']:.3f} | {judged['auc']:.3f} | {calibration(judged)} | {per_class} "
             f"| {judged['coverage']:.1%} | {judged['accuracy_of_accepted']:.1%} |"
@@ -45,12 +45,6 @@ def sets_table(results: dict[str, Any]) -> str:
             for name, one in entry.get("by_set", {}).items()
         ]
     return "\n".join([*rows, "", measured(results)])
-
-
-def _as_one(entry: dict[str, Any]) -> str:
-    """Return what several teachers know together; nothing where there was one."""
-    together = entry.get("teachers")
-    return f"; {together['count']} as one {together['accuracy']:.1%}" if together else ""
 
 
 def heading(titles: list[str]) -> list[str]:

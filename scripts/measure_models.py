@@ -19,7 +19,6 @@ from typing import Any
 from records import write_record
 
 from kdlight_edge.bundle import open_bundle
-from kdlight_edge.manifest import Manifest
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "docs" / "results" / "models.json"
@@ -83,7 +82,6 @@ def measure(name: str, data: Path) -> dict[str, Any]:
             for folder, part in parts.items()
         },
         "teacher": {"name": manifest.provenance.teacher, **teacher},
-        **teachers_of(manifest),
         "px": manifest.input.width,
         "parameters": manifest.parameters,
         "macs": manifest.macs,
@@ -91,15 +89,6 @@ def measure(name: str, data: Path) -> dict[str, Any]:
         "p50_ms": speed["model"]["p50"],
         "bench": speed,
     }
-
-
-def teachers_of(manifest: Manifest) -> dict[str, Any]:
-    """Return how many teachers a student had and what they know as one; nothing where it had one."""
-    together = manifest.provenance.metrics.get("teachers")
-    if together is None:
-        return {}
-    judged = together["test"]
-    return {"teachers": {"count": manifest.provenance.recipe["teacher"]["count"], **judged}}
 
 
 def run(verb: str, *arguments: object) -> dict[str, Any]:

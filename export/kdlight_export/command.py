@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from kdlight_export.plan import Plan
 
 
+UNASKED = {"target": "cpu", "int8": "auto", "max_drop": 0.5}
+"""What is built where nobody says otherwise."""
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags; nothing heavy is imported here."""
     parser.add_argument(
@@ -36,15 +40,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--foreign", type=named_path, nargs="+", default=[], metavar="DIR",
         help="of a bundle: folders of pictures of other things, for its outlier output to learn",
     )  # fmt: skip
-    parser.add_argument("--target", default="cpu", metavar="T", help="jetson, rpi, cpu, a board's name, or auto (cpu)")
+    parser.add_argument(
+        "--target", default=UNASKED["target"], metavar="T", help="jetson, rpi, cpu, a board's name, or auto (cpu)"
+    )
     parser.add_argument("--card", type=named_path, metavar="FILE", help="TOML: names, intended use, terms of the data")
     parser.add_argument("--name", metavar="NAME", help="name of the bundle, instead of the card's")
     parser.add_argument(
-        "--int8", choices=("auto", "on", "off"), default="auto",
+        "--int8", choices=("auto", "on", "off"), default=UNASKED["int8"],
         help="keep INT8 where it is as right and faster (auto), always, or never",
     )  # fmt: skip
     parser.add_argument(
-        "--max-drop", type=float, default=0.5, metavar="POINTS",
+        "--max-drop", type=float, default=UNASKED["max_drop"], metavar="POINTS",
         help="accuracy that INT8 may lose, in points; a class twice as many (0.5)",
     )  # fmt: skip
     parser.add_argument(
@@ -101,9 +107,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _wants_building(args: argparse.Namespace) -> bool:
     """Tell whether what was given of a bundle asks for new files: its pictures, or what only matters with them."""
-    return any((args.data, args.foreign, args.groups, args.group_regex, args.compute_capability)) or (
-        (args.target, args.int8, args.max_drop) != ("cpu", "auto", 0.5)
-    )
+    named = args.data, args.foreign, args.groups, args.group_regex, args.compute_capability
+    return any(named) or any(getattr(args, flag) != value for flag, value in UNASKED.items())
 
 
 def _build(args: argparse.Namespace, plan: "Plan") -> None:

@@ -151,7 +151,8 @@ class Sender:
         return "" if status == 0 or status >> 8 == 0xB0 else f"refused with status 0x{status:04X}"  # noqa: PLR2004
 
     def _lose(self, count: int, reason: str) -> None:
-        self.lost += count
+        with self._room:  # of the run's thread and of ours
+            self.lost += count
         what = "an answer was" if count == 1 else f"{count} answers were"
         self._report(f"{what} not sent to {self._name}: {reason}")
 

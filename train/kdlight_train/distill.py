@@ -68,6 +68,7 @@ def student_objective(lessons: "Lessons", recipe: Recipe) -> Objective:
     """
     distil, smoothing = recipe.distil, recipe.student.label_smoothing
     compare = None if distil.method == "none" else method(distil.method, lessons.classes)
+    # Where every picture has a label a training is to the last bit what it was before there were others.
     told = cross_entropy if lessons.pool.labelled == len(lessons.pool.truth) else labels_given
 
     def objective(network: nn.Module, batch: Batch) -> Tensor:

@@ -24,7 +24,6 @@ RIDGE = 1e-4
 STEPS = 30
 """Newton's steps; eight are enough on what was seen."""
 
-
 GENERATED = " (generated)"
 """Ends the name of a kind that no folder holds."""
 

@@ -9,7 +9,6 @@ from kdlight_train.data import Split
 KEPT = 256
 """About how many pictures are listed of each kind."""
 
-
 ODD_NAMES = "surrogateescape"
 """What becomes of bytes in a file's name that are no UTF-8: they stay, so that the file is found again."""
 
