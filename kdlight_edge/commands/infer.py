@@ -81,6 +81,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--dicom-out", metavar="DIR", help="of scans: write a report and a picture with the heat map")
     parser.add_argument("--dicom-to", metavar="AET@HOST:PORT", help="of scans: send both to this node")
+    parser.add_argument("--dicom-spool", metavar="DIR", help="where they wait while it is away, also for the next run")
     parser.add_argument("--freeze-timeout", type=float, metavar="S", help="one same picture that is a loss (default 5)")
     parser.add_argument("--retries", type=int, metavar="N", help="attempts to reopen a lost camera (default: for ever)")
     parser.add_argument("--await-camera", action="store_true", help="wait for a camera that is not there at the start")

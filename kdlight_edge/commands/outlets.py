@@ -65,6 +65,7 @@ def check(args: argparse.Namespace) -> None:
         ("--rotate", args.rotate, "--json-file or --audit", args.json_file or args.audit),
         ("--mqtt-device", args.mqtt_device, "--mqtt", args.mqtt),
         ("--mqtt-store", args.mqtt_store, "--mqtt", args.mqtt),
+        ("--dicom-spool", args.dicom_spool, "--dicom-to", args.dicom_to),
         ("--home-assistant", args.home_assistant or None, "--mqtt", args.mqtt),
         ("--mqtt-update", args.mqtt_update or None, "--mqtt", args.mqtt),
         (
@@ -261,12 +262,16 @@ def scan_answers(args: argparse.Namespace, classifier: "Classifier", source: "So
     """Return what answers scans with a report and a picture, into a folder, to a node, or both."""
     from kdlight_edge.dicom.scan import CAUTION
     from kdlight_edge.dicom.send import Sender, read_node
+    from kdlight_edge.dicom.spool import Spool
     from kdlight_edge.sinks.dicom import DicomAnswers
     from kdlight_edge.sinks.queues import Returning
     from kdlight_edge.sources import Answerable, tell
 
-    sender = None if args.dicom_to is None else Sender(read_node(args.dicom_to), tell)
-    if sender is not None:
+    sender = None
+    if args.dicom_to is not None:
+        node = read_node(args.dicom_to)
+        waiting = None if args.dicom_spool is None else Spool(Path(args.dicom_spool), tell)
+        sender = Sender(node, tell, waiting=waiting)
         queues.losses.append(lambda: sender.lost)
     tell(f"answers to scans are made; {CAUTION}")
     folder = None if args.dicom_out is None else Path(args.dicom_out)

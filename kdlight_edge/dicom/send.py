@@ -1,8 +1,8 @@
 """Sending objects to a DICOM node, beside the run: a node that is slow or away never holds up the camera."""
 
-import queue
 import re
 import threading
+from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -10,6 +10,7 @@ from pydicom.dataset import Dataset
 from pynetdicom import AE, evt
 
 from kdlight_edge.dicom.listen import check_title
+from kdlight_edge.dicom.spool import REFUSED, Spool
 from kdlight_edge.errors import UsageError
 from kdlight_edge.plain import place_of
 
@@ -51,51 +52,109 @@ def read_node(text: str) -> Node:
     return Node(check_title(found[1]), found[2].strip("[]"), int(found[3]))
 
 
-class Sender:
-    """A queue and the thread that empties it; what could not be sent is counted and told."""
+class Held:
+    """Objects that wait in memory, as those of a `Spool` do on the disk; the end of a run loses what is left."""
 
-    def __init__(self, node: Node, report: Callable[[str], None], waits: tuple[float, ...] = WAITS) -> None:
-        """Take where to send, who is told of losses, and the seconds between attempts."""
+    kept = False
+    where = f"{HELD} at most"
+
+    def __init__(self) -> None:
+        self._waiting = deque[Dataset]()
+        self._changed = threading.Condition()
+        self._over = self._stuck = False
+        """Whether the run is over; whether room was waited for in vain, and nothing was sent since."""
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def put(self, made: Dataset) -> str:
+        """Take an object when there is room for it; returns why there is none, or an empty string."""
+        with self._changed:
+            room = self._changed.wait_for(lambda: len(self._waiting) < HELD, 0 if self._stuck else ROOM_SECONDS)
+            self._stuck = not room
+            if not room:
+                return f"{HELD} objects wait already"
+            self._waiting.append(made)
+            self._changed.notify_all()
+        return ""
+
+    def first(self) -> Dataset | None:
+        """Wait for the oldest object and return it; None once the run is over and nothing waits."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._over)
+            return self._waiting[0] if self._waiting else None
+
+    def settle(self, *, sent: bool) -> None:
+        """Forget the oldest object, sent or refused."""
+        del sent
+        with self._changed:
+            self._waiting.popleft()
+            self._changed.notify_all()
+
+    def end(self) -> None:
+        """Let `first` return None where nothing waits."""
+        with self._changed:
+            self._over = True
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+
+class Sender:
+    """The thread that sends what waits; what could not be sent is counted and told."""
+
+    def __init__(
+        self,
+        node: Node,
+        report: Callable[[str], None],
+        waits: tuple[float, ...] = WAITS,
+        waiting: Held | Spool | None = None,
+    ) -> None:
+        """Begin with what waits already.
+
+        Args:
+            node: where to send.
+            report: takes a line for people about losses, and when the node goes away and comes back.
+            waits: seconds between attempts.
+            waiting: where objects wait; None for memory.
+        """
         self.node = node
         self.lost = 0
         """Objects given up."""
         self._name = f"{node.title}@{place_of(node.host, node.port)}"
         self._report = report
         self._waits = waits
-        self._waiting: queue.Queue[Dataset | None] = queue.Queue()
-        self._unsent = self._sent = 0
+        self._waiting = Held() if waiting is None else waiting
+        self._sent = 0
         self._away = False
         """Whether the last attempt did not reach the node."""
         self._why = ""
         """Why the last attempt failed; empty where it did not."""
         self._over = threading.Event()
-        self._room = threading.Condition()
-        self._stuck = False
-        """Whether room was waited for in vain, and nothing was sent since."""
+        self._counting = threading.Lock()
+        if found := len(self._waiting):
+            report(f"{found:,} answers of an earlier run wait in {self._waiting.where} for {self._name}")
         self._thread = threading.Thread(target=self._run, name="send", daemon=True)
         self._thread.start()
 
     def send(self, made: Dataset) -> None:
-        """Take an object, when there is room for it."""
-        with self._room:
-            room = self._room.wait_for(lambda: self._unsent < HELD, 0 if self._stuck else ROOM_SECONDS)
-            self._stuck = not room
-            self._unsent += room
-        if room:
-            self._waiting.put(made)
-        else:
-            self._lose(1, f"{HELD} objects wait already")
+        """Take an object, when there is room for it.
+
+        Raises:
+            KDLightError: it is to wait on the disk, which cannot be written.
+        """
+        if why := self._waiting.put(made):
+            self._lose(1, why)
 
     def _run(self) -> None:
-        while (made := self._waiting.get()) is not None:
+        while (made := self._waiting.first()) is not None:
             self._deliver(made)
             if self._over.is_set():
                 return
-            with self._room:
-                self._unsent -= 1
-                self._room.notify()
+            self._waiting.settle(sent=not self._why)
             if self._why:
-                self._lose(1, self._why)
+                self._lose(1, self._why + (f"; in {self._waiting.where}/{REFUSED}" if self._waiting.kept else ""))
             else:
                 self._sent += 1
 
@@ -107,7 +166,7 @@ class Sender:
             if wait is None and self._away:
                 wait = AWAY_SECONDS
                 if not told:
-                    self._report(f"{self._name} is away ({self._why}); answers wait, {HELD} at most")
+                    self._report(f"{self._name} is away ({self._why}); answers wait, {self._waiting.where}")
                 told = True
             if wait is None or self._over.wait(wait):
                 return
@@ -151,20 +210,25 @@ class Sender:
         return "" if status == 0 or status >> 8 == 0xB0 else f"refused with status 0x{status:04X}"  # noqa: PLR2004
 
     def _lose(self, count: int, reason: str) -> None:
-        with self._room:  # of the run's thread and of ours
+        with self._counting:  # of the run's thread and of ours
             self.lost += count
         what = "an answer was" if count == 1 else f"{count} answers were"
         self._report(f"{what} not sent to {self._name}: {reason}")
 
     def close(self) -> None:
-        """Send what waits until nothing was sent for `CLOSE_SECONDS`; what is left is counted and told."""
+        """Send what waits until nothing was sent for `CLOSE_SECONDS`; what is left is counted, or kept, and told."""
         if self._over.is_set():
             return
-        self._waiting.put(None)
+        self._waiting.end()
         sent = None
-        while self._thread.is_alive() and sent != self._sent:
+        # A node that is known to be away need not be waited for where what waits is kept.
+        while self._thread.is_alive() and sent != self._sent and not (self._waiting.kept and self._why):
             sent = self._sent
             self._thread.join(CLOSE_SECONDS)
         self._over.set()
-        if self._unsent:
-            self._lose(self._unsent, f"the run is over{self._why and f' ({self._why})'}")
+        left = len(self._waiting)
+        if left and self._waiting.kept:
+            self._report(f"{left:,} answers for {self._name} wait in {self._waiting.where}; the next run sends them")
+        elif left:
+            self._lose(left, f"the run is over{self._why and f' ({self._why})'}")
+        self._waiting.close()

@@ -1,9 +1,6 @@
 """Answers for DICOM objects: a structured report and a picture with the heat map, into a folder or to a node."""
 
-import contextlib
 import dataclasses
-import io
-import os
 import secrets
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +15,7 @@ from kdlight_edge.decide import Prediction
 from kdlight_edge.dicom.answer import Author, capture, report
 from kdlight_edge.dicom.scan import CAUTION
 from kdlight_edge.dicom.send import Sender
+from kdlight_edge.dicom.spool import write_object
 from kdlight_edge.errors import DataError, KDLightError
 from kdlight_edge.evidence import evidence, glow, shown_class
 from kdlight_edge.frame import Frame
@@ -78,7 +76,7 @@ class DicomAnswers:
         """Take a prediction; a picture that is no scan, or could not be answered, gets no answer.
 
         Raises:
-            KDLightError: the folder cannot be written.
+            KDLightError: the folder, or that of what is still to be sent, cannot be written.
         """
         if prediction.scan is None:
             return
@@ -133,27 +131,9 @@ class DicomAnswers:
             return
         for answer in answers:
             if self._folder is not None:
-                self._save(answer, self._folder)
+                write_object(answer, self._folder / f"{answer.SOPInstanceUID}.dcm", "--dicom-out")
             if self._sender is not None:
                 self._sender.send(answer)
-
-    def _save(self, answer: Dataset, folder: Path) -> None:
-        """Write a file whole or not at all; it names a patient, so that only its owner may read it."""
-        path = folder / f"{answer.SOPInstanceUID}.dcm"
-        beside = path.with_suffix(".part")
-        content = io.BytesIO()  # pydicom tells of a disk in words of its own, which quote the element in work
-        answer.save_as(content, enforce_file_format=True)
-        try:
-            folder.mkdir(parents=True, exist_ok=True)  # each time: a person may have tidied it away
-            with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as file:
-                file.write(content.getbuffer())
-            beside.replace(path)
-        except OSError as error:
-            with contextlib.suppress(OSError):
-                beside.unlink()
-            raise KDLightError(
-                f"{path} cannot be written: {error.strerror}; make room or choose another --dicom-out"
-            ) from error
 
     def draw(self, prediction: Prediction, frame: Frame) -> ink.Picture:
         """Return the picture of an answer, uint8 [h, w, 3] RGB: what the network saw, its heat map and the words."""

@@ -1,5 +1,7 @@
 """Scans made of a few chosen numbers, so that what a reader sees can be computed by hand."""
 
+import gc
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,8 +12,11 @@ import pytest
 
 pytest.importorskip("pydicom", reason="the extra dicom is not installed")
 
+from pydicom import dcmread
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
+
+from tests.edge.dicom.dcmtk import save
 
 if TYPE_CHECKING:
     from tests.edge.dicom.node import Node
@@ -66,8 +71,6 @@ def _make_scan(pixels: npt.NDArray[Any], *, modality: str = "DX", frames: int = 
 @pytest.fixture(autouse=True)
 def _quiet(recwarn: pytest.WarningsRecorder) -> None:
     """Pytest turns warnings into errors; pydicom's about odd files are told by our own lines, as they are in use."""
-    import warnings
-
     del recwarn
     warnings.filterwarnings("ignore", module=r"(pydicom|pynetdicom|highdicom)(\..*)?$")
 
@@ -87,3 +90,29 @@ def listen(tiny_bundle: Callable[..., Path]) -> "Iterator[Callable[..., Node]]":
     yield start
     for node in nodes:
         node.end()
+
+
+@pytest.fixture
+def answer(tmp_path: Path, tiny_bundle: Callable[..., Path], make_scan: MakeScan) -> Dataset:
+    """A structured report that was made of a scan."""
+    from kdlight_edge.classifier import open_classifier
+    from kdlight_edge.decide import Settings
+    from kdlight_edge.sinks.dicom import DicomAnswers
+    from kdlight_edge.sources.dicom import DicomFolder
+    from kdlight_edge.stream import run
+
+    save(make_scan(np.full((64, 48, 3), (220, 0, 0), np.uint8)), tmp_path / "in/1")
+    with open_classifier(tiny_bundle(), threads=1, settings=Settings(topk=2)) as classifier:
+        sink = DicomAnswers(classifier, folder=tmp_path / "made", sender=None, tell=print)
+        run(DicomFolder(tmp_path / "in"), classifier, [sink])
+    found = [dcmread(file) for file in (tmp_path / "made").glob("*.dcm")]
+    return next(one for one in found if one.Modality == "SR")
+
+
+@pytest.fixture
+def sockets_of_pynetdicom() -> Iterator[None]:
+    """A connection that is refused leaves pynetdicom's socket to the garbage collector, which warns."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()

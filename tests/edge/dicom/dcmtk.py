@@ -1,7 +1,11 @@
 """dcmtk, the real clients and readers of DICOM that tests meet, and scans on the disk for them."""
 
 import shutil
+import socket
 import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -37,3 +41,27 @@ def words(tool: str, file: Path | str, *flags: str) -> str:
     done = subprocess.run([str(DCMTK[tool]), *flags, str(file)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+@contextmanager
+def archive(folder: Path, port: int = 0) -> Iterator[int]:
+    """Run dcmtk's storescp and yield its port."""
+    folder.mkdir(exist_ok=True)
+    port = port or free_port()
+    command = [str(DCMTK["storescp"]), "--aetitle", "ARCHIVE", "--output-directory", str(folder), str(port)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            until = time.monotonic() + LIMIT
+            while time.monotonic() < until:
+                with suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port)):
+                    break
+            yield port
+        finally:
+            process.terminate()
+            process.wait(LIMIT)
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])

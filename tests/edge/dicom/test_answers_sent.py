@@ -1,15 +1,11 @@
 """Answers that are sent to an archive, dcmtk's own: none is lost without a word."""
 
-import gc
 import json
 import socket
 import subprocess
 import sys
 import threading
-import time
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,53 +14,18 @@ import pydicom
 import pytest
 from pydicom.dataset import Dataset
 
-from kdlight_edge.classifier import open_classifier
 from kdlight_edge.cli import main
-from kdlight_edge.decide import Settings
 from kdlight_edge.dicom.send import HELD, Node, Sender, read_node
 from kdlight_edge.errors import UsageError
-from kdlight_edge.sinks.dicom import DicomAnswers
-from kdlight_edge.sources.dicom import DicomFolder
-from kdlight_edge.stream import run
-from tests.edge.dicom.dcmtk import DCMTK, LIMIT, needs_dcmtk, save, words
+from tests.edge.dicom.dcmtk import DCMTK, LIMIT, archive, free_port, needs_dcmtk, save, words
 
 MakeScan = Callable[..., Dataset]
 MakeBundle = Callable[..., Path]
+pytestmark = pytest.mark.usefixtures("sockets_of_pynetdicom")
+
 RED = np.full((64, 48, 3), (220, 0, 0), np.uint8)
 ODD_NAME = "GEHEIMMANN"
 """A name without a part for the given name, of which highdicom complains."""
-
-
-@pytest.fixture(autouse=True)
-def _sockets_of_pynetdicom() -> Iterator[None]:
-    """A connection that is refused leaves pynetdicom's socket to the garbage collector, which warns."""
-    yield
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
-
-
-@contextmanager
-def archive(folder: Path, port: int = 0) -> Iterator[int]:
-    """Run dcmtk's storescp and yield its port."""
-    folder.mkdir(exist_ok=True)
-    port = port or free_port()
-    command = [str(DCMTK["storescp"]), "--aetitle", "ARCHIVE", "--output-directory", str(folder), str(port)]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        try:
-            until = time.monotonic() + LIMIT
-            while time.monotonic() < until:
-                with suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port)):
-                    break
-            yield port
-        finally:
-            process.terminate()
-            process.wait(LIMIT)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 @needs_dcmtk
@@ -94,16 +55,6 @@ def test_a_scan_sent_by_storescu_is_answered_into_the_archive(
     assert {str(item.StudyInstanceUID) for item in arrived} == {str(scan.StudyInstanceUID)}
     report = next(item for item in arrived if item.Modality == "SR")
     assert "UNVERIFIED" in words("dsrdump", str(report.filename))
-
-
-@pytest.fixture
-def answer(tmp_path: Path, tiny_bundle: MakeBundle, make_scan: MakeScan) -> Dataset:
-    save(make_scan(RED), tmp_path / "in/1")
-    with open_classifier(tiny_bundle(), threads=1, settings=Settings(topk=2)) as classifier:
-        sink = DicomAnswers(classifier, folder=tmp_path / "made", sender=None, tell=print)
-        run(DicomFolder(tmp_path / "in"), classifier, [sink])
-    found = [pydicom.dcmread(file) for file in (tmp_path / "made").glob("*.dcm")]
-    return next(one for one in found if one.Modality == "SR")
 
 
 @needs_dcmtk

@@ -76,15 +76,17 @@ def test_an_object_whose_line_found_no_room_on_the_disk_is_sent_back(
 
 
 @needs_dcmtk
+@pytest.mark.parametrize("flags", [["--dicom-out"], ["--dicom-to", "ARCHIVE@127.0.0.1:9", "--dicom-spool"]])
 def test_a_listener_goes_on_where_its_answers_find_no_room_and_sends_the_scan_back(
-    tmp_path: Path, tiny_bundle: Callable[..., Path], make_scan: MakeScan, disk_of: Callable[[int], Path]
-) -> None:
+    tmp_path: Path, tiny_bundle: Callable[..., Path], make_scan: MakeScan, disk_of: Callable[[int], Path],
+    flags: list[str],
+) -> None:  # fmt: skip
     disk = disk_of(4096)
     make_scan(np.full((64, 64), 90, np.uint8)).save_as(tmp_path / "scan.dcm", enforce_file_format=True)
     (disk / "other").write_bytes(b"\0" * (4000 << 10))
     command = [
         sys.executable, "-m", "kdlight_edge.cli", "infer", "--camera", "dicom://127.0.0.1:0", "--model",
-        str(tiny_bundle()), "--dicom-out", str(disk / "answers"),
+        str(tiny_bundle()), *flags, str(disk / "answers"),
     ]  # fmt: skip
     with running(command) as process:
         port = port_of(process)
@@ -95,7 +97,7 @@ def test_a_listener_goes_on_where_its_answers_find_no_room_and_sends_the_scan_ba
         assert process.wait(LIMIT) == 0
         assert process.stderr is not None
         told = process.stderr.read()
-    assert "cannot be written: No space left on device; make room or choose another --dicom-out" in told
+    assert f"cannot be written: No space left on device; make room or choose another {flags[-1]}" in told
     assert len(list((disk / "answers").glob("*.dcm"))) >= 2
 
 

@@ -1,0 +1,118 @@
+"""Answers that wait in a folder while their archive is away: none is lost, whatever becomes of the run."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from pydicom.dataset import Dataset
+
+from kdlight_edge.dicom.send import HELD, Node, Sender
+from kdlight_edge.dicom.spool import Spool
+from kdlight_edge.errors import KDLightError
+from tests.edge.dicom.dcmtk import DCMTK, LIMIT, archive, free_port, needs_dcmtk, save
+
+pytestmark = pytest.mark.usefixtures("sockets_of_pynetdicom")
+
+RED = np.full((64, 48, 3), (220, 0, 0), np.uint8)
+
+
+@needs_dcmtk
+def test_answers_that_a_killed_run_left_in_its_spool_are_sent_by_the_next_one(
+    tmp_path: Path, tiny_bundle: Callable[..., Path], make_scan: Callable[..., Dataset]
+) -> None:
+    spool, port = tmp_path / "spool", free_port()
+    command = [
+        sys.executable, "-m", "kdlight_edge.cli", "infer", "--camera", "dicom://127.0.0.1:0", "--model",
+        str(tiny_bundle()), "--dicom-to", f"ARCHIVE@127.0.0.1:{port}", "--dicom-spool", str(spool),
+    ]  # fmt: skip
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        listening = process.stderr.readline().split("dicom://127.0.0.1:")[1].split()[0]
+        for number in range(3):
+            sent = [str(DCMTK["storescu"]), "127.0.0.1", listening, str(save(make_scan(RED), tmp_path / str(number)))]
+            assert subprocess.run(sent, timeout=LIMIT, check=False).returncode == 0
+        process.kill()
+    assert len(list(spool.glob("*.dcm"))) == 6
+    assert {path.stat().st_mode & 0o777 for path in (spool, *spool.iterdir())} == {0o700, 0o600}
+    (spool / "00000009-torn.part").write_bytes(b"DI")
+    with archive(tmp_path / "archive", port):
+        again = subprocess.run(
+            [*command[:4], "--source", str(tmp_path / "0"), *command[6:]],
+            capture_output=True, text=True, timeout=LIMIT, check=False,
+        )  # fmt: skip
+    assert again.returncode == 0, again.stderr
+    assert f"6 answers of an earlier run wait in {spool}" in again.stderr
+    assert len(list((tmp_path / "archive").iterdir())) == 8
+    assert list(spool.iterdir()) == []
+
+
+def test_answers_for_an_archive_that_stays_away_stay_in_the_spool(tmp_path: Path, answer: Dataset) -> None:
+    told: list[str] = []
+    node = Node("ARCHIVE", "127.0.0.1", free_port())
+    sender = Sender(node, told.append, waits=(0.05,), waiting=Spool(tmp_path / "spool", told.append))
+    for _ in range(HELD + 3):
+        sender.send(answer)
+    sender.close()
+    assert sender.lost == 0
+    assert told[-1].startswith(f"{HELD + 3} answers for ARCHIVE@127.0.0.1:{node.port} wait in {tmp_path}/spool;")
+    found = sorted((tmp_path / "spool").iterdir())
+    assert [int(path.name[:8]) for path in found] == list(range(1, HELD + 4))
+
+
+def test_answers_that_the_archive_refuses_are_put_aside(
+    tmp_path: Path, answer: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(sender: Sender, _: Dataset) -> str:
+        sender._away = False
+        return "refused with status 0xA900"
+
+    monkeypatch.setattr(Sender, "_associate_and_store", refused)
+    told: list[str] = []
+    spool = tmp_path / "spool"
+    sender = Sender(Node("ARCHIVE", "127.0.0.1", 104), told.append, waits=(), waiting=Spool(spool, told.append))
+    sender.send(answer)
+    until = time.monotonic() + LIMIT
+    while not told and time.monotonic() < until:
+        time.sleep(0.01)
+    sender.close()
+    assert sender.lost == 1
+    assert told == [f"an answer was not sent to ARCHIVE@127.0.0.1:104: refused with status 0xA900; in {spool}/refused"]
+    (left,) = (spool / "refused").iterdir()
+    assert pydicom.dcmread(left).SOPInstanceUID == answer.SOPInstanceUID
+
+
+@needs_dcmtk
+def test_a_spoiled_file_in_the_spool_holds_up_no_other(tmp_path: Path, answer: Dataset) -> None:
+    told: list[str] = []
+    spool = Spool(tmp_path / "spool", told.append)
+    for _ in range(2):
+        spool.put(answer)
+    spool.close()
+    spoiled = tmp_path / "spool" / f"00000001-{answer.SOPInstanceUID}.dcm"
+    spoiled.write_bytes(b"no scan")
+    with archive(tmp_path / "archive") as port:
+        sender = Sender(Node("ARCHIVE", "127.0.0.1", port), told.append, waiting=Spool(tmp_path / "spool", told.append))
+        sender.close()
+    assert len(list((tmp_path / "archive").iterdir())) == 1
+    assert told[-1] == f"{spoiled} cannot be read (InvalidDicomError); it is not sent"
+    assert [path.name for path in (tmp_path / "spool").rglob("*.dcm")] == [spoiled.name]
+
+
+def test_a_spool_is_one_runs_alone_and_must_be_writable(tmp_path: Path, answer: Dataset) -> None:
+    first = Spool(tmp_path / "spool", print)
+    with pytest.raises(KDLightError, match="in use by another run; give each its own --dicom-spool"):
+        Spool(tmp_path / "spool", print)
+    first.close()
+    (tmp_path / "file").touch()
+    with pytest.raises(KDLightError, match="cannot be made: File exists; choose another --dicom-spool"):
+        Spool(tmp_path / "file", print)
+    second = Spool(tmp_path / "spool", print)
+    (tmp_path / "spool").rmdir()
+    second.put(answer)
+    assert len(list((tmp_path / "spool").iterdir())) == 1
+    second.close()
