@@ -37,8 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--group-regex", metavar="RE", help="of a bundle: the --group-regex of its training")
     parser.add_argument(
-        "--foreign", type=named_path, nargs="+", default=[], metavar="DIR",
-        help="of a bundle: folders of pictures of other things, for its outlier output to learn",
+        "--foreign", type=named_path, nargs="*", metavar="DIR",
+        help="of a bundle: folders of pictures of other things, for its outlier output to learn; "
+        "without a folder generated ones alone",
     )  # fmt: skip
     parser.add_argument(
         "--target", default=UNASKED["target"], metavar="T", help="jetson, rpi, cpu, a board's name, or auto (cpu)"
@@ -72,7 +73,7 @@ def _check_run(args: argparse.Namespace) -> None:
         "--data": args.data, "--foreign": args.foreign, "--groups": args.groups, "--group-regex": args.group_regex,
     }  # fmt: skip
     for flag, value in told.items():
-        if value:
+        if value or (flag == "--foreign" and value is not None):
             raise UsageError(f"{flag} is for a bundle; {args.run} is a run, which was told with train {flag}")
 
 
@@ -107,7 +108,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _wants_building(args: argparse.Namespace) -> bool:
     """Tell whether what was given of a bundle asks for new files: its pictures, or what only matters with them."""
-    named = args.data, args.foreign, args.groups, args.group_regex, args.compute_capability
+    named = args.data, args.foreign is not None, args.groups, args.group_regex, args.compute_capability
     return any(named) or any(getattr(args, flag) != value for flag, value in UNASKED.items())
 
 

@@ -139,6 +139,8 @@ def test_a_bundle_needs_its_pictures_and_a_run_names_its_own(
     assert "--data must name" in capsys.readouterr().err
     assert main(["export", str(tmp_path / "run"), "--data", str(data), "--out", str(tmp_path / "new.kdl")]) == 2
     assert "--data is for a bundle" in capsys.readouterr().err
+    assert main(["export", str(tmp_path / "run"), "--foreign", "--out", str(tmp_path / "new.kdl")]) == 2
+    assert "--foreign is for a bundle" in capsys.readouterr().err
 
 
 def test_a_float_file_that_is_not_ours_is_told(make_finished: Callable[..., Finished]) -> None:
@@ -161,3 +163,6 @@ def test_a_bundle_built_anew_learns_what_it_is_not_for(bundle: Path, data: Path,
     content = (out / manifest.artifacts[0].file).read_bytes()
     assert weights_from_onnx(content, manifest.student, 2)[1].planes is not None
     assert main(["verify", str(out)]) == 0
+    assert main([*words, "--foreign"]) == 0
+    generated = open_bundle(out).manifest.provenance.data["foreign"]
+    assert set(generated) == {f"{kind} (generated)" for kind in ("static", "bars", "letters", "torn")}

@@ -28,7 +28,7 @@ def run_from_bundle(
     paths: Sequence[Path],
     run: Path,
     say: Callable[[str], None],
-    foreign: Sequence[Path] = (),
+    foreign: Sequence[Path] | None = None,
     *,
     groups: Sequence[Path] = (),
     group_regex: str | None = None,
@@ -36,8 +36,8 @@ def run_from_bundle(
     """Write RUN/student.pt and the lists of pictures to compare and to calibrate on.
 
     The float ONNX file holds every weight; the pictures must be the very ones that the training split, by the same
-    groups (see `open_data`). With foreign folders the outlier output learns their pictures, and its limit is set again
-    on the validation pictures.
+    groups (see `open_data`). With foreign folders, even none of them, the outlier output learns their pictures and the
+    generated ones, and its limit is set again on the validation pictures.
 
     Raises:
         DataError: the bundle has no float ONNX file, does not say what it learnt from, or the pictures are others.
@@ -45,7 +45,7 @@ def run_from_bundle(
     """
     if not paths:
         raise UsageError(f"{bundle.path} is a bundle; --data must name the folders that it was trained on")
-    check_foreign(paths, foreign)
+    check_foreign(paths, foreign or ())
     manifest, artifact = bundle.manifest, _float_file(bundle)
     content = bundle.file_of(artifact).read_bytes()
     weights, model = weights_from_onnx(content, manifest.student, len(manifest.labels))
@@ -59,7 +59,7 @@ def run_from_bundle(
         artifact.temperature, accept, outlier, provenance,
     )  # fmt: skip
     run.mkdir(parents=True, exist_ok=True)
-    finished.save(run, _shown(student, data, foreign, say) if foreign else student)
+    finished.save(run, student if foreign is None else _shown(student, data, foreign, say))
     keep_pictures(run, data.val, data.train, data.labels)
 
 
