@@ -79,6 +79,7 @@ def report() -> Report:
         mistakes=(mistake,),
         environment={"python": "3.11", "threads": 2},
         seconds=754.0,
+        difference={"test": {"accuracy": -0.03, "ci95": [-0.062, 0.0041], "gained": 4, "lost": 10}},
     )
 
 
@@ -114,7 +115,7 @@ def test_the_page_says_what_was_measured(report: Report) -> None:
     text = re.sub(r"<[^>]+>", " ", page(report)).replace("\N{NO-BREAK SPACE}", " ")
     text = re.sub(r"\s+", " ", text)
     assert "Accuracy, 200 test pictures 94.0 % 95 % interval 89.8 to 96.5 %" in text
-    assert "Accuracy, test 97.0 % 93.6 to 98.6 % 94.0 % 89.8 to 96.5 % &minus;3.0 points" in text
+    assert "Accuracy, test 97.0 % 93.6 to 98.6 % 94.0 % 89.8 to 96.5 % &minus;3.0 points &minus;6.2 to +0.4" in text
     assert "Calibration error before temperature 0.081 0.081" in text
     assert "Parameters 2.23 M 293 k 7.6 times less" in text
     assert "Size in fp32 8.91 MB 1.17 MB" in text

@@ -85,6 +85,8 @@ def test_a_training_ends_with_student_report_and_page(finished_run: Path) -> Non
     assert report["student"]["test"]["n"] == 16
     assert report["student"]["test"]["accuracy"] > 0.8
     assert report["teacher"]["name"] == "mobilenet_v3_small"
+    gap, own, other = (report[key] for key in ("difference", "student", "teacher"))
+    assert gap["test"]["accuracy"] == pytest.approx(own["test"]["accuracy"] - other["test"]["accuracy"])
     assert len(report["history"]) == 18
     page = (finished_run / "report.html").read_text()
     assert page.startswith("<!doctype html>")

@@ -84,6 +84,8 @@ class Report:
     """How long the training took."""
     making_pictures: float | None = None
     """Share of the training that was in neither network but in augmented pictures; None where not measured."""
+    difference: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """`kdlight_train.beside.compare` of student and teacher, by split (``val``, ``test``)."""
 
 
 def worst_mistakes(

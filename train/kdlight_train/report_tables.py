@@ -30,7 +30,7 @@ def model_table(report: Report) -> str:
     for part, name in (("test", "test"), ("val", "validation")):
         judged = [getattr(model, part) for model in models]
         if all(judged):
-            rows += _compared(name, judged)
+            rows += _compared(name, judged, report.difference.get(part))
     plain = (
         ("Calibration error before temperature", "ece_before", fraction),
         ("Calibration error after temperature", "ece_after", fraction),
@@ -54,12 +54,16 @@ def named(report: Report) -> list[tuple[str, ModelResult]]:
     return [*([("Teacher", report.teacher)] if report.teacher else []), ("Student", report.student)]
 
 
-def _compared(name: str, judged: Sequence[Mapping[str, Any]]) -> list[Row]:
+def _compared(name: str, judged: Sequence[Mapping[str, Any]], beside: Mapping[str, Any] | None) -> list[Row]:
     """Give the figures of one part: teacher, student and their difference, or the student alone."""
     first, last = judged[0], judged[-1]
     both = len(judged) > 1
     accuracies = [f"{percent(one['accuracy'])}<br><small>{interval(*one['ci95'])}</small>" for one in judged]
-    rows: list[Row] = [(f"Accuracy, {name}", *accuracies, points(last["accuracy"], first["accuracy"]) if both else "")]
+    gap = points(last["accuracy"], first["accuracy"]) if both else ""
+    if both and beside:
+        low, high = (signed(100 * bound, ".1f") for bound in beside["ci95"])
+        gap += f"<br><small>{low} to {high}</small>"
+    rows: list[Row] = [(f"Accuracy, {name}", *accuracies, gap)]
     key = "balanced_accuracy"
     gap = points(last[key], first[key]) if both else ""
     rows.append((f"Balanced accuracy, {name}", *(percent(one[key]) for one in judged), gap))

@@ -13,7 +13,7 @@ import torch
 from kdlight_devices.fingerprint import fingerprint
 from kdlight_edge.decide import softmax
 from kdlight_edge.metrics import ece, figures
-from kdlight_train import finished
+from kdlight_train import beside, finished
 from kdlight_train.audit import audit
 from kdlight_train.calibrate import OUTLIER_QUANTILE, fit_acceptance, fit_outlier, fit_temperature
 from kdlight_train.claim import LOCK, alone, busy, given_back
@@ -120,6 +120,7 @@ def train(
         results = {"teacher": _result(recipe.teacher.name, teachers[0], shelf, recipe.teacher.imgsz)}
         results["student"] = _result(recipe.student.name, student, shelf, recipe.input.imgsz)
         together = _together(teachers, shelf)
+        gap = _gap(student, teachers[0], shelf)
         made = datetime.now(tz=timezone.utc).isoformat(timespec="seconds")
         provenance = {
             "teacher": recipe.teacher.name,
@@ -128,6 +129,7 @@ def train(
             "data": told({"fingerprint": data.fingerprint, "counts": data.counts()}, others, unsorted.counts),
             "metrics": {
                 **{name: {"val": result.val, "test": result.test} for name, result in results.items()},
+                "difference": gap,
                 **({"teachers": together} if together else {}),
             },
             "made": made,
@@ -135,13 +137,15 @@ def train(
         }
         _finish(run, student, shelf, results["student"].temperature, provenance, others)
         keep_pictures(run, shelf.readable("val"), shelf.readable("train"), data.labels)
-        report = _report(run, shelf, (*teachers, student), results, made, found.to_json())
+        report = _report(run, shelf, (*teachers, student), results, gap, made, found.to_json())
         write_report(run, report)
         if together:
             split = "test" if together["test"] else "val"
             say(f"the {len(teachers)} teachers as one: {split} accuracy {together[split]['accuracy']:.2%}")
         for name, result in results.items():
             say(_headline(name, result))
+        split = "test" if "test" in gap else "val"
+        say(beside.told(split, gap[split]))
 
 
 def _complete(run: Path) -> bool:
@@ -163,6 +167,15 @@ def _result(name: str, taught: Taught, shelf: Shelf, side: int) -> ModelResult:
     size = parameters(taught.network)
     macs = multiply_adds(taught.network, side, side)
     return ModelResult(name, size, macs, 4 * size, temperature, before, after, judged["val"], judged.get("test"))
+
+
+def _gap(student: Taught, teacher: Taught, shelf: Shelf) -> dict[str, Any]:
+    """Compare the student with its teacher on validation and test."""
+    side = shelf.recipe.input.imgsz
+    return {
+        split: beside.compare(logits, teacher.logits[split], shelf.split(split, side).truth.numpy())
+        for split, logits in student.logits.items()
+    }
 
 
 def _together(teachers: Sequence[Taught], shelf: Shelf) -> dict[str, Any] | None:
@@ -207,6 +220,7 @@ def _report(
     shelf: Shelf,
     taught: tuple[Taught, ...],
     results: dict[str, ModelResult],
+    gap: dict[str, Any],
     made: str,
     audited: dict[str, Any],
 ) -> Report:
@@ -226,6 +240,7 @@ def _report(
         history=tuple(student.history),
         student=results["student"],
         teacher=results["teacher"],
+        difference=gap,
         mistakes=worst_mistakes(probabilities, pool.truth.numpy(), images, data.labels, cams=cams, names=names),
         environment={**fingerprint(), "torch": torch.__version__, "device": str(shelf.place.device)},
         seconds=round(sum(_seconds(one) for one in taught), 1),
