@@ -23,6 +23,7 @@ from kdlight_edge.sinks.broker import Broker, topic
 from kdlight_edge.sinks.desk import Desk
 from kdlight_edge.sinks.outbox import HURRY, PATIENCE, Delivery
 from kdlight_edge.sinks.store import Store
+from kdlight_edge.sinks.trouble import Trouble
 from kdlight_edge.sources import Patience, tell
 
 STATUS = "kdlight-edge/status/1"
@@ -92,7 +93,7 @@ class Mqtt:
         self._desk, self._greetings = desk, greetings
         self._wake, self._ended = threading.Event(), threading.Event()
         self._online = self._announced = self._resending = self._refusing = False
-        self._trouble = ""
+        self._trouble = Trouble(lambda line: report(f"mqtt: {line}"))
         self._connected, self._short = 0.0, 0
         self._flying: dict[int, int] = {}
         """Paho's message number to the store's, of what was sent and not acknowledged."""
@@ -126,12 +127,11 @@ class Mqtt:
 
     def _on_connect(self, client: paho.Client, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
         if reason.is_failure:
-            self._tell(f"{self._broker} refuses: {reason}; trying again, results wait")
+            self._trouble.tell(f"{self._broker} refuses: {reason}; trying again, results wait")
             return
         self._connected = self._moved = time.monotonic()
-        if self._trouble:
-            self._trouble = ""
-            self._report(f"mqtt: {self._broker} is back, {len(self._store):,} results wait to be sent")
+        if self._short < ROBBED:  # else once it has held: two boards of one name would tell it every second for ever
+            self._back()
         if self._desk is not None:
             client.subscribe(self._topic("command"), qos=1)
         self._resending, self._announced, self._online = True, False, True
@@ -145,12 +145,14 @@ class Mqtt:
             self._short = self._short + 1 if time.monotonic() - self._connected < SHORT else 0
             if self._short >= ROBBED:
                 why += f" at once, again: is another board called {self._device}? Give each a --mqtt-device of its own"
-            self._tell(f"{self._broker} lost: {why}; trying again, results wait")
+                self._trouble.tell(f"{self._broker} lost: {why}; trying again, results wait")
+            else:
+                self._trouble.follow(f"{self._broker} lost: {why}; trying again, results wait")
 
     def _on_connect_fail(self, _client: paho.Client, _data: Any) -> None:
         error = sys.exc_info()[1]  # paho calls from where it caught the error, and does not pass it on
         why = f": {getattr(error, 'strerror', None) or error}" if error is not None else ""
-        self._tell(f"{self._broker} cannot be reached{why}; trying again, results wait")
+        self._trouble.tell(f"{self._broker} cannot be reached{why}; trying again, results wait")
 
     def _on_message(self, _client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
         if self._desk is not None and not message.retain:  # one that is kept would be obeyed at every connection
@@ -161,10 +163,8 @@ class Mqtt:
         self._acknowledged.append(mid)
         self._wake.set()
 
-    def _tell(self, trouble: str) -> None:
-        if not self._trouble:
-            self._report(f"mqtt: {trouble}")
-        self._trouble = trouble
+    def _back(self) -> None:
+        self._trouble.over(f"{self._broker} is back, {len(self._store):,} results wait to be sent")
 
     def write(self, prediction: Prediction, frame: Frame | None) -> None:
         """Put one prediction into the store; where the disk refuses it is counted as ``disk`` and told."""
@@ -208,8 +208,11 @@ class Mqtt:
                 self._settle()
                 if self._online:
                     self._send()
+                    if self._short and time.monotonic() - self._connected > SHORT:
+                        self._short = 0
+                        self._back()
                     if self._flying and time.monotonic() - self._moved > MUTE:
-                        self._tell(f"{self._broker} takes results and acknowledges none of them; they wait")
+                        self._trouble.tell(f"{self._broker} takes results and acknowledges none of them; they wait")
                     for last, text, retain in self._desk.due(self.delivery()) if self._desk is not None else ():
                         self._client.publish(self._topic(last), text, qos=1 if last == "answer" else 0, retain=retain)
                 self._store.tidy()
@@ -230,9 +233,8 @@ class Mqtt:
             if number is not None:
                 self._done.append(number)
                 self._moved = time.monotonic()
-                if self._trouble and self._online:
-                    self._trouble = ""
-                    self._report(f"mqtt: {self._broker} acknowledges again, {len(self._store):,} results wait")
+                if self._online and self._short < ROBBED:
+                    self._trouble.over(f"{self._broker} acknowledges again, {len(self._store):,} results wait")
         if self._done and (now or time.monotonic() - self._taken >= TICK):
             self._taken = time.monotonic()
             self._store.take(self._done)

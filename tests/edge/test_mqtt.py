@@ -294,6 +294,30 @@ def test_a_broker_that_refuses_is_told_once(broker: Broker, tmp_path: Path) -> N
     mqtt.close()
 
 
+def test_behind_a_broker_that_was_away_a_wrong_password_is_told_too_and_once(broker: Broker, tmp_path: Path) -> None:
+    broker.stop()
+    broker.config.write_text(broker.config.read_text().replace("allow_anonymous true", "allow_anonymous false"))
+    told: list[str] = []
+    mqtt = Mqtt(
+        broker_of(broker.url), "wall", Store(tmp_path / "store.sqlite"), ORIGIN, stop=threading.Event(),
+        patience=Patience(first_wait=1, longest_wait=1), linger=0.0, report=told.append,
+    )  # fmt: skip
+    refusals = 0
+
+    def count(*args: Any) -> None:
+        nonlocal refusals
+        refusals += 1
+        mqtt._on_connect(*args)
+
+    mqtt._client.on_connect = count
+    until(lambda: bool(told))
+    assert "cannot be reached: Connection refused" in told[0]
+    broker.start()
+    until(lambda: refusals == 3)
+    assert [("refuses: Not authorized" in line) for line in told] == [False, True]
+    mqtt.close()
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # paho drops a refused socket unclosed
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed: apt install openssl")
 def test_over_tls_a_broker_is_believed_only_with_a_certificate_that_is_trusted(
@@ -427,6 +451,8 @@ def test_two_boards_of_one_name_are_told_that_they_are(broker: Broker, tmp_path:
         for name in ("one.sqlite", "two.sqlite")
     ]  # fmt: skip
     until(lambda: any("is another board called wall? Give each a --mqtt-device of its own" in line for line in told))
+    until(lambda: all(board._short > 2 * sending.ROBBED for board in boards))
+    assert sum("is back" in line for line in told) < 2 * sending.ROBBED  # and not for as long as they take turns
     for board in boards:
         board.close()
 
