@@ -63,7 +63,8 @@ class Webhook:
             UsageError: it is not a URL of http or https, or the token cannot be in a header.
         """
         parts = _split(url)
-        self._name = without_password(url)
+        # Of the rest a receiver often makes its secret: whoever has the path of a chat's webhook writes there.
+        self._name = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
         self._origin = origin
         self._patience = patience or Patience()
         self._report = report
@@ -171,7 +172,8 @@ def _split(url: str) -> urllib.parse.SplitResult:
         usable = False
     if not usable:
         raise UsageError(
-            f"--webhook {without_password(url)} is not an address; give http://HOST/PATH or https://HOST/PATH"
+            f"--webhook {without_password(url).partition('?')[0]} is not an address; "
+            "give http://HOST/PATH or https://HOST/PATH"
         )
     return parts
 

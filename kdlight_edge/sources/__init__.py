@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 from kdlight_edge.errors import SourceError, UsageError
 from kdlight_edge.frame import Frame, Unreadable
+from kdlight_edge.sources.address import without_password
 
 if TYPE_CHECKING:
     from kdlight_edge.picture import Need
@@ -151,11 +152,12 @@ def kind_of(uri: str) -> str:
         if kind.pattern and re.fullmatch(kind.pattern, uri):
             return name
     if _FOREIGN.fullmatch(uri) and not os.path.lexists(uri):
-        raise UsageError(f"no source looks like {uri!r}; these do: {_forms()}")
+        raise UsageError(f"no source looks like {without_password(uri)!r}; these do: {_forms()}")
     try:
         is_folder = stat.S_ISDIR(Path(uri).stat().st_mode)
     except OSError as error:
-        raise SourceError(f"{uri} cannot be read: {error.strerror}; a source is one of: {_forms()}") from error
+        shown = without_password(uri)
+        raise SourceError(f"{shown} cannot be read: {error.strerror}; a source is one of: {_forms()}") from error
     return _kind_by_content(uri, is_folder=is_folder)
 
 

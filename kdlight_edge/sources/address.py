@@ -9,10 +9,27 @@ _HOST = re.compile(r"(\[[^\[\]]*\]|[^:@?#\[\]]*)(:\d*)?")
 _IN_LOGINS = "%:!$&'()*+,;=-._~"
 """What may stand in a user and password as it is (RFC 3986, 3.2.1)."""
 
+_SECRET = re.compile(
+    r"([?&;/_](?:[\w.-]*(?:passw(?:or)?d|pass|pwd|psw|token|secret|api[_-]?key)|auth|key|sig(?:nature)?)=)"
+    r"(?:(?!_[a-z0-9]+=)[^&;#\s])*",
+    re.IGNORECASE,
+)
+"""A secret in the query, or in the path as many recorders want it: ``/user=admin_password=..._channel=1``."""
+
 
 def without_password(uri: str) -> str:
-    """Return a URI as it may be shown and logged: the user and password before the host are left out."""
-    return _parted(uri)[1]
+    """Return a URI as it may be shown and logged: without user and password before the host, and secrets behind it."""
+    return without_secrets(without_login(uri))
+
+
+def without_secrets(text: str) -> str:
+    """Return a text that holds a URI, without the values of what in its query or path is named like a secret."""
+    return _SECRET.sub(r"\1...", text)
+
+
+def without_login(uri: str) -> str:
+    """Return a URI without the user and password before the host: what is asked for there."""
+    return _parted(uri)[1] if "://" in uri else uri
 
 
 def login(uri: str) -> tuple[str, str] | None:

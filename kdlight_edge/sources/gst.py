@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Callable, Sequence
 
 from kdlight_edge.errors import SourceError, UsageError
-from kdlight_edge.sources import Patience, Source
+from kdlight_edge.sources import Patience, Source, address
 from kdlight_edge.sources.reconnect import keep_reading
 from kdlight_edge.sources.y4m import Y4m
 
@@ -66,4 +66,4 @@ def has(element: str) -> bool:
 
 def without_secrets(uri: str) -> str:
     """Return a pipeline as it may be shown and logged: users and passwords are left out."""
-    return _SECRET.sub(lambda found: found[1] or f"{found[2]}...", uri)
+    return address.without_secrets(_SECRET.sub(lambda found: found[1] or f"{found[2]}...", uri))

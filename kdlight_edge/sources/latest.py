@@ -192,8 +192,12 @@ class Latest:
 
     @property
     def name(self) -> str:
-        """The ``source`` of its frames."""
+        """The ``source`` of its frames; may be set before anybody reads them."""
         return self._slot.source
+
+    @name.setter
+    def name(self, name: str) -> None:
+        self._slot.source = name
 
     @property
     def ready(self) -> bool:

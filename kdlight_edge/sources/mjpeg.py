@@ -19,7 +19,7 @@ import numpy.typing as npt
 from kdlight_edge.errors import SourceError
 from kdlight_edge.frame import Moment
 from kdlight_edge.sources import Patience, Source, opencv
-from kdlight_edge.sources.address import login, without_password
+from kdlight_edge.sources.address import login, without_login, without_password
 from kdlight_edge.sources.http_body import ROOM, Body
 from kdlight_edge.sources.reconnect import Feed, keep_reading
 
@@ -172,10 +172,11 @@ def _get(uri: str, name: str, patience: Patience) -> HTTPResponse:
         urllib.request.HTTPDigestAuthHandler(passwords),
         urllib.request.ProxyHandler({}),  # a camera stands in the local network
     )
+    asked = without_login(uri)
     try:
         if (given := login(uri)) is not None:
-            passwords.add_password(None, name, *given)
-        return cast("HTTPResponse", opener.open(name, timeout=patience.stall_timeout))
+            passwords.add_password(None, asked, *given)
+        return cast("HTTPResponse", opener.open(asked, timeout=patience.stall_timeout))
     except urllib.error.HTTPError as error:
         error.close()
         advice = "write USER:PASSWORD@ before the host" if error.code == HTTPStatus.UNAUTHORIZED else "see its path"

@@ -2,11 +2,13 @@
 
 import contextlib
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
 from kdlight_edge.errors import SourceError, UsageError
 from kdlight_edge.frame import Frame, Unreadable
 from kdlight_edge.sources import Patience, open_source, tell
+from kdlight_edge.sources.address import without_password
 from kdlight_edge.sources.latest import LOOK_UP, Latest
 
 
@@ -21,6 +23,7 @@ class Several:
     def __init__(self, cameras: Sequence[Latest], report: Callable[[str], None] = tell) -> None:
         """Take cameras that nobody reads yet, and what takes a line for people."""
         self.cameras = tuple(cameras)
+        _tell_apart(self.cameras)
         self._report = report
         self._changed = threading.Condition()
         self._closed = threading.Event()
@@ -81,6 +84,15 @@ class Several:
             camera.close()
 
 
+def _tell_apart(cameras: Sequence[Latest]) -> None:
+    """Number cameras that are shown alike, as what tells them apart is secret: votes and events go by the name."""
+    seen: Counter[str] = Counter()
+    for camera in cameras:
+        seen[camera.name] += 1
+        if seen[camera.name] > 1:
+            camera.name = f"{camera.name} ({seen[camera.name]})"
+
+
 def open_several(uris: Sequence[str], patience: Patience) -> Several:
     """Open cameras that share a run.
 
@@ -90,14 +102,14 @@ def open_several(uris: Sequence[str], patience: Patience) -> Several:
     """
     twice = {uri for uri in uris if uris.count(uri) > 1}
     if twice:
-        raise UsageError(f"--camera {twice.pop()} is given twice; a camera has one reader")
+        raise UsageError(f"--camera {without_password(twice.pop())} is given twice; a camera has one reader")
     opened: list[Latest] = []
     with contextlib.ExitStack() as undo:
         for uri in uris:
             source = open_source(uri, patience)
             undo.callback(source.close)
             if not isinstance(source, Latest):
-                raise UsageError(f"--camera {uri} is no camera; only cameras can share a run")
+                raise UsageError(f"--camera {without_password(uri)} is no camera; only cameras can share a run")
             opened.append(source)
         undo.pop_all()
     return Several(opened)

@@ -13,6 +13,7 @@ from kdlight_edge import archive, durable
 from kdlight_edge.bundle import Bundle, open_bundle
 from kdlight_edge.classifier import open_classifier
 from kdlight_edge.errors import BundleError, KDLightError, ParityError, SourceError, UsageError
+from kdlight_edge.sources.address import without_password
 from kdlight_edge.update import ledger, trial
 from kdlight_edge.update.fetch import Repository, free_bytes, order
 from kdlight_edge.update.state import State, version_of
@@ -69,7 +70,7 @@ def apply(state: State, wanted: Order, tell: Tell) -> str | None:
         except KDLightError as error:
             reason = str(error)
             with contextlib.suppress(OSError):
-                state.change(lambda old: old, "refused", wanted.location, reason)
+                state.change(lambda old: old, "refused", without_password(wanted.location), reason)
             raise
         except OSError as error:
             raise KDLightError(f"{error.filename or state.folder} could not be written: {error.strerror}") from error
@@ -136,7 +137,7 @@ def _fetch(state: State, wanted: Order, name: str | None, tell: Tell) -> tuple[P
     offer = repository.newest(name)
     serving = (state.running() or {}).get("digest")
     if offer.digest == serving:
-        tell(f"{offer.name} {offer.version} serves already; {wanted.location} has nothing newer")
+        tell(f"{offer.name} {offer.version} serves already; {without_password(wanted.location)} has nothing newer")
         return None
     _need_room(state, offer.bytes)
     place = state.incoming / "bundle.kdl.tar"

@@ -25,6 +25,7 @@ from tuf.ngclient import FetcherInterface, Updater
 
 from kdlight_edge.began import NEWBORN
 from kdlight_edge.errors import BundleError, KDLightError, SourceError
+from kdlight_edge.sources.address import without_password
 from kdlight_edge.update.state import State, now
 
 CLOCK_FLOOR = datetime.fromtimestamp(NEWBORN, timezone.utc).isoformat()
@@ -79,7 +80,7 @@ class Repository:
             KDLightError: there is neither.
             BundleError: the root cannot be trusted.
         """
-        self._location, self._state = location, state
+        self._location, self._state = without_password(location), state
         self._url = location if "://" in location else Path(location).resolve().as_uri()
         local = self._url.startswith("file://")
         bootstrap = self._root(root)

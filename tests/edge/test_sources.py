@@ -14,7 +14,7 @@ import pytest
 from kdlight_edge.errors import SourceError, UsageError
 from kdlight_edge.frame import Frame, Unreadable
 from kdlight_edge.sources import Album, kind_of, open_source
-from kdlight_edge.sources.address import login, with_login, without_password
+from kdlight_edge.sources.address import login, with_login, without_password, without_secrets
 from kdlight_edge.sources.folder import Folder
 
 
@@ -73,6 +73,38 @@ def test_a_path_where_nothing_is_is_refused() -> None:
 def test_a_password_is_never_shown() -> None:
     assert without_password("rtsp://bob:s3cret@cam:554/a@b") == "rtsp://cam:554/a@b"
     assert without_password("http://cam/x") == "http://cam/x"
+
+
+@pytest.mark.parametrize(
+    ("uri", "shown"),
+    [
+        ("http://cam/video.cgi?user=admin&pwd=s3cret&res=1", "http://cam/video.cgi?user=admin&pwd=...&res=1"),
+        ("http://cam/x?loginpass=s3cret", "http://cam/x?loginpass=..."),
+        (
+            "rtsp://10.0.0.7:554/user=admin&password=s3cret&channel=1&stream=0.sdp?real_stream",
+            "rtsp://10.0.0.7:554/user=admin&password=...&channel=1&stream=0.sdp?real_stream",
+        ),
+        (
+            "rtsp://10.0.0.7/user=admin_password=s3/cr_et_channel=1_stream=0.sdp?real_stream",
+            "rtsp://10.0.0.7/user=admin_password=..._channel=1_stream=0.sdp?real_stream",
+        ),
+        (
+            "https://cam/live;token=s3cret;n=1?API_KEY=s3/cret&auth=s3",
+            "https://cam/live;token=...;n=1?API_KEY=...&auth=...",
+        ),
+        ("rtsp://cam/live?keyframes=2&pass=", "rtsp://cam/live?keyframes=2&pass=..."),
+    ],
+)
+def test_a_password_behind_the_host_is_never_shown(uri: str, shown: str) -> None:
+    assert without_password(uri) == without_password(uri.replace("://", "://bob:s3cret@")) == shown
+    assert without_secrets(f"gst:uridecodebin uri={uri} ! queue") == f"gst:uridecodebin uri={shown} ! queue"
+
+
+@pytest.mark.parametrize("uri", ["rtps://bob:s3cret@cam/live", "rtps://cam/live?pwd=s3cret"])
+def test_what_is_no_source_is_refused_without_its_password(uri: str) -> None:
+    with pytest.raises(UsageError, match="no source looks like") as refused:
+        open_source(uri)
+    assert "s3cret" not in str(refused.value)
 
 
 @pytest.mark.parametrize("password", ["p#w", "p?w", "p/w", "p[w", "p@w", "p:w", "p%23w", "p/w@", "]"])
