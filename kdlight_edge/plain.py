@@ -20,6 +20,11 @@ def told_apart(text: str, joint: str) -> str:
     return f"{found}{joint}{hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
 
 
+def stamped(when: str, index: int) -> str:
+    """Return a time in ISO 8601 and the number of a frame as a name: the names of one camera stand in their order."""
+    return f"{re.sub(r'[:.]', '', when)}-{index:08}"
+
+
 def place_of(host: str, port: int) -> str:
     """Return ``HOST:PORT`` as a URL has it: an IPv6 address in brackets."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -229,13 +229,15 @@ def _folder(path: str) -> "Source":
 
 def _sinks(args: argparse.Namespace, classifier: "Classifier", source: "Source", queues: "Queues") -> "list[Sink]":
     """Open what the flags ask for; stdout is last, so that its broken pipe finds the files written."""
-    from kdlight_edge.sinks.csv import Csv
+    from kdlight_edge.sinks.csv import open_csv
     from kdlight_edge.sinks.jsonl import JsonLines
     from kdlight_edge.sinks.lines import open_lines, stdout_lines
     from kdlight_edge.sinks.text import Text
     from kdlight_edge.sources import Album
 
     live = not isinstance(source, Album)  # lines of what comes one by one are not held back
+    # A run of what has no end is one of many: a service is started anew for a version, by its watchdog, after a cut.
+    go_on = getattr(source, "endless", source.live)
     sinks: list[Sink] = []
     if args.save:
         from kdlight_edge.sinks.annotated import Annotated
@@ -245,21 +247,21 @@ def _sinks(args: argparse.Namespace, classifier: "Classifier", source: "Source",
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise KDLightError(f"{folder} cannot be made: {error.strerror}; choose another --save") from error
-        copies = Annotated(folder, classifier.bundle.manifest, outlets.explain(args, classifier), args.camera)
+        drawn = outlets.explain(args, classifier)
+        copies = Annotated(folder, classifier.bundle.manifest, drawn, args.camera, timed=go_on)
+        lines = open_lines(folder / "predictions.jsonl", at_once=live, go_on=go_on)
         # Pictures wait in the first queue: few, or they would fill the memory.
         sinks += [
             queues.before("save", copies, room=16),
-            queues.before(
-                "save jsonl", JsonLines(open_lines(folder / "predictions.jsonl", at_once=live), classifier.origin)
-            ),
-            queues.before("save csv", Csv(open_lines(folder / "predictions.csv", at_once=live))),
+            queues.before("save jsonl", JsonLines(lines, classifier.origin)),
+            queues.before("save csv", open_csv(folder / "predictions.csv", at_once=live, go_on=go_on)),
         ]
     if args.save_video:
         sinks.append(outlets.video(args, classifier, source, queues))
     if args.dicom_out is not None or args.dicom_to is not None:
         sinks.append(outlets.scan_answers(args, classifier, source, queues))
     if args.csv:
-        sinks.append(queues.before("csv", Csv(open_lines(args.csv, at_once=live))))
+        sinks.append(queues.before("csv", open_csv(args.csv, at_once=live, go_on=go_on)))
     if args.sheet:
         from kdlight_edge.sinks.sheet import Sheet
 

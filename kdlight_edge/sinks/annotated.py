@@ -10,12 +10,13 @@ from pathlib import Path, PurePath
 import cv2
 import numpy as np
 
-from kdlight_edge.decide import Prediction
+from kdlight_edge.decide import Prediction, utc
 from kdlight_edge.errors import KDLightError
 from kdlight_edge.explain import Explain
 from kdlight_edge.frame import Frame
 from kdlight_edge.manifest import Manifest
 from kdlight_edge.picture import EXTENSIONS, to_jpeg
+from kdlight_edge.plain import stamped
 from kdlight_edge.sinks import ink
 
 SMALLEST, LARGEST = 256, 4096
@@ -29,9 +30,9 @@ QUALITY = 92
 
 
 class Annotated:
-    """Writes one copy for each picture: below the folder as in the source, or numbered for a camera or video.
+    """Writes one copy for each picture: below the folder as in the source, or numbered for a video.
 
-    Of several cameras the name of a copy tells which it is of.
+    The name of a camera's copy has its time, as numbers begin anew with each run; of several it tells which it is of.
     """
 
     wants_frames = True
@@ -42,12 +43,20 @@ class Annotated:
         manifest: Manifest,
         explain: Explain | None = None,
         cameras: Sequence[str] | None = None,
+        *,
+        timed: bool = False,
     ) -> None:
-        """Take where to write, the names of the labels, what draws the map of the decided class, and the cameras."""
-        self._folder, self._explain = Path(folder), explain
+        """Take where to write, the names of the labels, what draws the map of the decided class, and the cameras.
+
+        Args:
+            folder: is made where it is missing.
+            manifest: names the labels.
+            explain: draws the map of the decided class; None for none.
+            cameras: their URIs.
+            timed: whether later runs shall find their place beside this one's copies: of a source without an end.
+        """
+        self._folder, self._explain, self._timed = Path(folder), explain, timed
         self._several = len(cameras or ()) > 1
-        self._last: dict[str, list[int]] = {}
-        """Camera to the last number of each of its rows of copies: one, but for cameras that are shown alike."""
         self._texts = {label.id: label.text for label in manifest.labels}
         self._positive = {label.id for label in manifest.labels if label.positive}
 
@@ -59,7 +68,7 @@ class Annotated:
         """
         if frame is None:
             return
-        path = self._folder / (self._of_camera(frame) if self._several else copy_name(frame))
+        path = self._folder / self._name(frame)
         content = to_jpeg(self.draw(prediction, frame.image), QUALITY)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)  # each time: a person may have tidied it away
@@ -71,16 +80,9 @@ class Annotated:
                 f"{path} cannot be written: {error.strerror}; make room or choose another --save"
             ) from error
 
-    def _of_camera(self, frame: Frame) -> str:
-        """Return the name of the copy of one of several cameras; none is given twice.
-
-        Two cameras are shown alike where only their passwords tell them apart: the second has a row of its own.
-        """
-        camera = camera_name(frame.source)
-        rows = self._last.setdefault(camera, [])
-        row = next((row for row, last in enumerate(rows) if last < frame.index), len(rows))
-        rows[row : row + 1] = [frame.index]
-        return f"{camera}{f'-{row + 1}' if row else ''}-{copy_name(frame)}"
+    def _name(self, frame: Frame) -> str:
+        name = copy_name(frame, timed=self._timed)
+        return f"{camera_name(frame.source)}-{name}" if self._several else name
 
     def draw(self, prediction: Prediction, image: ink.Picture, note: str = "") -> ink.Picture:
         """Return a copy of a picture, uint8 [h, w, 3] RGB, with label, probability, decision and note in its corner."""
@@ -107,10 +109,10 @@ class Annotated:
         """Nothing is held back."""
 
 
-def copy_name(frame: Frame) -> str:
+def copy_name(frame: Frame, *, timed: bool = False) -> str:
     """Return where the copy of a frame lies below the folder; never outside of it."""
     if "below" not in frame.meta:
-        return f"frame-{frame.index:08}.jpg"
+        return f"{stamped(utc(frame.captured), frame.index)}.jpg" if timed else f"frame-{frame.index:08}.jpg"
     return copy_of(frame.meta["below"])
 
 

@@ -2,10 +2,11 @@
 
 import csv
 import io
+import os
 
 from kdlight_edge.decide import Prediction, rounded, utc
 from kdlight_edge.frame import Frame
-from kdlight_edge.sinks.lines import Lines
+from kdlight_edge.sinks.lines import Lines, open_lines
 
 COLUMNS = (
     "source", "index", "captured", "label", "probability", "decision", "reason", "outlier", "age_ms", "dropped",
@@ -19,12 +20,13 @@ class Csv:
 
     wants_frames = False
 
-    def __init__(self, lines: Lines) -> None:
-        """Take where to write; the header is written at once."""
+    def __init__(self, lines: Lines, *, begun: bool = False) -> None:
+        """Take where to write; the header is written at once, unless the table was ``begun`` before."""
         self._lines = lines
         self._row = io.StringIO()
         self._writer = csv.writer(self._row)
-        self._put(COLUMNS)
+        if not begun:
+            self._put(COLUMNS)
 
     def write(self, prediction: Prediction, frame: Frame | None) -> None:
         """Write one row."""
@@ -47,3 +49,19 @@ class Csv:
     def close(self) -> None:
         """Write what is held back."""
         self._lines.close()
+
+
+def open_csv(path: str | os.PathLike[str], *, at_once: bool, go_on: bool) -> Csv:
+    """Begin a table, or ``go_on`` with one; behind a file with other columns it begins anew, with a header of its own.
+
+    Raises:
+        KDLightError: as `open_lines`.
+    """
+    lines = open_lines(path, at_once=at_once, go_on=go_on)
+    return Csv(lines, begun=go_on and os.path.isfile(path) and _is_table(path))  # noqa: PTH113 - a name of any type
+
+
+def _is_table(path: str | os.PathLike[str]) -> bool:
+    header = ",".join(COLUMNS).encode() + b"\n"
+    with open(path, "rb") as file:  # noqa: PTH123 - a name of any type
+        return file.read(len(header)) == header

@@ -21,7 +21,7 @@ from kdlight_edge.events import Event, Events, to_record
 from kdlight_edge.explain import Explain
 from kdlight_edge.frame import Frame
 from kdlight_edge.picture import to_jpeg
-from kdlight_edge.plain import plain
+from kdlight_edge.plain import plain, stamped
 from kdlight_edge.sinks.rotate import KEPT, Rotating
 from kdlight_edge.sources import tell
 
@@ -166,7 +166,7 @@ class EventFolder:
 
 
 def _name(frame: Frame) -> str:
-    return f"{re.sub(r'[:.]', '', utc(frame.captured))}-{frame.index:08}"
+    return stamped(utc(frame.captured), frame.index)
 
 
 def _is_event(entry: os.DirEntry[str]) -> bool:

@@ -122,12 +122,14 @@ class Lines:
             self._descriptor = -1
 
 
-def open_lines(path: str | os.PathLike[str], *, at_once: bool) -> Lines:
-    """Begin a file, replacing an older one.
+def open_lines(path: str | os.PathLike[str], *, at_once: bool, go_on: bool = False) -> Lines:
+    """Begin a file, replacing an older one, or ``go_on`` with it as `append_lines` does.
 
     Raises:
         KDLightError: it cannot be opened, or another process is writing it.
     """
+    if go_on and os.path.isfile(path):  # noqa: PTH113 - a name of any type
+        return append_lines(path, at_once=at_once)[0]
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:

@@ -69,6 +69,37 @@ def test_a_camera_gives_numbered_lines_and_its_age(
     assert "age p50" in err or "age max" in err
 
 
+def test_the_next_run_of_a_camera_goes_on_with_its_table_and_writes_over_no_copy(
+    tmp_path: Path, tiny_bundle: Callable[..., Path]
+) -> None:
+    out, table, model = tmp_path / "out", tmp_path / "t.csv", str(tiny_bundle())
+    run = ["infer", "--camera", SCENE, "--model", model, "--frames", "3", "--save", str(out), "--csv", str(table)]
+    assert main(run) == 0
+    first, copies = table.read_text(), set(out.glob("*.jpg"))
+    with table.open("a") as file:
+        file.write("torn by a kil")
+    assert main(run) == 0
+    rows = table.read_text().splitlines()
+    assert table.read_text().startswith(first)
+    assert (len(rows), rows.count(rows[0])) == (1 + 6, 1)
+    assert rows == (out / "predictions.csv").read_text().splitlines()
+    assert len((out / "predictions.jsonl").read_text().splitlines()) == 6
+    assert len(set(out.glob("*.jpg")) - copies) == 3
+    assert len(copies) == 3
+
+
+def test_behind_a_table_of_other_columns_one_begins_with_its_own_header(
+    tmp_path: Path, tiny_bundle: Callable[..., Path]
+) -> None:
+    table = tmp_path / "t.csv"
+    table.write_text("day,rain\n1,2\n")
+    assert main(["infer", "--camera", SCENE, "--model", str(tiny_bundle()), "--frames", "1", "--csv", str(table)]) == 0
+    rows = table.read_text().splitlines()
+    assert rows[:2] == ["day,rain", "1,2"]
+    assert rows[2].startswith("source,index,captured")
+    assert len(rows) == 4
+
+
 def test_frames_ends_an_endless_camera(tiny_bundle: Callable[..., Path], capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["infer", "--camera", SCENE, "--model", str(tiny_bundle()), "--frames", "3", "--json"]) == 0
     assert len(capfd.readouterr().out.splitlines()) == 3

@@ -1,6 +1,5 @@
 """Several cameras, one engine: results carry their source, and a dead camera does not stop another."""
 
-import dataclasses
 import json
 import re
 import threading
@@ -10,12 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kdlight_edge.bundle import open_bundle
 from kdlight_edge.cli import main
-from kdlight_edge.decide import failed
 from kdlight_edge.errors import SourceError, UsageError
-from kdlight_edge.frame import Frame, Moment, Unreadable
-from kdlight_edge.sinks.annotated import Annotated, camera_name
+from kdlight_edge.frame import Frame, Moment
+from kdlight_edge.plain import stamped
+from kdlight_edge.sinks.annotated import camera_name
 from kdlight_edge.sources import Patience
 from kdlight_edge.sources.latest import Latest, Slot
 from kdlight_edge.sources.several import Several, open_several
@@ -45,7 +43,7 @@ def test_each_result_of_two_cameras_has_a_copy_of_its_own_and_its_name_tells_whi
     given = [word for uri in (A, B) for word in ("--camera", f"{uri}&frames=8")]
     assert main(["infer", *given, "--model", str(tiny_bundle()), "--save", str(tmp_path / "out"), "--json"]) == 0
     results = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
-    told = {f"{camera_name(line['source'])}-frame-{line['index']:08}.jpg" for line in results}
+    told = {f"{camera_name(line['source'])}-{stamped(line['captured'], line['index'])}.jpg" for line in results}
     assert {path.name for path in (tmp_path / "out").glob("*.jpg")} == told
     assert len(told) == len(results) > 8
 
@@ -67,13 +65,12 @@ def test_the_name_of_a_camera_is_short_safe_and_its_own() -> None:
     assert camera_name("rtsp://10.0.0.7/live").startswith("rtsp-10-0-0-7-live-")
 
 
-def test_cameras_that_are_shown_alike_share_no_copy(tmp_path: Path, tiny_bundle: Callable[..., Path]) -> None:
-    copies = Annotated(tmp_path, open_bundle(tiny_bundle()).manifest, cameras=["rtsp://a:1@cam", "rtsp://a:2@cam"])
-    unread = failed(Unreadable("", Moment.now(), "rtsp://cam", 0))
-    answer = dataclasses.replace(unread, label="crack", probability=0.9)
-    for index in (0, 0, 1, 5, 1, 2, 6, 3):
-        copies.write(answer, Frame(picture(9), Moment.now(), "rtsp://cam", index))
-    assert len(list(tmp_path.glob("rtsp-cam-*.jpg"))) == 8
+def test_cameras_that_are_shown_alike_have_names_of_their_own() -> None:
+    uris = ["rtsp://a:1@cam/x", "rtsp://a:2@cam/x", "rtsp://cam/y?pwd=1", "rtsp://cam/y?pwd=2"]
+    cameras = open_several(uris, Patience(at_start=True))
+    names = [camera.name for camera in cameras.cameras]
+    cameras.close()
+    assert names == ["rtsp://cam/x", "rtsp://cam/x (2)", "rtsp://cam/y?pwd=...", "rtsp://cam/y?pwd=... (2)"]
 
 
 def test_a_fast_camera_does_not_crowd_out_a_slow_one() -> None:
@@ -129,9 +126,12 @@ def test_when_all_are_dead_the_run_ends_with_an_error() -> None:
         list(Several([Latest("left", dead), Latest("right", dead)], lambda _: None))
 
 
-@pytest.mark.parametrize(("uris", "said"), [([A, A], "given twice"), ([A, "."], "is no camera")])
+@pytest.mark.parametrize(
+    ("uris", "said"), [([A, A], "given twice"), ([A, "."], "is no camera"), (2 * ["rtsp://a:s3cret@cam"], "twice")]
+)
 def test_what_cannot_share_a_run_is_refused(uris: list[str], said: str, tmp_path: Path) -> None:
     (tmp_path / "a.png").touch()
     uris = [str(tmp_path) if uri == "." else uri for uri in uris]
-    with pytest.raises(UsageError, match=said):
+    with pytest.raises(UsageError, match=said) as refused:
         open_several(uris, Patience())
+    assert "s3cret" not in str(refused.value)
