@@ -19,6 +19,7 @@ from kdlight_edge.frame import Frame, Moment, Unreadable
 from kdlight_edge.sources import Patience, Source
 from kdlight_edge.sources.address import with_login, without_password
 from kdlight_edge.sources.extent import cut_off
+from kdlight_edge.sources.lateness import Lateness, unread
 from kdlight_edge.sources.reconnect import keep_reading
 
 # A lost camera is reported once, by us; this keeps OpenCV (4 has the switch at one place, 5 at another) and its FFmpeg
@@ -116,10 +117,11 @@ class Video:
 class Camera:
     """An open camera or network stream: one `Feed`."""
 
-    def __init__(self, capture: cv2.VideoCapture, patience: float = V4L2_SECONDS) -> None:
-        """Take what is open, and the seconds of silence after which OpenCV gives up."""
+    def __init__(self, capture: cv2.VideoCapture, patience: float = V4L2_SECONDS, late: Lateness | None = None) -> None:
+        """Take what is open, the seconds of silence after which OpenCV gives up, and what tells how late frames are."""
         self._capture = capture
         self._patience = patience
+        self._late = late
         self._silence = (-math.inf, -math.inf)
         """The last long wait for a frame: from when and until when, by the monotonic clock."""
 
@@ -134,9 +136,22 @@ class Camera:
             begun, ended = self._silence
             silent = now - ended < self._patience / 2
             raise SourceError(f"no frame for {ended - begun:.1f} s" if silent else "the stream ended")
-        captured = Moment.now()
+        captured = self._captured()
         there, image = self._capture.retrieve()
         return (_rgb(image) if there else "the camera's frame cannot be decoded"), captured
+
+    def _captured(self) -> Moment:
+        """Return when the frame that was just read had come."""
+        now = Moment.now()
+        if self._late is None:
+            return now
+        late = self._late.of(self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000, now.monotonic)
+        if late > self._patience:
+            raise SourceError(
+                f"its frames are read {late:.1f} s late, as it sends more than this machine decodes; "
+                "let it send a smaller picture, fewer frames, or MJPEG"
+            )
+        return Moment(now.utc - late, now.monotonic - late)
 
     def close(self) -> None:
         """Let go of the camera."""
@@ -169,7 +184,7 @@ def stream(uri: str, patience: Patience) -> Camera:
     if not capture.isOpened():
         name = without_password(uri)
         raise SourceError(f"no stream at {name}; see that it is on, and that ffplay {name} shows it from here")
-    return Camera(capture, patience.stall_timeout)
+    return Camera(capture, patience.stall_timeout, Lateness(lambda: unread(with_login(uri))))
 
 
 def _usb(device: str) -> Camera:

@@ -14,7 +14,7 @@ import pytest
 
 from kdlight_edge.errors import SourceError, UsageError
 from kdlight_edge.frame import Frame, Unreadable
-from kdlight_edge.sources import Patience, kind_of, open_source
+from kdlight_edge.sources import Patience, kind_of, open_source, opencv
 from kdlight_edge.sources.board_camera import Wanted, csi, libcamera, wanted_of
 from kdlight_edge.sources.gst import without_secrets
 
@@ -201,4 +201,29 @@ def test_an_rtsp_camera_is_read_lost_with_its_server_and_read_again(rtsp_port: i
     pictures = [item.image for item in first if isinstance(item, Frame)]
     assert not np.array_equal(pictures[0], pictures[1])
     assert "lost: the stream ended" in told[0]
+    assert "is back" in told[-1]
+
+
+def test_of_an_rtsp_camera_that_is_read_too_slowly_the_age_is_told_and_it_is_opened_anew(
+    rtsp_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    reading = opencv.Camera.read
+
+    def slow(camera: opencv.Camera) -> Any:
+        time.sleep(0.3)  # of a camera that sends fifteen a second
+        return reading(camera)
+
+    with rtsp_server(rtsp_port):
+        patience = Patience(stall_timeout=3.0, first_wait=0.1, longest_wait=0.5)
+        source = open_source(f"rtsp://127.0.0.1:{rtsp_port}/live", patience, told.append)
+        monkeypatch.setattr(opencv.Camera, "read", slow)
+        until, oldest = time.monotonic() + LIMIT, 0.0
+        for item in source:
+            oldest = max(oldest, time.monotonic() - item.captured.monotonic)
+            if any("is back" in line for line in told) or time.monotonic() > until:
+                break
+        source.close()
+    assert "s late, as it sends more than this machine decodes" in told[0]
+    assert 1.0 < oldest < 4.0
     assert "is back" in told[-1]
