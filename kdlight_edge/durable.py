@@ -19,8 +19,16 @@ _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 _UNKNOWN = {errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP}
 """What a kernel or a file system says that knows no exchange (network shares, old FAT)."""
 
+_SICK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
+"""What a disk says that is full, worn out, or made read-only because of it."""
+
 LEFT = 3600.0
 """Seconds after which a folder beside its place is called left over: writing one takes seconds."""
+
+
+def is_sick(error: BaseException | None) -> bool:
+    """Tell whether an error is of a disk that takes nothing just now, whatever its place is called."""
+    return isinstance(error, OSError) and error.errno in _SICK
 
 
 def write_text(file: Path, text: str) -> None:

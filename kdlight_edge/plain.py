@@ -2,6 +2,9 @@
 
 import hashlib
 import re
+from pathlib import Path
+
+from kdlight_edge.errors import KDLightError
 
 LONGEST = 100
 """Letters of a name: a disk takes 255 in all, and more than one stands in a name there."""
@@ -23,6 +26,18 @@ def told_apart(text: str, joint: str) -> str:
 def stamped(when: str, index: int) -> str:
     """Return a time in ISO 8601 and the number of a frame as a name: the names of one camera stand in their order."""
     return f"{re.sub(r'[:.]', '', when)}-{index:08}"
+
+
+def home_of(instead: str) -> Path:
+    """Return the home of this user.
+
+    Raises:
+        KDLightError: there is none, as of a bare number in a container; ``instead`` is what to name.
+    """
+    try:
+        return Path.home()
+    except RuntimeError as error:
+        raise KDLightError(f"this user has no home folder; set HOME or {instead}") from error
 
 
 def place_of(host: str, port: int) -> str:

@@ -101,7 +101,7 @@ def open_sinks(
         for name, sink in _files(args, classifier, source):
             add(queues.before(name, sink))
         if args.mqtt:
-            mqtt, delivery = _mqtt(args, classifier, stop)
+            mqtt, delivery = _mqtt(args, classifier, stop, live=source.live)
             deliveries.append(delivery)
             add(mqtt)
         if args.webhook:
@@ -150,19 +150,21 @@ def _files(args: argparse.Namespace, classifier: "Classifier", source: "Source")
     if args.json_file:
         from kdlight_edge.sinks.jsonl import JsonLines
 
-        lines = Rotating(args.json_file, limit=limit, keep=KEPT, at_once=not isinstance(source, Album))
+        at_once = not isinstance(source, Album)
+        lines = Rotating(args.json_file, limit=limit, keep=KEPT, at_once=at_once, patient=source.live)
         yield "json-file", JsonLines(lines, classifier.origin)
 
 
 def _mqtt(
-    args: argparse.Namespace, classifier: "Classifier", stop: threading.Event
+    args: argparse.Namespace, classifier: "Classifier", stop: threading.Event, *, live: bool
 ) -> "tuple[Sink, Callable[[], Delivery]]":
     import socket
 
     from kdlight_edge.sinks.broker import broker_of, check_device
     from kdlight_edge.sinks.desk import Desk
     from kdlight_edge.sinks.mqtt import Mqtt
-    from kdlight_edge.sinks.store import Store, default_path
+    from kdlight_edge.sinks.spare import open_store
+    from kdlight_edge.sinks.store import default_path
 
     broker = broker_of(args.mqtt)
     device = check_device(socket.gethostname() if args.mqtt_device is None else args.mqtt_device)
@@ -170,7 +172,7 @@ def _mqtt(
     desk = Desk(
         device, classifier.origin, classifier.engine.artifact, own_conf=conf is not None, update=args.mqtt_update
     )
-    store = Store(args.mqtt_store or default_path(device))
+    store = open_store(Path(args.mqtt_store or default_path(device)), live=live)
     greetings = []
     if args.home_assistant:
         from kdlight_edge.sinks.home_assistant import greeting

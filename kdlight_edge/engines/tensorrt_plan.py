@@ -15,6 +15,7 @@ from kdlight_edge.bundle import Bundle
 from kdlight_edge.errors import BundleError, KDLightError
 from kdlight_edge.manifest import Artifact
 from kdlight_edge.passport import Here
+from kdlight_edge.plain import home_of
 from kdlight_edge.strict import Reader
 
 SCHEMA = 1
@@ -138,7 +139,7 @@ def cache_folder() -> Path:
         return Path(cache.split(":")[0])
     if state := os.environ.get("STATE_DIRECTORY"):
         return Path(state.split(":")[0]) / CACHE
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    home = os.environ.get("XDG_CACHE_HOME") or home_of("XDG_CACHE_HOME") / ".cache"
     return Path(home) / "kdlight-edge"
 
 

@@ -21,16 +21,17 @@ class Csv:
     wants_frames = False
 
     def __init__(self, lines: Lines, *, begun: bool = False) -> None:
-        """Take where to write; the header is written at once, unless the table was ``begun`` before."""
+        """Take where to write; the header stands before the first row, unless the table was ``begun`` before."""
         self._lines = lines
+        self._begun = True if begun else None
+        """Whether the header stands there; None before it was tried to write it."""
         self._row = io.StringIO()
         self._writer = csv.writer(self._row)
-        if not begun:
-            self._put(COLUMNS)
 
     def write(self, prediction: Prediction, frame: Frame | None) -> None:
         """Write one row."""
         del frame
+        self._begin()
         scan = prediction.scan or {}
         age = (prediction.decided.monotonic - prediction.captured.monotonic) * 1000
         self._put((
@@ -38,6 +39,12 @@ class Csv:
             rounded(prediction.probability, 6), prediction.decision, prediction.reason, rounded(prediction.outlier, 4),
             round(age, 2), prediction.dropped, scan.get("study"), scan.get("instance"), scan.get("frame"),
         ))  # fmt: skip
+
+    def _begin(self) -> None:
+        if not self._begun:
+            self._begun = False
+            self._put(COLUMNS)
+            self._begun = True
 
     def _put(self, row: tuple[object, ...]) -> None:
         self._writer.writerow(row)
@@ -47,8 +54,12 @@ class Csv:
         self._row.truncate()
 
     def close(self) -> None:
-        """Write what is held back."""
-        self._lines.close()
+        """Write what is held back; a table of nothing has its header too."""
+        try:
+            if self._begun is None:
+                self._begin()
+        finally:
+            self._lines.close()
 
 
 def open_csv(path: str | os.PathLike[str], *, at_once: bool, go_on: bool) -> Csv:

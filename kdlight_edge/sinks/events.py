@@ -78,7 +78,7 @@ class EventFolder:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise KDLightError(f"{folder} cannot be made: {error.strerror}; choose another --event-dir") from error
-        self._lines = Rotating(folder / "events.jsonl", limit=LINES_BYTES, keep=KEPT)
+        self._lines = Rotating(folder / "events.jsonl", limit=LINES_BYTES, keep=KEPT, patient=True)
         self._rings: dict[str, collections.deque[tuple[float, str, Picture]]] = {}
         self._open: dict[str, tuple[Path, int]] = {}
         """Source to the folder of its event and the number of frames that may still come."""

@@ -6,6 +6,7 @@ import re
 import time
 from pathlib import Path
 
+from kdlight_edge.durable import is_sick
 from kdlight_edge.errors import KDLightError, UsageError
 from kdlight_edge.sinks.lines import Lines, append_lines
 
@@ -34,7 +35,15 @@ def size_of(text: str) -> int:
 class Rotating:
     """Goes on with a file where it was left, and begins the next one before a line would make it too large."""
 
-    def __init__(self, path: str | os.PathLike[str], *, limit: int = 0, keep: int = 0, at_once: bool = True) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        limit: int = 0,
+        keep: int = 0,
+        at_once: bool = True,
+        patient: bool = False,
+    ) -> None:
         """Open the file.
 
         Args:
@@ -42,15 +51,21 @@ class Rotating:
             limit: bytes; 0 never begins another.
             keep: full files kept; 0 keeps all.
             at_once: as for `Lines`.
+            patient: where the disk takes nothing, open it with a later line.
 
         Raises:
             KDLightError: it cannot be opened, or another process is writing it.
         """
         self.path = Path(path)
         self._limit, self._keep, self._at_once = limit, keep, at_once
-        self._lines: Lines | None
-        self._lines, self._size, self.torn = append_lines(path, at_once=at_once)
+        self._lines: Lines | None = None
+        self._size = self.torn = 0
         """``torn``: bytes of a line without an end that were cut off."""
+        try:
+            self._lines, self._size, self.torn = append_lines(path, at_once=at_once)
+        except KDLightError as error:
+            if not patient or not is_sick(error.__cause__):
+                raise
         self._looked, self._number = time.monotonic(), 0
 
     def write(self, line: str) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from kdlight_edge.errors import KDLightError
+from kdlight_edge.plain import home_of
 from kdlight_edge.sinks.tail import Tail, place
 from kdlight_edge.sources import tell
 
@@ -295,5 +296,5 @@ def default_path(device: str) -> Path:
     state = os.environ.get("STATE_DIRECTORY", "").split(":")[0]
     if state:
         return Path(state) / f"mqtt-{device}.sqlite"
-    home = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+    home = os.environ.get("XDG_STATE_HOME") or home_of("--mqtt-store") / ".local" / "state"
     return Path(home) / "kdlight-edge" / f"mqtt-{device}.sqlite"

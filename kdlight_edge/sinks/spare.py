@@ -1,0 +1,53 @@
+"""The store of a service whose disk takes nothing when it starts: in memory, so that a dead card silences no board."""
+
+import contextlib
+import os
+import sqlite3
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from kdlight_edge import durable
+from kdlight_edge.errors import KDLightError
+from kdlight_edge.sinks.store import Store
+from kdlight_edge.sources import tell
+
+
+def open_store(path: Path, *, live: bool, report: Callable[[str], None] = tell) -> Store:
+    """Open a store; of a camera's service one in its folder in memory, until a later start finds the disk well.
+
+    Raises:
+        KDLightError: as `Store`, where it is no sick disk, or there is no such folder.
+    """
+    runtime = os.environ.get("RUNTIME_DIRECTORY", "").split(":")[0]
+    spare = Path(runtime) / f"spare-{path.name}" if runtime else None
+    try:
+        store = Store(path)
+    except KDLightError as error:
+        if not live or spare is None or not _is_sick(error.__cause__):
+            raise
+        why = error.__cause__
+        said = why.strerror if isinstance(why, OSError) else why
+        report(f"mqtt: {path} cannot be written: {said}; results wait in memory instead, until the next boot at most")
+        return Store(spare)
+    if spare is not None and spare.exists():
+        with contextlib.suppress(KDLightError):  # of no more use, or the disk is sick again: the next start looks anew
+            _bring(spare, store)
+    return store
+
+
+def _is_sick(cause: BaseException | None) -> bool:
+    return isinstance(cause, sqlite3.OperationalError) or durable.is_sick(cause)
+
+
+def _bring(spare: Path, store: Store) -> None:
+    """Put what waits in memory behind what waits on the disk."""
+    waiting = Store(spare)
+    try:
+        for _, body in waiting.after(0, sys.maxsize):
+            store.put(body)
+    finally:
+        waiting.close()
+    store.checkpoint()
+    for end in ("", "-wal", "-shm", ".lock"):
+        Path(f"{spare}{end}").unlink(missing_ok=True)
