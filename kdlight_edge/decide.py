@@ -77,6 +77,11 @@ class Prediction:
     vote: Voted | None = None
     """What the last seconds of its camera say; None without `Settings.vote`."""
 
+    @property
+    def age(self) -> float:
+        """Seconds from capture to decision."""
+        return self.decided.monotonic - self.captured.monotonic
+
 
 def softmax(logits: npt.NDArray[np.float32], temperature: float) -> npt.NDArray[np.float64]:
     """Return calibrated probabilities, float64 [..., C], of logits float32 [..., C]."""
@@ -192,12 +197,11 @@ def to_record(prediction: Prediction, origin: Mapping[str, Any]) -> dict[str, An
         origin: what is the same for every line of a run: engine, precision, the bundle's name, version and digest; and
             whether the board is throttled just now.
     """
-    age = (prediction.decided.monotonic - prediction.captured.monotonic) * 1000
     return {
         "schema": SCHEMA,
         "captured": utc(prediction.captured),
         "decided": utc(prediction.decided),
-        "age_ms": round(age, 2),
+        "age_ms": round(prediction.age * 1000, 2),
         "source": prediction.source,
         "index": prediction.index,
         "dropped": prediction.dropped,

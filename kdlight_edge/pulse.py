@@ -89,7 +89,7 @@ class Pulse:
         if prediction.decision == "error":
             return
         self._results += 1
-        self._age = prediction.decided.monotonic - prediction.captured.monotonic
+        self._age = prediction.age
         self._feed()
 
     def close(self) -> None:

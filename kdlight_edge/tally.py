@@ -92,7 +92,7 @@ class Tally:
         if truth is not None:
             self._judged += 1
             self._right += prediction.label == truth
-        self._age_ms.append((prediction.decided.monotonic - prediction.captured.monotonic) * 1000)
+        self._age_ms.append(prediction.age * 1000)
         if prediction.milliseconds:
             self._timed += 1
             for stage, took in prediction.milliseconds.items():

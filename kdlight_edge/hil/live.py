@@ -56,7 +56,7 @@ class Ages:
         self.dropped += prediction.dropped
         if prediction.label is not None:
             self.captured.append(prediction.captured.monotonic)
-            self.age_ms.append((prediction.decided.monotonic - prediction.captured.monotonic) * 1000)
+            self.age_ms.append(prediction.age * 1000)
 
     def close(self) -> None:
         """Nothing to let go of."""

@@ -33,11 +33,11 @@ class Csv:
         del frame
         self._begin()
         scan = prediction.scan or {}
-        age = (prediction.decided.monotonic - prediction.captured.monotonic) * 1000
         self._put((
             prediction.source, prediction.index, utc(prediction.captured), prediction.label,
             rounded(prediction.probability, 6), prediction.decision, prediction.reason, rounded(prediction.outlier, 4),
-            round(age, 2), prediction.dropped, scan.get("study"), scan.get("instance"), scan.get("frame"),
+            round(prediction.age * 1000, 2), prediction.dropped, scan.get("study"), scan.get("instance"),
+            scan.get("frame"),
         ))  # fmt: skip
 
     def _begin(self) -> None:

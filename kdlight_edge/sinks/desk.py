@@ -92,8 +92,7 @@ class Desk:
         self._results += 1
         self._dropped += prediction.dropped
         self._decisions[prediction.decision] += 1
-        age = prediction.decided.monotonic - prediction.captured.monotonic
-        self._recent.append((prediction.decision, age * 1000))
+        self._recent.append((prediction.decision, prediction.age * 1000))
 
     def ask(self, payload: bytes | bytearray) -> None:
         """Note a question; never waits."""

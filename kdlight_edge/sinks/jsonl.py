@@ -54,14 +54,13 @@ def line_of(prediction: Prediction, tail: str) -> str:
     """
     if prediction.scan is not None or prediction.vote is not None:
         return f"{json.dumps(to_record(prediction, {}))[:-1]}{tail}"
-    age = (prediction.decided.monotonic - prediction.captured.monotonic) * 1000
     top = ", ".join([f'{{"label": {_quoted(label)}, "probability": {_number(p, 6)}}}' for label, p in prediction.top])
     stages = (prediction.milliseconds or {}).items()
     times = ", ".join([f"{_quoted(stage)}: {_number(value, 3)}" for stage, value in stages])
     return (
         f'{{"schema": "{SCHEMA}", "captured": "{utc(prediction.captured)}", "decided": "{utc(prediction.decided)}", '
-        f'"age_ms": {_number(age, 2)}, "source": {_quoted(prediction.source)}, "index": {prediction.index}, '
-        f'"dropped": {prediction.dropped}, "label": {_quoted(prediction.label)}, '
+        f'"age_ms": {_number(prediction.age * 1000, 2)}, "source": {_quoted(prediction.source)}, '
+        f'"index": {prediction.index}, "dropped": {prediction.dropped}, "label": {_quoted(prediction.label)}, '
         f'"probability": {_number(prediction.probability, 6)}, "top": [{top}], '
         f'"decision": "{prediction.decision}", "reason": {_quoted(prediction.reason)}, '
         f'"outlier": {_number(prediction.outlier, 4)}, "milliseconds": {{{times}}}{tail}'

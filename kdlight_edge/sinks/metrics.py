@@ -94,7 +94,7 @@ class Metrics:
         if prediction.decision == "accepted" and prediction.label is not None:
             self._labels[prediction.label] += 1
         if prediction.label is not None:
-            self._age.add(prediction.decided.monotonic - prediction.captured.monotonic)
+            self._age.add(prediction.age)
         if prediction.milliseconds and "infer" in prediction.milliseconds:
             self._inference.add(prediction.milliseconds["infer"] / 1000)
 

@@ -97,8 +97,7 @@ class Video:
             return
         if self._child is None and time.monotonic() - self._broke < AGAIN:
             raise KDLightError(f"{self.path} cannot be written; the encoder is tried again soon")
-        age = prediction.decided.monotonic - prediction.captured.monotonic
-        note = "" if self._rate is not None else f"{age * 1000:,.0f} ms"
+        note = "" if self._rate is not None else f"{prediction.age * 1000:,.0f} ms"
         picture = self._drawing.draw(prediction, frame.image, note)
         if self._rate is None and abs(_ahead() - self._set) > STEP and (wrong := self._end()):
             raise KDLightError(f"{self.path} cannot be written: {wrong}")

@@ -59,7 +59,7 @@ class Panel:
             self.dropped += prediction.dropped
             if prediction.label is not None:
                 self.answered = prediction
-                self._ages.append(now - prediction.captured.monotonic)
+                self._ages.append(prediction.age)
             self._notice(prediction, now)
             if now >= self._due:
                 self._due = now + STEP
