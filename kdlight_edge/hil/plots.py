@@ -82,7 +82,7 @@ def unbroken(points: Sequence[Point]) -> list[list[Point]]:
     return pieces
 
 
-def percentiles(title: str, rows: Sequence[tuple[str, dict[str, float]]]) -> str:
+def percentiles(rows: Sequence[tuple[str, dict[str, float]]]) -> str:
     """Draw p50, p90 and p99 (milliseconds) of several series, those that are proved, on one axis from 0."""
     left, height = 190, 34 * len(rows) + 34
     marks = ticks(0.0, max(value for _, found in rows for value in found.values()), 6)
@@ -105,7 +105,7 @@ def percentiles(title: str, rows: Sequence[tuple[str, dict[str, float]]]) -> str
             parts.append(
                 f'<circle class="dot {key}" cx="{at(value)}" cy="{y}" r="4.5"><title>{key} {value:.3f}</title></circle>'
             )
-    return _svg(title, height, parts)
+    return _svg("Percentiles of each series", height, parts)
 
 
 def _svg(title: str, height: int, parts: Sequence[str]) -> str:

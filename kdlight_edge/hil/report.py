@@ -19,7 +19,7 @@ def html(record: Record) -> str:
     rows = [(name, _proved(found)) for name, found, _ in timed(record)]
     if rows := [row for row in rows if row[1]]:
         parts.append(
-            f"<h2>Times</h2><figure>{percentiles('Percentiles of each series', rows)}"
+            f"<h2>Times</h2><figure>{percentiles(rows)}"
             "<figcaption><b class=p50>p50</b> <b class=p90>p90</b> <b class=p99>p99</b>, where the samples prove it"
             "</figcaption></figure>"
         )

@@ -59,8 +59,6 @@ class Desk:
         *,
         own_conf: bool = False,
         update: bool = False,
-        every: float = EVERY,
-        root: Path = Path("/"),
         report: Callable[[str], None] = tell,
     ) -> None:
         """Begin.
@@ -71,13 +69,11 @@ class Desk:
             artifact: whose thresholds say what is usual; None where nothing is.
             own_conf: whether somebody set another acceptance threshold than the artifact's (``--conf``).
             update: whether ``update`` may be asked for (``--mqtt-update``).
-            every: seconds between two messages of figures.
-            root: where ``sys`` and ``proc`` are.
             report: takes a line for people where somebody asks this board for something.
         """
         self._device, self._origin, self._update = device, origin, update
         self._usual = _usual(artifact, own_conf=own_conf)
-        self._every, self._root, self._report = every, root, report
+        self._report = report
         self._asked: deque[bytes | bytearray] = deque()
         self._began = self._last = time.monotonic()
         self._next = self._began
@@ -106,7 +102,7 @@ class Desk:
             messages.append(Message("answer", json.dumps(self._answered(self._asked.popleft())), retain=False))
         now = time.monotonic()
         if now >= self._next:
-            self._next = now + self._every
+            self._next = now + EVERY
             messages.append(Message("stats", json.dumps(self.stats(now, delivery)), retain=True))
         return messages
 
@@ -115,7 +111,7 @@ class Desk:
         rate = (self._results - self._told) / (now - self._last) if now > self._last else 0.0
         self._told, self._last = self._results, now
         recent = tuple(self._recent)
-        seen, ages = look(self._root), sorted(age for _, age in recent)
+        seen, ages = look(), sorted(age for _, age in recent)
         share = {
             name: sum(decision == name for decision, _ in recent) / max(1, len(recent))
             for name in ("abstained", "outlier")
@@ -124,7 +120,7 @@ class Desk:
             "schema": STATS,
             "device": self._device,
             "at": utc(Moment.now()),
-            "every_s": self._every,
+            "every_s": EVERY,
             "version": __version__,
             "uptime_s": round(now - self._began, 1),
             "results": self._results,

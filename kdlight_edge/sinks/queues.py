@@ -79,11 +79,11 @@ class Receipt:
 class Returning:
     """A sink without a queue before it: what it cannot write is sent back to who sent it, and the run goes on."""
 
-    def __init__(self, sink: Sink, source: Answerable, report: "Callable[[str], None]" = tell) -> None:
-        """Take the sink, who is told of each result that was not written, and who is told in words when that begins."""
+    def __init__(self, sink: Sink, source: Answerable) -> None:
+        """Take the sink, and who is told of each result that was not written."""
         self.wants_frames = sink.wants_frames
         self.close = sink.close
-        self._sink, self._source, self._report = sink, source, report
+        self._sink, self._source = sink, source
         self._failing = False
 
     def write(self, prediction: Prediction, frame: Frame | None) -> None:
@@ -92,7 +92,7 @@ class Returning:
             self._sink.write(prediction, frame)
         except KDLightError as error:
             if not self._failing:
-                self._report(f"{error}; scans are sent back until then")
+                tell(f"{error}; scans are sent back until then")
             self._failing = True
             self._source.withhold()
         else:

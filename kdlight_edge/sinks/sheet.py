@@ -22,6 +22,9 @@ from kdlight_edge.tally import truth_of
 TILE, PAD, CAPTION, GAP, MARGIN, HEAD, ROUND = 232, 10, 56, 16, 40, 128, 10
 """Pixels: side of a picture, card around it, words below it, space between cards, border, title, corner radius."""
 
+COLUMNS = 6
+"""Cards beside one another."""
+
 ENDINGS = ("", ".png", ".jpg", ".jpeg", ".webp")
 
 CARD_WIDTH, CARD_HEIGHT = TILE + 2 * PAD, TILE + PAD + CAPTION
@@ -46,16 +49,13 @@ class Sheet:
 
     wants_frames = True
 
-    def __init__(
-        self, path: str | os.PathLike[str], classifier: Classifier, *, tiles: int = 24, columns: int = 6
-    ) -> None:
+    def __init__(self, path: str | os.PathLike[str], classifier: Classifier, *, tiles: int = 24) -> None:
         """Begin a sheet.
 
         Args:
             path: of the file; its ending chooses PNG, JPEG or WebP, without one it is PNG.
             classifier: asked for the class activation maps of the pictures on the sheet; must be open at `close`.
             tiles: how many pictures at most.
-            columns: how many beside one another.
 
         Raises:
             UsageError: another ending.
@@ -67,7 +67,6 @@ class Sheet:
         self._check_place()
         self._classifier = classifier
         self._room = tiles
-        self._columns = columns
         self._kept: list[Tile] = []
         self._stride = 1
         self._seen = self._unreadable = self._judged = self._right = 0
@@ -135,7 +134,7 @@ class Sheet:
 
     def draw(self, tiles: list[Tile], seconds: float) -> ink.Picture:
         """Return the sheet, uint8 [h, w, 3] RGB."""
-        columns = min(self._columns, len(tiles))
+        columns = min(COLUMNS, len(tiles))
         rows = -(-len(tiles) // columns)
         width = max(2 * MARGIN + columns * (CARD_WIDTH + GAP) - GAP, 760)
         height = HEAD + rows * (CARD_HEIGHT + GAP) - GAP + MARGIN

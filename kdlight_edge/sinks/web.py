@@ -3,7 +3,6 @@
 import threading
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 from kdlight_devices.heat import chip_celsius, temperatures
@@ -49,7 +48,6 @@ class Web:
         *,
         stall_timeout: float,
         deliveries: Sequence[Callable[[], Delivery]] = (),
-        root: Path = Path("/"),
     ) -> None:
         """Begin to listen.
 
@@ -59,13 +57,12 @@ class Web:
             source: asked how often it was opened again.
             stall_timeout: seconds after which a silent camera counts as lost.
             deliveries: how the sinks with queues stand.
-            root: where ``sys`` is, for `kdlight_devices.heat`.
 
         Raises:
             KDLightError: the address cannot be listened on.
         """
         self.closed = threading.Event()
-        self._classifier, self._source, self._root = classifier, source, root
+        self._classifier, self._source = classifier, source
         self._stall_timeout, self._deliveries = stall_timeout, deliveries
         self._panels: dict[str, Panel] = {}
         self._views: list[View] = []
@@ -151,7 +148,7 @@ class Web:
         """Look at the board every two seconds, however many ask."""
         now = time.monotonic()
         if now - self._celsius[0] > 2:  # noqa: PLR2004 - seconds
-            self._celsius = (now, chip_celsius(temperatures(self._root)))
+            self._celsius = (now, chip_celsius(temperatures()))
         return self._celsius[1]
 
     def close(self) -> None:

@@ -111,11 +111,10 @@ class Tenure:
         opener: Opener,
         factory: str | None,
         tell: Tell,
-        every: float = LOOK_SECONDS,
     ) -> None:
         """Take what serves, and the event that ends the run so that the service is started anew."""
         self._state, self._version, self._classifier, self._stop = state, version, classifier, stop
-        self._factory, self._tell, self._every = factory, tell, every
+        self._factory, self._tell = factory, tell
         self._shadow = Shadow(state, opener, tell)
         self._since = time.monotonic()
         self._results = 0
@@ -169,7 +168,7 @@ class Tenure:
         self._held.close()
 
     def _watch(self) -> None:
-        while not self._over.wait(self._every):
+        while not self._over.wait(LOOK_SECONDS):
             now = self._state.current()
             if now != self._version:
                 self._tell(f"{now or 'the bundle installed with the service'} shall serve; starting anew with it")
