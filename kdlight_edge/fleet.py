@@ -46,7 +46,7 @@ class Fleet:
         self._lock = threading.Lock()
         self._ready = threading.Event()
         self._refused = ""
-        self.messages = self.unreadable = 0
+        self.unreadable = 0
         self._newest = 0.0
         self._lost: float | None = None
         self._client = paho.Client(CallbackAPIVersion.VERSION2, protocol=paho.MQTTv311)
@@ -103,7 +103,6 @@ class Fleet:
 
     def _on_message(self, _client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
         device, last = message.topic.split("/")[-2:]
-        self.messages += 1
         if message.retain:  # as the broker has kept it; what boards send now comes without this mark, and without end
             self._newest = time.monotonic()
         if not message.payload:  # how a board that is gone for good is taken out

@@ -30,8 +30,6 @@ class Summary:
     seconds: float
     by_label: Mapping[str, int]
     """Accepted pictures by their label."""
-    stages: Mapping[str, float]
-    """Mean milliseconds of each stage."""
     picture_ms: Mapping[str, float]
     """Milliseconds from encoded bytes to result: ``p50``, ``p90``, ``p99`` where there are samples enough, ``max``."""
     age_ms: Mapping[str, float]
@@ -72,8 +70,6 @@ class Tally:
     def __init__(self) -> None:
         self.decisions: Counter[str] = Counter()
         self._labels: Counter[str] = Counter()
-        self._stages: dict[str, float] = {}
-        self._timed = 0
         self._dropped = 0
         self._judged = 0
         self._right = 0
@@ -94,9 +90,6 @@ class Tally:
             self._right += prediction.label == truth
         self._age_ms.append(prediction.age * 1000)
         if prediction.milliseconds:
-            self._timed += 1
-            for stage, took in prediction.milliseconds.items():
-                self._stages[stage] = self._stages.get(stage, 0.0) + took
             self._picture_ms.append(sum(prediction.milliseconds.values()))
 
     def summary(self, seconds: float) -> Summary:
@@ -112,7 +105,6 @@ class Tally:
             dropped=self._dropped,
             seconds=seconds,
             by_label=dict(self._labels.most_common()),
-            stages={stage: total / self._timed for stage, total in self._stages.items()},
             picture_ms=spread(self._picture_ms.values()),
             age_ms=spread(self._age_ms.values()),
             judged=self._judged,

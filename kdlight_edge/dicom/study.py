@@ -41,8 +41,6 @@ class RollUp:
 
     def __init__(self) -> None:
         self._studies: OrderedDict[str | None, _Sum] = OrderedDict()
-        self.let_go = 0
-        """Studies that are not in `studies` any more."""
 
     def add(self, prediction: Prediction) -> None:
         """Count one prediction; nothing is done for a picture that is no scan."""
@@ -52,7 +50,6 @@ class RollUp:
         study = scan["study"]
         if study not in self._studies and len(self._studies) == KEPT:
             self._studies.popitem(last=False)
-            self.let_go += 1
         self._studies.setdefault(study, _Sum()).add(prediction, scan)
         self._studies.move_to_end(study)
 

@@ -84,7 +84,6 @@ def test_a_tally_counts_decisions_labels_truth_and_times() -> None:
     assert (summary.frames, summary.accepted, summary.abstained, summary.errors) == (22, 20, 1, 1)
     assert (summary.judged, summary.right, summary.dropped) == (21, 20, 66)
     assert summary.by_label == {"crack": 20}
-    assert summary.stages == {"prepare": 1.0, "infer": 2.0}
     assert summary.images_per_second == 11.0
     assert summary.picture_ms["p50"] == summary.picture_ms["max"] == 3.0
     assert summary.age_ms["max"] == pytest.approx(10.0)

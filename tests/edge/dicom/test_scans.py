@@ -282,7 +282,6 @@ def test_only_the_last_studies_are_kept() -> None:
     roll.add(prediction("5", 2, "ill", 0.9))
     studies = roll.studies()
     assert len(studies) == KEPT
-    assert roll.let_go == 5
     assert (studies[-1].study, studies[-1].frames) == ("5", 2)
 
 
