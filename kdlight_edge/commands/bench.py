@@ -8,11 +8,12 @@ import statistics
 import sys
 from typing import TYPE_CHECKING, Any
 
+from kdlight_edge.commands.named import named_board
 from kdlight_edge.commands.threads import check_threads
 from kdlight_edge.errors import BudgetExceeded, UsageError
 
 if TYPE_CHECKING:
-    from kdlight_devices.board import Board
+    from kdlight_devices.board import Board, Budget
     from kdlight_edge.bundle import Bundle
     from kdlight_edge.manifest import Manifest
     from kdlight_edge.scenarios import Effort
@@ -65,8 +66,8 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("--data is judged with --scenario a; kdlight-edge eval judges it alone")
     board = _board(args.board)
     record = _measure(args)
-    if board is not None:
-        record["budget"] = _budget(board, record)
+    if board is not None and board.budget is not None:
+        record["budget"] = _budget(board.name, board.budget, record)
     print(json.dumps(record, indent=1) if args.json else "\n".join(_lines(record)))
     missed = [row for row in record.get("budget", {"rows": []})["rows"] if not row["met"]]
     if missed:
@@ -96,19 +97,14 @@ def _command() -> str:
 
 
 def _board(name: str | None) -> "Board | None":
-    from kdlight_devices.detect import detect, find
+    from kdlight_devices.detect import detect
 
     if name is None:
         return None
-    try:
-        found = (detect(),) if name == "auto" else find(name)
-    except LookupError as error:
-        raise UsageError(f"--board: {error.args[0]}") from error
-    if len(found) > 1:
-        raise UsageError(f"--board {name} is a family; choose one of {', '.join(board.name for board in found)}")
-    if found[0].budget is None:
-        raise UsageError(f"--board {found[0].name} is {found[0].text}, so there is no budget; name a board")
-    return found[0]
+    board = detect() if name == "auto" else named_board(name)
+    if board.budget is None:
+        raise UsageError(f"--board {board.name} is {board.text}, so there is no budget; name a board")
+    return board
 
 
 def _measure(args: argparse.Namespace) -> dict[str, Any]:
@@ -185,10 +181,7 @@ def _head(args: argparse.Namespace, bundle: "Bundle", engine: str, file: str) ->
     }
 
 
-def _budget(board: "Board", record: dict[str, Any]) -> dict[str, Any]:
-    budget = board.budget
-    if budget is None:
-        raise UsageError(f"--board {board.name} has no budget")
+def _budget(board: str, budget: "Budget", record: dict[str, Any]) -> dict[str, Any]:
     size = record["bundle"]["input"]
     rows = [
         {"what": what, "measured": found, "allowed": allowed, "met": found <= allowed}
@@ -200,7 +193,7 @@ def _budget(board: "Board", record: dict[str, Any]) -> dict[str, Any]:
         )
         if found is not None  # --quick may take too few samples for a p99
     ]
-    return {"board": board.name, "measured_on": record["machine"]["board"], "source": budget.source, "rows": rows}
+    return {"board": board, "measured_on": record["machine"]["board"], "source": budget.source, "rows": rows}
 
 
 def _tell(what: str) -> None:

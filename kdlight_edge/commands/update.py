@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kdlight_edge.commands.named import named_board
 from kdlight_edge.errors import BundleError, KDLightError, UsageError
 
 if TYPE_CHECKING:
@@ -117,24 +118,11 @@ def _order(args: argparse.Namespace) -> "Order":
     root = Path(args.root) if args.root else Path(ROOT) if Path(ROOT).exists() else None
     location = args.location if "://" in args.location else str(Path(args.location).absolute())
     keys, root = Path(args.keys).absolute(), None if root is None else root.absolute()
+    board = None if args.board is None else named_board(args.board)
     return Order(
-        location, keys, root, args.bundle, _board(args.board),
+        location, keys, root, args.bundle, board,
         args.shadow, args.agreement, args.probation, args.allow_downgrade, args.again, args.clock_is_right,
     )  # fmt: skip
-
-
-def _board(name: str | None) -> Any:
-    from kdlight_devices.detect import find
-
-    if name is None:
-        return None
-    try:
-        found = find(name)
-    except LookupError as error:
-        raise UsageError(f"--board: {error.args[0]}") from error
-    if len(found) > 1:
-        raise UsageError(f"--board {name} is a family; choose one of {', '.join(board.name for board in found)}")
-    return found[0]
 
 
 def _wait(state: "State", version: str, probation: float) -> None:
