@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kdlight_edge.errors import BundleError, KDLightError, UsageError
+from kdlight_edge.errors import KDLightError, UsageError
 
 if TYPE_CHECKING:
     import threading
@@ -36,12 +36,13 @@ def run(args: argparse.Namespace) -> int:
     """Write pictures, classify them, classify a camera, and tell how it went; 130 after Ctrl-C."""
     from kdlight_edge.classifier import open_classifier
     from kdlight_edge.signals import stopped_by_signals
+    from kdlight_edge.zoo import for_cracks
 
     if args.frames < 1:
         raise UsageError(f"--frames {args.frames} is too small; give 1 or more")
     out = Path(args.out)
     done: dict[str, Summary] = {}
-    with stopped_by_signals() as stop, open_classifier(_model(args.model), threads=1) as classifier:
+    with stopped_by_signals() as stop, open_classifier(for_cracks(args.model), threads=1) as classifier:
         write_pictures(out / "pictures", stop)
         if not stop.is_set():
             done["folder"] = _folder(out, classifier, stop)
@@ -125,17 +126,6 @@ def table(runs: "dict[str, Summary]") -> list[str]:
 
 def _figure(figures: object, name: str) -> str:
     return f"{figures[name]:.2f}" if isinstance(figures, dict) and name in figures else "-"
-
-
-def _model(given: str | None) -> str:
-    from kdlight_edge.zoo import bundled
-
-    if given is not None:
-        return given
-    for path in bundled():
-        if path.name == "surface-crack.kdl":
-            return str(path)
-    raise BundleError("there is no models/surface-crack.kdl here; run it in a checkout or give --model NAME.kdl")
 
 
 def _folder(out: Path, classifier: "Classifier", stop: "threading.Event") -> "Summary":

@@ -41,11 +41,12 @@ def run(args: argparse.Namespace) -> int:
         SelfTestFailed: something is not well.
     """
     from kdlight_edge.selftest.faults import chosen
+    from kdlight_edge.zoo import for_cracks
 
     if not args.duration >= 0:
         raise UsageError(f"--duration {args.duration:g} is not a time; give seconds")
     names = chosen(args.faults) if args.faults is not None else []
-    model = _model(args.model)
+    model = for_cracks(args.model)
     outcomes: list[Outcome] = []
     for outcome in _rounds(model, names, args.duration):
         outcomes.append(outcome)
@@ -86,14 +87,3 @@ def record(model: str, outcomes: "list[Outcome]") -> dict[str, object]:
         "well": all(outcome.status != "failed" for outcome in outcomes),
         "outcomes": [{**dataclasses.asdict(outcome), "seconds": round(outcome.seconds, 2)} for outcome in outcomes],
     }
-
-
-def _model(given: str | None) -> str:
-    from kdlight_edge.zoo import bundled
-
-    if given is not None:
-        return given
-    found = next((path for path in bundled() if path.name == "surface-crack.kdl"), None)
-    if found is None:
-        raise UsageError("--model is missing, and there is no models/surface-crack.kdl here; give a bundle")
-    return str(found)
