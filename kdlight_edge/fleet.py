@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import paho.mqtt.client as paho
-from paho.mqtt.enums import CallbackAPIVersion
 
 from kdlight_edge.began import NEWBORN
 from kdlight_edge.board_words import read, seconds_of
 from kdlight_edge.errors import SourceError
 from kdlight_edge.plain import place_of
 from kdlight_edge.sinks.broker import Broker
+from kdlight_edge.sinks.client import client_of
 
 QUIET = 0.5
 """Seconds without a kept message after which what the broker has kept is taken to be told; it tells it in one go."""
@@ -49,14 +49,10 @@ class Fleet:
         self.unreadable = 0
         self._newest = 0.0
         self._lost: float | None = None
-        self._client = paho.Client(CallbackAPIVersion.VERSION2, protocol=paho.MQTTv311)
+        self._client = client_of(broker)
         self._client.on_connect, self._client.on_message = self._on_connect, self._on_message
         self._client.on_disconnect = self._on_disconnect
         self._client.on_subscribe = lambda *_: self._ready.set()
-        if broker.user is not None:
-            self._client.username_pw_set(broker.user, broker.password)
-        if broker.tls:
-            self._client.tls_set()
 
     def listen(self, seconds: float = 10.0) -> None:
         """Connect, and wait until what the broker has kept is told.

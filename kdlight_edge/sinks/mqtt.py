@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import ssl
 import sys
 import threading
 import time
@@ -11,7 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import paho.mqtt.client as paho
-from paho.mqtt.enums import CallbackAPIVersion
 
 from kdlight_edge.decide import Prediction, to_record, utc
 from kdlight_edge.errors import KDLightError
@@ -20,6 +18,7 @@ from kdlight_edge.events import Event
 from kdlight_edge.events import to_record as event_record
 from kdlight_edge.frame import Frame, Moment
 from kdlight_edge.sinks.broker import Broker, topic
+from kdlight_edge.sinks.client import client_of
 from kdlight_edge.sinks.desk import Desk
 from kdlight_edge.sinks.outbox import HURRY, PATIENCE, Delivery
 from kdlight_edge.sinks.store import Store
@@ -107,14 +106,10 @@ class Mqtt:
         self._thread.start()
 
     def _connect(self, patience: Patience) -> paho.Client:
-        client = paho.Client(CallbackAPIVersion.VERSION2, f"kdlight-{self._device}", protocol=paho.MQTTv311)
+        client = client_of(self._broker, f"kdlight-{self._device}")
         client.on_connect, client.on_disconnect = self._on_connect, self._on_disconnect
         client.on_message = self._on_message
         client.on_connect_fail, client.on_publish = self._on_connect_fail, self._on_publish
-        if self._broker.user is not None:
-            client.username_pw_set(self._broker.user, self._broker.password)
-        if self._broker.tls:
-            client.tls_set_context(ssl.create_default_context())
         client.max_inflight_messages_set(WINDOW + 1)  # and one for the status
         client.reconnect_delay_set(max(1, round(patience.first_wait)), max(1, round(patience.longest_wait)))
         will = self._status("offline", "the connection broke", since=None)  # nobody knows yet when that will be

@@ -7,10 +7,10 @@ import secrets
 from typing import Any
 
 import paho.mqtt.client as paho
-from paho.mqtt.enums import CallbackAPIVersion
 
 from kdlight_edge.errors import SourceError
 from kdlight_edge.sinks.broker import Broker, topic
+from kdlight_edge.sinks.client import client_of
 
 
 class Question:
@@ -21,13 +21,9 @@ class Question:
         self._broker, self._device = broker, device
         self._asked = {"schema": "kdlight-edge/command/1", "id": secrets.token_hex(8), "verb": what}
         self._answers: queue.SimpleQueue[dict[str, Any] | str] = queue.SimpleQueue()
-        self._client = paho.Client(CallbackAPIVersion.VERSION2, protocol=paho.MQTTv311)
+        self._client = client_of(broker)
         self._client.on_connect, self._client.on_message = self._on_connect, self._on_message
         self._client.on_subscribe = self._on_subscribe
-        if broker.user is not None:
-            self._client.username_pw_set(broker.user, broker.password)
-        if broker.tls:
-            self._client.tls_set()
 
     def _on_connect(self, client: paho.Client, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
         if reason.is_failure:
