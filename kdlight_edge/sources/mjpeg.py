@@ -63,10 +63,9 @@ class Mjpeg:
         self._begin += 4
         if self._delimiter is None:
             self._delimiter = re.compile(rb"\r\n" + re.escape(head.split(b"\r\n", 1)[0]))
-        length = _content_length(head)
-        if length is None:
-            length = self._find(self._delimiter, MAX_PART)
-        elif length > MAX_PART:
+        told = _LENGTH.search(head)
+        length = int(told[1]) if told else self._find(self._delimiter, MAX_PART)
+        if told and length > MAX_PART:
             raise SourceError(f"a part of {length:,} bytes, more than {MAX_PART:,}: not a picture")
         while self._end - self._begin < length:
             self._more(length)
@@ -184,8 +183,3 @@ def _get(uri: str, name: str, patience: Patience) -> HTTPResponse:
     except (OSError, HTTPException, ValueError) as error:
         reason = getattr(error, "reason", error)
         raise SourceError(f"no stream at {name} ({reason}); see that it is on and reachable from here") from error
-
-
-def _content_length(head: bytes) -> int | None:
-    found = _LENGTH.search(head)
-    return int(found[1]) if found else None

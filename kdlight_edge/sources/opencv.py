@@ -22,10 +22,7 @@ from kdlight_edge.sources.extent import cut_off
 from kdlight_edge.sources.lateness import Lateness, unread
 from kdlight_edge.sources.reconnect import keep_reading
 
-# A lost camera is reported once, by us; this keeps OpenCV (4 has the switch at one place, 5 at another) and its FFmpeg
-# from telling it too.
-_set_log_level: Any = getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel
-_set_log_level(0)
+# A lost camera is reported once, by us; OpenCV itself is silenced by `kdlight_edge.picture`, which all sources import.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
 V4L2_SECONDS = 10.0

@@ -14,10 +14,6 @@ from kdlight_edge.picture import EXTENSIONS, ChangedError, decode, read_file
 from kdlight_edge.sources import Patience, tell
 from kdlight_edge.sources.seen import Look, Seen, State
 
-_OPTIONS = {"poll": 1.0, "settle": 1.0, "giveup": 30.0}
-"""Seconds: between two looks into the folder; how long a file's size and time must stay the same before it is read;
-how long a file that is not a whole picture may stay as it is before it is reported as unreadable."""
-
 TOLD = 5
 """Endings of names that are told of files which are not read."""
 
@@ -44,9 +40,9 @@ class Watch:
 
         Args:
             path: of the folder; pictures in the folders below are found too.
-            poll: as `_OPTIONS`, like the next two.
-            settle: see there.
-            giveup: see there.
+            poll: seconds between two looks into the folder.
+            settle: seconds that a file's size and time must stay the same before it is read.
+            giveup: seconds that a file which is not a whole picture may stay as it is before it is an error.
             new: leave out what is there now.
             seen: file in which the pictures that were delivered are listed, so that another run leaves them out.
             report: takes one line for people when a folder cannot be listed, and when it can be again.
@@ -150,7 +146,7 @@ class Watch:
         try:
             yield from self._watch()
         finally:
-            self._let_go()
+            self._seen.close()
 
     def _watch(self) -> Iterator[Frame | Unreadable]:
         index = 0
@@ -216,10 +212,7 @@ class Watch:
         """End the iteration, at once where it waits; safe to call twice."""
         self._closed.set()
         if not self._iterated:
-            self._let_go()
-
-    def _let_go(self) -> None:
-        self._seen.close()
+            self._seen.close()
 
 
 def load(uri: str, patience: Patience, report: Callable[[str], None]) -> Watch:
@@ -232,7 +225,7 @@ def load(uri: str, patience: Patience, report: Callable[[str], None]) -> Watch:
     del patience
     path, _, query = uri.partition(":")[2].partition("?")
     given = dict(parse_qsl(query, keep_blank_values=True))
-    seconds = {name: _seconds(name, given.pop(name)) for name in _OPTIONS if name in given}
+    seconds = {name: _seconds(name, given.pop(name)) for name in ("poll", "settle", "giveup") if name in given}
     new, seen = given.pop("new", "0"), given.pop("seen", "")
     if given or new not in {"0", "1"}:
         wrong = next(iter(given), f"new={new}")
