@@ -15,7 +15,8 @@ TITLES = ("", "n", "p50", "p90", "p99", "mean", "max", "cv", "labels")
 
 def markdown(record: Record) -> str:
     """Write the page."""
-    lines = [f"# {headline(record)}", "", subline(record), "", *bullets(facts(record))]
+    lines = [f"# {headline(record)}", "", subline(record), ""]
+    lines += [f"- **{name}**: {text}" for name, text in facts(record)]
     for title, table, note in sections(record):
         lines += ["", f"## {title}", ""]
         lines += _table(table) if table else []
@@ -36,11 +37,6 @@ def subline(record: Record) -> str:
         f"{first['date']}, bundle {first['bundle']['digest'][:16]}, {first['engine']} {first['precision']}, "
         f"{first['threads']} thread{'s' * (first['threads'] != 1)} a run, by `{record['command']}`."
     )
-
-
-def bullets(rows: Table) -> list[str]:
-    """Return facts as a list."""
-    return [f"- **{name}**: {text}" for name, text in rows]
 
 
 def facts(record: Record) -> Table:

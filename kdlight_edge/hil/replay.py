@@ -74,7 +74,7 @@ class Camera:
                     told.add(fault)
                     say(fault=fault.kind, begin=start + fault.begin, end=time.monotonic())
             if "unplug" in kinds:
-                self._unplug()
+                self.close()
             else:
                 shown = shown if "freeze" in kinds else index
                 self._plug()
@@ -82,7 +82,8 @@ class Camera:
             index += 1
         say(end=time.monotonic(), sent=self.sent)
 
-    def _unplug(self) -> None:
+    def close(self) -> None:
+        """Be gone; `_plug` brings it back."""
         for one in (self._client, self._listener):
             if one is not None:
                 one.close()
@@ -116,10 +117,6 @@ class Camera:
         except OSError:
             self._client.close()
             self._client = None
-
-    def close(self) -> None:
-        """Be gone."""
-        self._unplug()
 
 
 def say(**told: Any) -> None:

@@ -3,11 +3,12 @@
 import contextlib
 import json
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kdlight_edge import durable
 from kdlight_edge.bundle import open_bundle
 from kdlight_edge.errors import KDLightError, UsageError
 from kdlight_edge.hil import clocks, site, ssh
@@ -119,9 +120,7 @@ class _Memory:
             "asked": self._asked, "fingerprint": self.fingerprint, "folder": self.folder, "before": self.before,
             "trials": self.trials,
         }  # fmt: skip
-        part = self._file.with_suffix(".part")
-        part.write_text(json.dumps(known) + "\n", encoding="utf-8")
-        part.replace(self._file)
+        durable.write_text(self._file, json.dumps(known) + "\n")
         self.begun = True
 
     def forget(self) -> None:
@@ -209,17 +208,11 @@ def _one(request: Request, place: Site, name: str, letter: str, say: Say) -> dic
                 say(f"scenario {name} ended with the board; begun again")
             site.patiently(lambda: site.start(place, name, _arguments(request, letter)), request.patience, say)
         if site.patiently(lambda: site.wait(place, name), request.patience, say) == "done":
-            with _told(name):
+            try:
                 return site.fetch(place, name)
+            except json.JSONDecodeError as error:
+                raise KDLightError(f"scenario {name} gave no record ({error}); is the board's disk full?") from error
     raise KDLightError(f"the board went down {ATTEMPTS} times under scenario {name}; see its power supply")
-
-
-@contextlib.contextmanager
-def _told(name: str) -> Iterator[None]:
-    try:
-        yield
-    except json.JSONDecodeError as error:
-        raise KDLightError(f"scenario {name} gave no record ({error}); is the board's disk full?") from error
 
 
 def _arguments(request: Request, letter: str) -> list[str]:
