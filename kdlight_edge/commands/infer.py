@@ -156,7 +156,7 @@ def run(args: argparse.Namespace) -> int:
                 bar.close()
         tell(summary, live=source.live)
         if stop.is_set() and not getattr(source, "endless", source.live) and not 0 < total <= summary.frames:
-            tell_stopped(summary, total)
+            tell_stopped(summary.frames, total)
             return 130
         # A camera does not fail with its receiver, and what was stopped could not wait for one: told, and no more.
         lost = not source.live and (album or not stop.is_set()) and queues.lost()

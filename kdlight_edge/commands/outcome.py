@@ -18,11 +18,9 @@ def tell(summary: Summary, *, live: bool) -> None:
         print(f"and {len(summary.studies) - STUDIES_TOLD:,} studies before them", file=sys.stderr)
 
 
-def tell_stopped(summary: Summary, total: int) -> None:
+def tell_stopped(done: int, total: int) -> None:
     """Say on stderr how far a run of ``total`` pictures came; 0 where nobody knows how many there are."""
-    print(
-        f"kdlight-edge: stopped after {summary.frames:,}{f' of {total:,}' if total else ''} pictures", file=sys.stderr
-    )
+    print(f"kdlight-edge: stopped after {done:,}{f' of {total:,}' if total else ''} pictures", file=sys.stderr)
 
 
 def describe(summary: Summary, *, live: bool) -> str:

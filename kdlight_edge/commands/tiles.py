@@ -4,7 +4,6 @@ import argparse
 import contextlib
 import itertools
 import json
-import sys
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -97,10 +96,12 @@ def bands_of(text: str | None) -> tuple[float, ...]:
 
 def run(args: argparse.Namespace, model: str | None) -> int:
     """Survey every picture; 0 when all could be read, 1 when some could not, 130 when stopped before the end."""
+    from kdlight_edge.commands.outcome import tell_stopped
     from kdlight_edge.commands.tenant import open_tenant
     from kdlight_edge.decide import Settings
     from kdlight_edge.signals import stopped_by_signals
     from kdlight_edge.survey.judge import FOUND, Judge, classes_of
+    from kdlight_edge.survey.report import open_report
 
     read = args.folder or args.source
     listed = _listed(args)[: args.frames or None]
@@ -119,8 +120,6 @@ def run(args: argparse.Namespace, model: str | None) -> int:
             raise UsageError(f"{manifest.name} has {many}")
         with contextlib.closing(Judge(classifier, conf=args.conf, workers=args.threads)) as judge:
             size = args.tiles or 2 * max(manifest.input.width, manifest.input.height)
-            from kdlight_edge.survey.report import open_report
-
             texts = {label.id: label.text for label in manifest.labels}
             count = failed = 0
             with open_report(args.report, args.csv, args.geojson, classifier.origin, manifest, read) as report:
@@ -130,7 +129,7 @@ def run(args: argparse.Namespace, model: str | None) -> int:
                     report.add(surface, picture)  # first, so that what was told is in the report
                     _tell(args, surface, classifier.origin, texts)
     if count < len(listed):
-        print(f"kdlight-edge: stopped after {count:,} of {len(listed):,} pictures", file=sys.stderr)
+        tell_stopped(count, len(listed))
         return 130
     return 1 if failed else 0
 

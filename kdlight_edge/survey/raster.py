@@ -1,7 +1,7 @@
 """A picture of any size, given by rows: what fits is decoded once, an orthomosaic is read strip by strip."""
 
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -68,10 +68,9 @@ def open_raster(path: Path, epsg: int | None = None) -> Raster:
     if _is_tiff(path):
         from kdlight_edge.survey.tiff import TiffRaster
 
-        raster: Any = TiffRaster(path, epsg)
-        if raster.georeference is None and (georeference or unplaced):
-            raster.georeference, raster.unplaced = georeference, unplaced
-        opened: Raster = raster
+        opened: Raster = TiffRaster(path, epsg)
+        if opened.georeference is None and (georeference or unplaced):
+            opened.georeference, opened.unplaced = georeference, unplaced
     else:
         opened = Whole(read_picture(path), georeference, unplaced)
     here = opened.georeference

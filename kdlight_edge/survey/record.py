@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from kdlight_edge.decide import rounded
 from kdlight_edge.survey.exif import Taken
 from kdlight_edge.survey.georef import Georeference
 from kdlight_edge.survey.judge import SKIPPED, Survey
@@ -108,11 +109,11 @@ def to_record(surface: Surface, origin: Mapping[str, Any]) -> dict[str, Any]:
     record |= {
         "width": grid.width,
         "height": grid.height,
-        "coverage_percent": _rounded(surface.coverage, 3),
+        "coverage_percent": rounded(surface.coverage, 3),
         "band": surface.band,
         "bands": list(surface.bands),
         "judged_percent": round(surface.judged_percent, 3),
-        "mm_per_pixel": _rounded(surface.mm_per_pixel, 4),
+        "mm_per_pixel": rounded(surface.mm_per_pixel, 4),
         "findings": [_finding(finding, surface.mm_per_pixel) for finding in surface.findings],
         "tiles": {
             "columns": len(grid.lefts), "rows": len(grid.tops), "width": grid.across, "height": grid.down,
@@ -140,7 +141,7 @@ def _finding(finding: Finding, scale: float | None) -> dict[str, Any]:
     return {
         "label": finding.label,
         "tiles": finding.tiles,
-        "coverage_percent": _rounded(finding.coverage, 3),
+        "coverage_percent": rounded(finding.coverage, 3),
         "runs": len(finding.runs),
         "longest_run": {
             "tiles": longest.length if longest else 0,
@@ -196,7 +197,3 @@ def length_text(run: Run, scale: float | None) -> str:
     """Return the length of a run for people."""
     text = f"{run.length:,} {'tile' if run.length == 1 else 'tiles'} ({run.pixels:,.0f} px"
     return text + (")" if scale is None else f", {run.pixels * scale:,.0f} mm)")
-
-
-def _rounded(value: float | None, digits: int) -> float | None:
-    return None if value is None else round(value, digits)
