@@ -179,11 +179,7 @@ class Answers(http.server.BaseHTTPRequestHandler):
         own = message if message and message.islower() and message.isascii() else status.phrase.lower()
         self.close_connection = True
         self.command = getattr(self, "command", None) or "GET"
-        self.send_response(status)
-        body = f"{own}\n".encode()
-        self._headers("text/plain; charset=utf-8", {"Content-Length": str(len(body)), "Connection": "close"})
-        if self.command != "HEAD":
-            self.wfile.write(body)
+        self._say(status, f"{own}\n".encode(), "text/plain; charset=utf-8", {"Connection": "close"})
 
     def log_message(self, *_: Any) -> None:
         """Say nothing: what is asked for may hold a token, and a line a picture would fill the journal."""
