@@ -15,7 +15,7 @@ from kdlight_edge.classifier import open_classifier
 from kdlight_edge.errors import BundleError, KDLightError, ParityError, SourceError, UsageError
 from kdlight_edge.sources.address import without_password
 from kdlight_edge.update import ledger, trial
-from kdlight_edge.update.fetch import Repository, free_bytes, order
+from kdlight_edge.update.fetch import Repository, order
 from kdlight_edge.update.state import State, version_of
 
 SPARE_BYTES = 8_000_000
@@ -163,7 +163,7 @@ def _name_of_current(state: State) -> str | None:
 
 
 def _need_room(state: State, size: int) -> None:
-    free, needed = free_bytes(state.own), size + SPARE_BYTES
+    free, needed = shutil.disk_usage(state.own).free, size + SPARE_BYTES
     if free < needed:
         raise KDLightError(f"{state.folder} has room for {free:,} bytes, and {needed:,} are needed; make room there")
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import shutil
 import urllib.parse
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -201,11 +200,6 @@ def order(version: str) -> Version:
         return Version(version)
     except InvalidVersion as error:
         raise BundleError(f"the version {version!r} cannot be compared; use numbers with dots, as in 1.4.0") from error
-
-
-def free_bytes(folder: Path) -> int:
-    """Return the room on a folder's disk."""
-    return shutil.disk_usage(folder).free
 
 
 def _offer(target: TargetFile) -> Offer | None:

@@ -77,7 +77,8 @@ class Shadow:
         compared, same = 0, 0
         differences: Counter[str] = Counter()
         with self._opener(self._state.folder / model) as candidate:
-            without_age(candidate)
+            # In the shadow a frame is older, and its quality was judged already: pictures alone are compared.
+            candidate.settings = dataclasses.replace(candidate.settings, max_age=None, quality=False)
             while compared < frames and not self._over.is_set():
                 try:
                     served, frame = self._pairs.get(timeout=0.2)
@@ -104,8 +105,3 @@ def of_the_network(prediction: Prediction) -> bool:
 def said(prediction: Prediction) -> str:
     """Return the decision as a person is told it."""
     return f"accepted {prediction.label}" if prediction.decision == "accepted" else prediction.decision
-
-
-def without_age(classifier: "Classifier") -> None:
-    """Let a candidate judge pictures alone: in the shadow a frame is older, and its quality was judged already."""
-    classifier.settings = dataclasses.replace(classifier.settings, max_age=None, quality=False)

@@ -37,7 +37,7 @@ def check_board(bundle: Bundle, board: Board) -> None:
     """Refuse a bundle that was made for other boards.
 
     Raises:
-        BundleError: its budgets name boards and not this one, or it is larger than the board allows.
+        BundleError: its budgets name boards and not this one.
     """
     manifest = bundle.manifest
     if manifest.budgets and board.name not in manifest.budgets:

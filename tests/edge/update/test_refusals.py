@@ -6,6 +6,7 @@ import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -114,7 +115,7 @@ def too_slow(desk: Desk) -> int:
 
 
 def no_room(desk: Desk) -> int:
-    desk.patch.setattr("kdlight_edge.update.apply.free_bytes", lambda _: 1000)
+    desk.patch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1000))
     return desk.update(desk.signed("2"))
 
 
