@@ -14,11 +14,12 @@ import numpy.typing as npt
 
 from kdlight_edge import stream
 from kdlight_edge.classifier import Classifier
-from kdlight_edge.frame import Frame, Moment, Unreadable
+from kdlight_edge.frame import Frame, Moment
 from kdlight_edge.golden import golden_picture
 from kdlight_edge.meter import collect, summary, warm_up
 from kdlight_edge.picture import decode, to_jpeg
 from kdlight_edge.prepare import prepare
+from kdlight_edge.sources.album import InOrder
 from kdlight_edge.sources.folder import Folder
 
 if TYPE_CHECKING:
@@ -63,10 +64,8 @@ def encoded_pictures(width: int, height: int, count: int) -> list[bytes]:
     return pictures
 
 
-class Encoded:
+class Encoded(InOrder):
     """Encoded pictures in memory as an album: what a folder is, without the disk."""
-
-    live = False
 
     def __init__(self, pictures: Sequence[bytes], count: int) -> None:
         """Take the pictures, which are given ``count`` times in all, in a seeded random order with replacement."""
@@ -79,12 +78,6 @@ class Encoded:
     def __getitem__(self, index: int) -> Frame:
         """Decode one picture; may be called from several threads."""
         return frame_of(self._pictures[self._order[index]], index)
-
-    def __iter__(self) -> Iterator[Frame | Unreadable]:
-        return (self[index] for index in range(len(self)))
-
-    def close(self) -> None:
-        """Nothing to let go of."""
 
 
 def frame_of(content: bytes, index: int = 0) -> Frame:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from kdlight_edge.events import Events
     from kdlight_edge.explain import Explain
     from kdlight_edge.sinks import Sink
+    from kdlight_edge.sinks.mqtt import Mqtt
     from kdlight_edge.sinks.outbox import Delivery, Outbox
     from kdlight_edge.sinks.queues import Queues
     from kdlight_edge.sources import Source
@@ -101,8 +102,8 @@ def open_sinks(
         for name, sink in _files(args, classifier, source):
             add(queues.before(name, sink))
         if args.mqtt:
-            mqtt, delivery = _mqtt(args, classifier, stop, live=source.live)
-            deliveries.append(delivery)
+            mqtt = _mqtt(args, classifier, stop, live=source.live)
+            deliveries.append(mqtt.delivery)
             add(mqtt)
         if args.webhook:
             from kdlight_edge.sinks.outbox import Outbox
@@ -155,9 +156,7 @@ def _files(args: argparse.Namespace, classifier: "Classifier", source: "Source")
         yield "json-file", JsonLines(lines, classifier.origin)
 
 
-def _mqtt(
-    args: argparse.Namespace, classifier: "Classifier", stop: threading.Event, *, live: bool
-) -> "tuple[Sink, Callable[[], Delivery]]":
+def _mqtt(args: argparse.Namespace, classifier: "Classifier", stop: threading.Event, *, live: bool) -> "Mqtt":
     import socket
 
     from kdlight_edge.sinks.broker import broker_of, check_device
@@ -178,8 +177,7 @@ def _mqtt(
         from kdlight_edge.sinks.home_assistant import greeting
 
         greetings = [greeting(broker, device, classifier.origin)]
-    mqtt = Mqtt(broker, device, store, classifier.origin, stop=stop, desk=desk, greetings=greetings)
-    return mqtt, mqtt.delivery
+    return Mqtt(broker, device, store, classifier.origin, stop=stop, desk=desk, greetings=greetings)
 
 
 def watched(args: argparse.Namespace, classifier: "Classifier", sinks: "list[Sink]") -> "list[Sink]":
