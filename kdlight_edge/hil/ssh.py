@@ -60,13 +60,20 @@ class Host:
         return [*(["-F", self.config] if self.config is not None else []), *ours, *theirs]
 
 
-def run(host: Host, command: str, *, stdin: str | None = None) -> "subprocess.CompletedProcess[str]":
+def run(host: Host, command: str) -> "subprocess.CompletedProcess[str]":
     """Run a command of the board's shell and return how it ended.
 
     Raises:
         LinkCut: ssh itself failed; the message says why and what to do.
+        KDLightError: it is missing here.
     """
-    done = _call(["ssh", *host.flags(), "--", host.name, command], stdin)
+    try:
+        done = subprocess.run(  # noqa: S603 - the user's own ssh, with the host they named
+            ["ssh", *host.flags(), "--", host.name, command],  # noqa: S607 - as above
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, env=_environment(),
+        )  # fmt: skip
+    except FileNotFoundError as error:
+        raise KDLightError("ssh is missing here; apt install openssh-client") from error
     if done.returncode == LINK:
         raise LinkCut(told(host.name, done.stderr))
     return done
@@ -96,7 +103,7 @@ def copy(host: Host, paths: Sequence[Path], folder: str) -> None:
     unpack = f"tar -xf - -C {shlex.quote(folder)}"
     with subprocess.Popen(["tar", "-cf", "-", *parts], stdout=subprocess.PIPE) as pack:  # noqa: S603, S607 - GNU tar
         try:
-            done = subprocess.run(  # noqa: S603 - as in `_call`
+            done = subprocess.run(  # noqa: S603 - as in `run`
                 ["ssh", *host.flags(), "--", host.name, unpack],  # noqa: S607 - the user's own ssh
                 stdin=pack.stdout, capture_output=True, text=True, check=False, env=_environment(),
             )  # fmt: skip
@@ -108,16 +115,6 @@ def copy(host: Host, paths: Sequence[Path], folder: str) -> None:
         last = (done.stderr.strip() or "it said nothing").splitlines()[-1]
         advice = "; make room there" if "No space" in done.stderr else ""
         raise KDLightError(f"{host.name} cannot take the files: {last}{advice}")
-
-
-def _call(command: Sequence[str], stdin: str | None) -> "subprocess.CompletedProcess[str]":
-    try:
-        return subprocess.run(  # noqa: S603 - the user's own ssh, with the host they named
-            command, input=stdin, stdin=subprocess.DEVNULL if stdin is None else None,
-            capture_output=True, text=True, check=False, env=_environment(),
-        )  # fmt: skip
-    except FileNotFoundError as error:
-        raise KDLightError("ssh is missing here; apt install openssh-client") from error
 
 
 def _environment() -> dict[str, str]:

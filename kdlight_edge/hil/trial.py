@@ -52,13 +52,12 @@ class Plan:
     cold_starts: int = 7
 
 
-def run(scenario: str, plan: Plan, root: Path = Path("/")) -> dict[str, Any]:
+def run(scenario: str, plan: Plan) -> dict[str, Any]:
     """Run one scenario.
 
     Args:
         scenario: a key of `NAMES`.
         plan: with what, and for how long.
-        root: where ``sys`` and ``proc`` are, for telemetry.
 
     Returns:
         Plain JSON types: ``schema``, ``scenario``, ``date``, ``machine``, ``versions``, ``boot`` (of the kernel),
@@ -77,7 +76,7 @@ def run(scenario: str, plan: Plan, root: Path = Path("/")) -> dict[str, Any]:
     with open_classifier(plan.model, engine=plan.engine, threads=threads, settings=labels) as classifier:
         difference = classifier.verify()
         times: list[float] = []
-        vigil = Vigil(root)
+        vigil = Vigil()
         with vigil:
             figures = SCENARIOS[scenario](classifier, plan, times)
         # Accuracy and cold starts have no place in a span whose power is measured, and share its configuration.
@@ -87,9 +86,9 @@ def run(scenario: str, plan: Plan, root: Path = Path("/")) -> dict[str, Any]:
             "schema": SCHEMA,
             "scenario": scenario,
             "date": begun,
-            "machine": fingerprint(root),
+            "machine": fingerprint(),
             "versions": versions(),
-            "boot": read(root / "proc/sys/kernel/random/boot_id").strip() or None,
+            "boot": read(Path("/proc/sys/kernel/random/boot_id")).strip() or None,
             **_what(classifier, threads),
             "golden": {
                 "largest_difference": difference,

@@ -41,13 +41,12 @@ class Sight:
 class Vigil:
     """Looks at the board from a thread of its own for as long as the context lasts."""
 
-    def __init__(self, root: Path = Path("/")) -> None:
-        """Take where ``sys`` and ``proc`` are."""
-        self._root = root
+    def __init__(self) -> None:
+        """Look once, and where the power can be watched, watch it idle."""
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="vigil", daemon=True)
-        first = look(root)
-        self.meter = meter(first, root)
+        first = look()
+        self.meter = meter(first)
         self._every = FAST if self.meter == "INA3221" else SLOW
         self.idle_watts = self._idle() if first.watts is not None else None
         self.sights: list[Sight] = []
@@ -55,7 +54,7 @@ class Vigil:
     def _idle(self) -> float:
         until, seen = time.monotonic() + IDLE_SECONDS, []
         while time.monotonic() < until:
-            watts = look(self._root).watts
+            watts = look().watts
             seen += [] if watts is None else [watts]
             time.sleep(self._every)
         return statistics.fmean(seen)
@@ -65,7 +64,7 @@ class Vigil:
             self._look()
 
     def _look(self) -> None:
-        self.sights.append(Sight(time.monotonic(), look(self._root)))
+        self.sights.append(Sight(time.monotonic(), look()))
 
     def __enter__(self) -> "Vigil":
         self._look()
