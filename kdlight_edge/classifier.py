@@ -5,7 +5,6 @@ import os
 import threading
 import time
 from collections.abc import Iterable
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -139,13 +138,11 @@ class Classifier:
     def __enter__(self) -> "Classifier":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self.successor is not None:
             self.successor.close()
         for engine in (*self._retired, self.engine):
-            engine.__exit__(kind, error, trace)
+            engine.__exit__(None, None, None)
 
 
 def _turn(engine: Engine) -> contextlib.AbstractContextManager[object]:

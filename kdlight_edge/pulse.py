@@ -3,7 +3,6 @@
 import threading
 import time
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 from kdlight_devices.governor import Governor
@@ -106,9 +105,7 @@ class Pulse:
             self._thread.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, _kind: object, error: object, _trace: object) -> None:
         if self._notifier is not None:
             self._notifier.send(STOPPING=1, STATUS=f"stopping: {error}" if error else "stopping")
         self._over.set()

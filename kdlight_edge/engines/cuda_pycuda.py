@@ -2,7 +2,6 @@
 
 import ctypes
 from collections.abc import Callable
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -82,9 +81,7 @@ class PyCuda:
     def __enter__(self) -> "PyCuda":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Release everything while the context is still current, then let go of it."""
         for graph in self._graphs:
             self._driver.cuGraphExecDestroy(graph)

@@ -2,7 +2,6 @@
 
 import ctypes
 from collections.abc import Callable
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -73,9 +72,7 @@ class CudaPython:
     def __enter__(self) -> "CudaPython":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Release everything; a GPU that has failed refuses that too, and the process's end does it."""
         for what, handles in (("GraphExecDestroy", self._graphs), ("Free", self._memory), ("FreeHost", self._host)):
             for handle in handles:

@@ -1,7 +1,6 @@
 """ONNX Runtime: the engine that runs everywhere."""
 
 import os
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -36,9 +35,7 @@ class OnnxRuntimeEngine:
     def __enter__(self) -> "OnnxRuntimeEngine":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._session = None
 
 

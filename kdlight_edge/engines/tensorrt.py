@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -150,9 +149,7 @@ class TensorRtEngine:
     def __enter__(self) -> "TensorRtEngine":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._owner.submit(self.card.close).result()
         self._owner.shutdown()
 

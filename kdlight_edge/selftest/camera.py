@@ -6,7 +6,6 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from types import TracebackType
 
 import cv2
 import numpy as np
@@ -63,9 +62,7 @@ class Camera:
     def __enter__(self) -> "Camera":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Send no more."""
         with self._changed:
             self._closed = True

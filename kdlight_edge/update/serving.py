@@ -5,7 +5,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import TracebackType
 
 from kdlight_devices.kernel import boot
 from kdlight_edge import durable
@@ -154,10 +153,7 @@ class Tenure:
         self._thread.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        del kind, trace
+    def __exit__(self, _kind: object, error: object, _trace: object) -> None:
         self._over.set()
         self._thread.join()
         self._shadow.close()
