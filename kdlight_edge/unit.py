@@ -136,14 +136,13 @@ def _names_a_model(file: Path) -> bool:
 
 def unit_text(service: Service, program: str = PROGRAM, template: str = "") -> str:
     """Return the unit, or another of that file name, sealed with its digest so that a change by hand is seen."""
-    shipped = importlib.resources.files("kdlight_devices").joinpath("units", template or service.template)
-    body = shipped.read_text(encoding="utf-8").replace(PROGRAM, program)
+    body = shipped(template or service.template).replace(PROGRAM, program)
     return _SEAL.format(unit=template or service.instance, digest=_digest(body)) + body
 
 
-def gpu_text() -> str:
-    """Return the drop-in for a Jetson."""
-    return importlib.resources.files("kdlight_devices").joinpath("units", JETSON).read_text(encoding="utf-8")
+def shipped(name: str) -> str:
+    """Return a unit or a drop-in as it is shipped."""
+    return importlib.resources.files("kdlight_devices").joinpath("units", name).read_text(encoding="utf-8")
 
 
 def edited_by_hand(text: str) -> bool:

@@ -85,7 +85,7 @@ def _install(service: "Service", hands: "Hands", args: argparse.Namespace) -> No
     if not kept and hands.here and _systemd_version() >= unit.STEPS_SINCE:
         hands.write(service.back_off_file, unit.BACK_OFF)
     for file in service.gpu_files if detect(service.root).target == "jetson" else ():
-        hands.write(file, unit.gpu_text())
+        hands.write(file, unit.shipped(unit.JETSON))
     if settings != before:
         hands.write(service.settings_file, text, 0o600)  # a camera's URI may hold a password
     hands.systemctl("daemon-reload")

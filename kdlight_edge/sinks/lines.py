@@ -130,20 +130,16 @@ def open_lines(path: str | os.PathLike[str], *, at_once: bool, go_on: bool = Fal
     """
     if go_on and os.path.isfile(path):  # noqa: PTH113 - a name of any type
         return append_lines(path, at_once=at_once)[0]
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    except OSError as error:
-        raise KDLightError(
-            f"{os.fspath(path)} cannot be written: {error.strerror}; name a file in a folder that is there"
-        ) from error
+    name = os.fspath(path)
+    descriptor = _opened(name, os.O_WRONLY)
     try:
         if stat.S_ISREG(os.fstat(descriptor).st_mode):  # a pipe or /dev/null takes what any number of processes write
             lock(descriptor)
             os.ftruncate(descriptor, 0)
     except BlockingIOError as error:
         os.close(descriptor)
-        raise KDLightError(f"{os.fspath(path)} is being written by another process; name another file") from error
-    return Lines(descriptor, os.fspath(path), at_once=at_once, owned=True)
+        raise KDLightError(f"{name} is being written by another process; name another file") from error
+    return Lines(descriptor, name, at_once=at_once, owned=True)
 
 
 def append_lines(path: str | os.PathLike[str], *, at_once: bool) -> tuple[Lines, int, int]:
@@ -156,12 +152,7 @@ def append_lines(path: str | os.PathLike[str], *, at_once: bool) -> tuple[Lines,
         KDLightError: it cannot be opened, or another process is writing it.
     """
     name = os.fspath(path)
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    except OSError as error:
-        raise KDLightError(
-            f"{name} cannot be written: {error.strerror}; name a file in a folder that is there"
-        ) from error
+    descriptor = _opened(name, os.O_RDWR | os.O_APPEND)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         size = os.fstat(descriptor).st_size
@@ -175,6 +166,15 @@ def append_lines(path: str | os.PathLike[str], *, at_once: bool) -> tuple[Lines,
         os.close(descriptor)
         raise KDLightError(f"{name} cannot be gone on with: {error.strerror}; name another file") from error
     return Lines(descriptor, name, at_once=at_once, owned=True), size - torn, torn
+
+
+def _opened(name: str, how: int) -> int:
+    try:
+        return os.open(name, how | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise KDLightError(
+            f"{name} cannot be written: {error.strerror}; name a file in a folder that is there"
+        ) from error
 
 
 def _torn(descriptor: int, size: int) -> int:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from kdlight_edge.classifier import Classifier
 from kdlight_edge.evidence import evidence, lay, shown_class
+from kdlight_edge.explain import FAINT
 from kdlight_edge.frame import Frame
 from kdlight_edge.picture import to_jpeg
 from kdlight_edge.web.panel import Panel
@@ -25,9 +26,6 @@ FRESH = 0.1
 
 FADE = 0.97
 """How much of the heat map's scale is left a picture later, so that one hot frame does not dim all that follow."""
-
-FAINT = 1.0
-"""Evidence (logits, of a place against the other classes) below which nothing is shown at full strength."""
 
 
 class View:
