@@ -9,7 +9,7 @@ from kdlight_edge.errors import KDLightError, UsageError
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from kdlight_edge.classifier import Classifier
     from kdlight_edge.tally import Summary
@@ -19,6 +19,10 @@ PICTURES = 72
 
 SIDE, SEED, QUALITY = 256, 1000, 92
 """Of the pictures: pixels, first seed, JPEG quality."""
+
+TITLES = (
+    "run", "pictures", "right", "p50 ms", "p90 ms", "pictures/s", "age p50 ms", "age p90 ms", "age max ms", "dropped",
+)  # fmt: skip
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -84,36 +88,15 @@ def write_pictures(folder: Path, stop: "threading.Event") -> None:
 
 def table(runs: "dict[str, Summary]") -> list[str]:
     """Return the runs as aligned lines, a header first; ``-`` where a figure was not measured or not proved."""
-    rows: list[Sequence[str]] = [
-        (
-            "run",
-            "pictures",
-            "right",
-            "p50 ms",
-            "p90 ms",
-            "pictures/s",
-            "age p50 ms",
-            "age p90 ms",
-            "age max ms",
-            "dropped",
-        )
-    ]
+    rows: list[Sequence[str]] = [TITLES]
     for name, summary in runs.items():
         camera = name == "camera"
-        rows.append(
-            (
-                name,
-                f"{summary.frames:,}",
-                f"{summary.right}/{summary.judged}" if summary.judged else "-",
-                _figure(summary.picture_ms, "p50"),
-                _figure(summary.picture_ms, "p90"),
-                f"{summary.images_per_second:,.0f}",
-                _figure(summary.age_ms, "p50") if camera else "-",
-                _figure(summary.age_ms, "p90") if camera else "-",
-                _figure(summary.age_ms, "max") if camera else "-",
-                f"{summary.dropped:,}" if camera else "-",
-            )
-        )
+        ages = [_figure(summary.age_ms, which) if camera else "-" for which in ("p50", "p90", "max")]
+        rows.append((
+            name, f"{summary.frames:,}", f"{summary.right}/{summary.judged}" if summary.judged else "-",
+            _figure(summary.picture_ms, "p50"), _figure(summary.picture_ms, "p90"),
+            f"{summary.images_per_second:,.0f}", *ages, f"{summary.dropped:,}" if camera else "-",
+        ))  # fmt: skip
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(
@@ -124,8 +107,8 @@ def table(runs: "dict[str, Summary]") -> list[str]:
     ]
 
 
-def _figure(figures: object, name: str) -> str:
-    return f"{figures[name]:.2f}" if isinstance(figures, dict) and name in figures else "-"
+def _figure(figures: "Mapping[str, float]", name: str) -> str:
+    return f"{figures[name]:.2f}" if name in figures else "-"
 
 
 def _folder(out: Path, classifier: "Classifier", stop: "threading.Event") -> "Summary":
