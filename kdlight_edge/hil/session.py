@@ -132,7 +132,8 @@ def _measure(request: Request, memory: _Memory, say: Say) -> dict[str, Any]:
     host = request.host
     facts = site.probe(host)
     if not memory.folder:
-        site.check(host, facts, installed=request.use is not None)
+        if request.use is None:
+            site.check(host, facts)
         memory.before = ssh.run(host, site.LISTING).stdout.splitlines()
         memory.folder = f"{facts['home']}/kdlight-bench-{secrets.token_hex(4)}"
     say(f"{host.name}: copying, and making the environment")

@@ -58,21 +58,18 @@ def probe(host: Host) -> dict[str, str]:
     return dict(line.partition("=")[::2] for line in lines if "=" in line)
 
 
-def check(host: Host, found: dict[str, str], *, installed: bool) -> None:
-    """Refuse a board on which it cannot go well.
+def check(host: Host, found: dict[str, str]) -> None:
+    """Refuse a board on which no environment can be made.
 
     Raises:
         KDLightError: its Python is missing or too old, python3-venv is missing, or there is too little space.
     """
-    wanted = ".".join(map(str, PYTHON))
-    if installed:
-        return
     if not found.get("python"):
         raise KDLightError(f"{host.name} has no python3; sudo apt install python3 python3-venv")
     if tuple(map(int, found["python"].split(".")[:2])) < PYTHON:
         raise KDLightError(
-            f"{host.name} has Python {found['python']}, {wanted} is needed; Raspberry Pi OS 12 and JetPack 6 bring it, "
-            "or name an installed program with --use"
+            f"{host.name} has Python {found['python']}, {'.'.join(map(str, PYTHON))} is needed; Raspberry Pi OS 12 and "
+            "JetPack 6 bring it, or name an installed program with --use"
         )
     if found.get("venv") != "yes":
         raise KDLightError(f"{host.name} lacks python3-venv; sudo apt install python3-venv")
