@@ -106,15 +106,14 @@ class Panel:
             recent, count = list(self._recent), self.decisions.total()
             decisions, changes, dropped = dict(self.decisions), list(self.changes), self.dropped
         now = time.monotonic()
-        shown = {
-            "label": None if answered is None else answered.label,
-            "probability": None if answered is None else rounded(answered.probability, 3),
-            "top": [] if answered is None else [[label, rounded(value, 3)] for label, value in answered.top],
-            "milliseconds": {}
-            if answered is None
-            else {k: round(v, 2) for k, v in (answered.milliseconds or {}).items()},
-            "outlier": None if answered is None else rounded(answered.outlier, 3),
-        }
+        shown: dict[str, Any] = {"label": None, "probability": None, "top": [], "milliseconds": {}, "outlier": None}
+        if answered is not None:
+            shown = {
+                "label": answered.label, "probability": rounded(answered.probability, 3),
+                "top": [[label, rounded(value, 3)] for label, value in answered.top],
+                "milliseconds": {stage: round(took, 2) for stage, took in (answered.milliseconds or {}).items()},
+                "outlier": rounded(answered.outlier, 3),
+            }  # fmt: skip
         return {
             "name": self.name,
             **shown,
