@@ -48,7 +48,11 @@ def run(args: argparse.Namespace) -> int:
         if kind == artifact.format and args.engine in {None, name}
     ]
     checked = {row["file"] for row in rows}
-    rows += [_left_out(artifact) for artifact in bundle.manifest.artifacts if artifact.file not in checked]
+    rows += [
+        {**_row(artifact, None), "reason": f"no engine asked for runs {artifact.format}"}
+        for artifact in bundle.manifest.artifacts
+        if artifact.file not in checked
+    ]
     if args.json:
         print(json.dumps(_record(bundle, rows), indent=1))
     else:
@@ -82,10 +86,6 @@ def _check(bundle: "Bundle", artifact: "Artifact", name: str) -> dict[str, Any]:
     except ParityError as error:
         return {**row, "status": "differs", "reason": str(error)}
     return {**row, "status": "equal", "max_logit_difference": found[0]}
-
-
-def _left_out(artifact: "Artifact") -> dict[str, Any]:
-    return {**_row(artifact, None), "reason": f"no engine asked for runs {artifact.format}"}
 
 
 def _row(artifact: "Artifact", engine: str | None) -> dict[str, Any]:

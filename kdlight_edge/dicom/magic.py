@@ -1,5 +1,6 @@
 """Telling DICOM by content, not by name: scanners name their files ``IM000001`` or anything else."""
 
+import itertools
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,7 +39,7 @@ def is_dicom_folder(path: str | os.PathLike[str]) -> bool:
     """
     if any(_is_dicom(Path(path, name)) for name in _LISTS):
         return True
-    files = [file for _, file in zip(range(LOOKED_AT), _files(path), strict=False)]
+    files = list(itertools.islice(_files(path), LOOKED_AT))
     if any(file.suffix.lower() in EXTENSIONS for file in files):
         return False
     return any(map(_is_dicom, files))
@@ -46,7 +47,7 @@ def is_dicom_folder(path: str | os.PathLike[str]) -> bool:
 
 def scans_in(path: str | os.PathLike[str]) -> bool:
     """Tell whether a folder without pictures holds scans, by content or name: for the error that says what it holds."""
-    files = (file for _, file in zip(range(LOOKED_AT), _files(path), strict=False))
+    files = itertools.islice(_files(path), LOOKED_AT)
     return any(file.suffix.lower() == ".dcm" or _is_dicom(file) for file in files)
 
 
