@@ -88,6 +88,11 @@ def test_a_folder_that_may_not_be_read_is_refused(closed_folder: Path) -> None:
         open_data([closed_folder])
 
 
+def test_folders_beside_the_parts_that_are_not_read_are_told(tmp_path: Path, make: Make) -> None:
+    make(tmp_path, {"Training/a": 5, "Training/b": 5, "dev/a": 2, "dev/b": 2, "holdout/a": 1, ".git/a": 1})
+    assert f"{tmp_path}: not read, being no train/, val/ or test/: dev, holdout" in open_data([tmp_path]).notes
+
+
 def test_files_that_are_no_pictures_are_ignored_and_counted(tmp_path: Path, make: Make) -> None:
     make(tmp_path, {"a": 5, "b": 5})
     (tmp_path / "a" / ".hidden.png").write_bytes(b"")

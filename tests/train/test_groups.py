@@ -46,6 +46,20 @@ def test_a_table_beside_train_is_used_by_itself_and_said_so(tmp_path: Path, make
     assert any("train_sources.csv: 10 of 60 pictures" in note for note in data.notes)
 
 
+def test_a_table_beside_train_that_names_no_groups_is_told(tmp_path: Path, make: Make) -> None:
+    make(tmp_path, {"train/a": 5, "train/b": 5})
+    (tmp_path / "train_sources.csv").write_text("file;group\na/000.png;wall\n")
+    said = "train_sources.csv lacks the columns file and group (its first line is 'file;group'; "
+    assert any(said in note and note.endswith("no group is taken from there") for note in open_data([tmp_path]).notes)
+
+
+def test_a_table_beside_train_that_is_not_utf_8_is_refused_in_one_line(tmp_path: Path, make: Make) -> None:
+    make(tmp_path, {"train/a": 5, "train/b": 5})
+    (tmp_path / "train_sources.csv").write_text("file,group\na/000.png,Stra\u00dfe\n", encoding="latin-1")
+    with pytest.raises(DataError, match=r"train_sources.csv is not a CSV file in UTF-8"):
+        open_data([tmp_path])
+
+
 def test_an_empty_group_is_a_group_of_its_own(tmp_path: Path, make: Make, table: Make) -> None:
     make(tmp_path, {"train/a": 20, "train/b": 20})
     table(tmp_path / "train_sources.csv", [(f"{label}/{i:03}.png", "") for label in "ab" for i in range(20)])
@@ -90,7 +104,8 @@ def test_a_class_whose_pictures_are_one_group_cannot_be_split(tmp_path: Path, ma
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("name,group\nx,y\n", "lacks the column file"),
+        ("name,group\nx,y\n", "lacks the column file "),
+        ("file;group\na/000.png;y\n", r"lacks the columns file and group \(its first line is 'file;group'; commas"),
         ("file,group\nother/x.png,y\n", "none of the 1 files"),
         ("file,group\na/000.png,x\na/000.png,y\n", "the groups 'x' and 'y'"),
         ("file,group\n", "none of the 0 files"),

@@ -11,6 +11,9 @@ from kdlight_edge.manifest import Input
 from kdlight_edge.picture import read_picture
 from kdlight_edge.prepare import prepare_input
 from kdlight_train.data import load, open_data
+from kdlight_train.place import choose_place
+from kdlight_train.recipe import read_recipe
+from kdlight_train.workshop import Shelf
 
 Make = Callable[..., Path]
 Spoil = Callable[[Path], None]
@@ -50,3 +53,13 @@ def test_a_split_without_one_readable_picture_is_refused(tmp_path: Path, make: M
         spoil(picture.path)
     with pytest.raises(DataError, match="none of 4 pictures can be read"):
         load(data.val, Input(16, 16))
+
+
+def test_a_class_without_one_training_picture_that_decodes_is_refused(tmp_path: Path, make: Make, spoil: Spoil) -> None:
+    data = open_data([make(tmp_path, {"train/a": 3, "train/b": 2, "val/a": 2, "val/b": 2})])
+    for number in range(2):
+        spoil(tmp_path / "train" / "b" / f"{number:03}.png")
+    told: list[str] = []
+    with pytest.raises(DataError, match="class 'b' has no training picture that can be decoded"):
+        Shelf(data, read_recipe(None, {"input.imgsz": 32}), choose_place("cpu"), told.append)
+    assert len(told) == 2

@@ -181,6 +181,8 @@ def _open_folder(root: Path, name: str, table: Path | None, regex: str | None) -
     if listing.ignored:
         first = listing.ignored[0]
         notes.append(f"{root}: {len(listing.ignored)} hidden or other files are no pictures, ignored (first: {first})")
+    if listing.beside:
+        notes.append(f"{root}: not read, being no train/, val/ or test/: {', '.join(listing.beside)}")
     parts, unreadable = _identify(root, name, listing.entries, labels, grouping)
     return _Opened(name, labels, parts, unreadable, tuple(notes))
 

@@ -45,6 +45,8 @@ class Listing:
     """Part to its folder."""
     ignored: tuple[Path, ...]
     """Hidden files, files that are not pictures, pictures outside the class folders, links in a ring."""
+    beside: tuple[str, ...] = ()
+    """Names of the folders beside those of the parts, which are not read."""
 
 
 def check_paths(paths: Sequence[Path]) -> None:
@@ -89,15 +91,16 @@ def list_folder(root: Path) -> Listing:
         entries: list[Entry] = []
         for part, folder in folders.items():
             entries += _list_part(part, folder, ignored)
+        beside = () if PLAIN in folders else tuple(sorted({*_folders(root)} - {one.name for one in folders.values()}))
     except OSError as error:
         where = error.filename or root
         raise DataError(f"{where} cannot be read: {error.strerror}; check the path and its permissions") from error
-    return Listing(tuple(entries), folders, tuple(ignored))
+    return Listing(tuple(entries), folders, tuple(ignored), beside)
 
 
 def _parts(root: Path) -> dict[str, Path]:
     """Find the folders of the parts; the folder itself is `PLAIN` where there are none."""
-    inside = sorted(name for name in os.listdir(root) if (root / name).is_dir() and not _hidden(name))  # noqa: PTH208 - raises the clear OSError of a missing folder
+    inside = _folders(root)
     found: dict[str, Path] = {}
     for part, names in PARTS.items():
         matching = [name for name in inside if name.lower() in names]
@@ -109,6 +112,10 @@ def _parts(root: Path) -> dict[str, Path]:
         only = " and ".join(f"{folder.name}/" for folder in found.values())
         raise DataError(f"{root} holds {only} but no train/; add it, or give the folder that holds the class folders")
     return found or {PLAIN: root}
+
+
+def _folders(root: Path) -> list[str]:
+    return sorted(name for name in os.listdir(root) if (root / name).is_dir() and not _hidden(name))  # noqa: PTH208 - raises the clear OSError of a missing folder
 
 
 def _list_part(part: str, folder: Path, ignored: list[Path]) -> list[Entry]:

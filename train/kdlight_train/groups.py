@@ -2,7 +2,8 @@
 
 import csv
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,12 +64,23 @@ def group_by_table(root: Path, listing: Listing, table: Path) -> Grouping:
 
 
 def group_by_own_tables(root: Path, listing: Listing) -> Grouping:
-    """Read ``train_sources.csv`` and its siblings where they stand beside the parts and have the two columns."""
+    """Read ``train_sources.csv`` and its siblings where they stand beside the parts and have the two columns.
+
+    One without them may be of somebody else's making: it is told that no group comes from there.
+
+    Raises:
+        DataError: a table cannot be read, and `group_by_table`.
+    """
     groups: dict[Path, str] = {}
     notes: list[str] = []
     for part, folder in listing.folders.items():
         table = root / SOURCES.replace("train", part)
-        if part == PLAIN or not table.is_file() or not {"file", "group"} <= set(_header(table)):
+        if part == PLAIN or not table.is_file():
+            continue
+        with _rows(table) as rows:
+            lack = _lack(rows)
+        if lack:
+            notes.append(f"{table} {lack}: no group is taken from there")
             continue
         own = Listing(tuple(entry for entry in listing.entries if entry.part == part), {part: folder}, ())
         grouping = group_by_table(root, own, table)
@@ -111,26 +123,37 @@ def _names(root: Path, entry: Entry) -> tuple[str, str]:
     return entry.relative, entry.path.relative_to(root).as_posix()
 
 
-def _header(table: Path) -> list[str]:
-    with table.open(newline="", encoding="utf-8-sig") as file:
-        return next(csv.reader(file), [])
-
-
 def _read(table: Path) -> dict[str, str]:
     """Return file to group, in the order of the table."""
     wanted: dict[str, str] = {}
+    with _rows(table) as rows:
+        lack = _lack(rows)
+        if lack:
+            raise DataError(f"{table} {lack}")
+        for row in rows:
+            name, group = (row["file"] or "").strip().replace("\\", "/"), (row["group"] or "").strip()
+            if wanted.setdefault(name, group) != group:
+                raise DataError(f"{table} gives {name} the groups '{wanted[name]}' and '{group}'; keep one")
+    return wanted
+
+
+def _lack(rows: "csv.DictReader[str]") -> str | None:
+    """Tell which of the two columns a table lacks, and what stands in its first line instead."""
+    names = list(rows.fieldnames or ())
+    missing = sorted({"file", "group"} - set(names))
+    if not missing:
+        return None
+    column = "columns" if len(missing) > 1 else "column"
+    return f"lacks the {column} {' and '.join(missing)} (its first line is '{','.join(names)}'; commas part columns)"
+
+
+@contextmanager
+def _rows(table: Path) -> Iterator["csv.DictReader[str]"]:
+    """Open a table; what cannot be read is told in one line."""
     try:
         with table.open(newline="", encoding="utf-8-sig") as file:
-            rows = csv.DictReader(file)
-            missing = {"file", "group"} - set(rows.fieldnames or ())
-            if missing:
-                raise DataError(f"{table} lacks the column {' and '.join(sorted(missing))}; it needs file and group")
-            for row in rows:
-                name, group = (row["file"] or "").strip().replace("\\", "/"), (row["group"] or "").strip()
-                if wanted.setdefault(name, group) != group:
-                    raise DataError(f"{table} gives {name} the groups '{wanted[name]}' and '{group}'; keep one")
+            yield csv.DictReader(file)
     except OSError as error:
-        raise DataError(f"{table} cannot be read: {error.strerror}; check --groups") from error
+        raise DataError(f"{table} cannot be read: {error.strerror}; check the path and its permissions") from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{table} is not a CSV file in UTF-8: {error}") from error
-    return wanted

@@ -69,6 +69,12 @@ class Shelf:
         self._decoded: dict[tuple[str, int], Pool] = {}
         self._readable: dict[str, Split] = {}
         train = self.split("train", recipe.teacher.imgsz)
+        for index, label in enumerate(data.labels):
+            if not bool((train.truth == index).any()):
+                raise DataError(
+                    f"class '{label}' has no training picture that can be decoded; mend what is left out above, or "
+                    "remove the class"
+                )
         self.pool = Pool(train.pictures.to(place.device), train.truth.to(place.device))
 
     def split(self, name: str, side: int) -> Pool:
