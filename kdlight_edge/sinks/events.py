@@ -84,6 +84,8 @@ class EventFolder:
         """Source to the folder of its event and the number of frames that may still come."""
         self._sizes: dict[str, int] = {}
         """Bytes of the folders of events that are over, which change no more: to look at thousands takes seconds."""
+        self._made: dict[str, None] = {}
+        """Folders of this run that are still there, in their order."""
         self._failing = self._closed = False
 
     def write(self, prediction: Prediction, frame: Frame | None) -> None:
@@ -125,6 +127,7 @@ class EventFolder:
             place = self._folder / f"{stamp}-{plain(event.label)}-{secrets.token_hex(3)}"
             self._make_room()
             place.mkdir()
+            self._made[place.name] = None
             try:
                 for _, name, picture in self._rings.get(event.source, ()):
                     _save(place, name, picture)
@@ -138,10 +141,16 @@ class EventFolder:
         self._lines.write(json.dumps(record))
 
     def _make_room(self) -> None:
-        """Take the oldest events away until the rest is below nine tenths of the limit; none that goes on."""
+        """Take the oldest events away until the rest is below nine tenths of the limit; none that goes on.
+
+        Those of earlier runs go first, by their names: the clock may have been ahead then, or be behind until a board
+        without one of its own has a network, and the newest would go as the oldest.
+        """
         going_on = {place.name for place, _ in self._open.values()}
         with os.scandir(self._folder) as entries:
-            found = sorted(entry.name for entry in entries if _is_event(entry))
+            there = {entry.name for entry in entries if _is_event(entry)}
+        self._made = {name: None for name in self._made if name in there}
+        found = [*sorted(there - self._made.keys()), *self._made]
         sizes = {name: self._sizes.get(name) or _bytes_of(self._folder / name) for name in found}
         self._sizes = {name: size for name, size in sizes.items() if name not in going_on}
         total = sum(sizes.values())

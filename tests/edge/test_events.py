@@ -114,6 +114,23 @@ def test_the_oldest_events_make_room_on_the_disk(tmp_path: Path) -> None:
     assert newest == max(place.name for place in places)
 
 
+def test_events_of_a_run_whose_clock_was_ahead_make_room_for_those_of_now(tmp_path: Path) -> None:
+    for number in range(9):
+        old = tmp_path / f"2036-12-01T12173312{number}Z-crack-0123a{number}"
+        old.mkdir()
+        (old / "x.jpg").write_bytes(bytes(3000))
+    sink = EventFolder(tmp_path, Events({"crack"}, 1.0), {}, limit=20_000)
+    for number in range(5):
+        for step in range(15):
+            write(sink, number * 10 + step / 10)
+    sink.close()
+    told = {str(line["folder"]) for line in lines(tmp_path)}
+    left = {path.name for path in tmp_path.iterdir() if path.is_dir()}
+    assert len(told) == 5
+    assert told <= left
+    assert len(left) < 5 + 9
+
+
 def test_a_label_longer_than_the_name_of_a_folder_is_an_event_like_any_other(tmp_path: Path) -> None:
     told: list[str] = []
     sink = EventFolder(tmp_path, Events({"b" * 250}, 1.0), {}, report=told.append)
