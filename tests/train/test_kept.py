@@ -9,7 +9,7 @@ import torch
 import torchvision
 
 from kdlight_edge.cli import main
-from kdlight_train.kept import KEPT, _keep
+from kdlight_train.kept import KEPT, _keep, keep_pictures
 from kdlight_train.pictures import Picture, Split
 
 LABELS = ("crack", "no_crack")
@@ -24,7 +24,7 @@ def split_of(count: int, folder: Path) -> Split:
 
 def test_a_large_split_is_listed_evenly_and_keeps_every_class(tmp_path: Path) -> None:
     file = tmp_path / "calibration.csv"
-    _keep(file, split_of(10 * KEPT, tmp_path), LABELS)
+    _keep(file, split_of(10 * KEPT, tmp_path), LABELS, KEPT)
     with file.open(newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert len(rows) == KEPT
@@ -34,8 +34,15 @@ def test_a_large_split_is_listed_evenly_and_keeps_every_class(tmp_path: Path) ->
 
 def test_a_small_split_is_listed_whole(tmp_path: Path) -> None:
     file = tmp_path / "held_out.csv"
-    _keep(file, split_of(12, tmp_path), LABELS)
+    _keep(file, split_of(12, tmp_path), LABELS, KEPT)
     assert len(file.read_text().splitlines()) == 13
+
+
+def test_more_validation_pictures_are_compared_than_training_pictures_are_calibrated_on(tmp_path: Path) -> None:
+    split = split_of(1500, tmp_path)
+    keep_pictures(tmp_path, split, split, LABELS)
+    counts = [len((tmp_path / name).read_text().splitlines()) - 1 for name in ("held_out.csv", "calibration.csv")]
+    assert counts == [1500, 300]
 
 
 def test_a_picture_that_does_not_decode_is_in_no_list_and_moves_no_name(
