@@ -39,10 +39,10 @@ def test_a_small_split_is_listed_whole(tmp_path: Path) -> None:
 
 
 def test_more_validation_pictures_are_compared_than_training_pictures_are_calibrated_on(tmp_path: Path) -> None:
-    split = split_of(1500, tmp_path)
+    split = split_of(3000, tmp_path)
     keep_pictures(tmp_path, split, split, LABELS)
     counts = [len((tmp_path / name).read_text().splitlines()) - 1 for name in ("held_out.csv", "calibration.csv")]
-    assert counts == [1500, 300]
+    assert counts == [3000, 273]
 
 
 def test_a_picture_that_does_not_decode_is_in_no_list_and_moves_no_name(

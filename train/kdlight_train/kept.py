@@ -9,7 +9,7 @@ from kdlight_train.data import Split
 KEPT = 256
 """About how many training pictures are listed: more give the same ranges."""
 
-COMPARED = 1024
+COMPARED = 2048
 """About how many validation pictures are listed at least where there are more: 99 % of a rare class can be shown on
 many alone."""
 
