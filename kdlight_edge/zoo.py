@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-from kdlight_edge.errors import UsageError
-
 
 def bundled() -> list[Path]:
     """Return the bundles in ``models/`` of the current directory, or else of the checkout this program runs from."""
@@ -14,15 +12,6 @@ def bundled() -> list[Path]:
     return []
 
 
-def for_cracks(given: str | None) -> str:
-    """Return the bundle that a person named, else the one of this checkout that knows cracks in generated surfaces.
-
-    Raises:
-        UsageError: there is none.
-    """
-    if given is not None:
-        return given
-    found = next((path for path in bundled() if path.name == "surface-crack.kdl"), None)
-    if found is None:
-        raise UsageError("--model is missing, and there is no models/surface-crack.kdl here; give a bundle")
-    return str(found)
+def for_cracks() -> str | None:
+    """Return the bundle that comes with a checkout and knows cracks in generated surfaces; None where it is not."""
+    return next((str(path) for path in bundled() if path.name == "surface-crack.kdl"), None)

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kdlight_edge.errors import KDLightError, UsageError
+from kdlight_edge.errors import BundleError, KDLightError, UsageError
 
 if TYPE_CHECKING:
     import threading
@@ -44,9 +44,12 @@ def run(args: argparse.Namespace) -> int:
 
     if args.frames < 1:
         raise UsageError(f"--frames {args.frames} is too small; give 1 or more")
+    model = args.model if args.model is not None else for_cracks()
+    if model is None:
+        raise BundleError("there is no models/surface-crack.kdl here; run it in a checkout or give --model NAME.kdl")
     out = Path(args.out)
     done: dict[str, Summary] = {}
-    with stopped_by_signals() as stop, open_classifier(for_cracks(args.model), threads=1) as classifier:
+    with stopped_by_signals() as stop, open_classifier(model, threads=1) as classifier:
         write_pictures(out / "pictures", stop)
         if not stop.is_set():
             done["folder"] = _folder(out, classifier, stop)

@@ -46,7 +46,9 @@ def run(args: argparse.Namespace) -> int:
     if not args.duration >= 0:
         raise UsageError(f"--duration {args.duration:g} is not a time; give seconds")
     names = chosen(args.faults) if args.faults is not None else []
-    model = for_cracks(args.model)
+    model = args.model if args.model is not None else for_cracks()
+    if model is None:
+        raise UsageError("--model is missing, and there is no models/surface-crack.kdl here; give a bundle")
     outcomes: list[Outcome] = []
     for outcome in _rounds(model, names, args.duration):
         outcomes.append(outcome)
