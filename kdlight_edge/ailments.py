@@ -32,13 +32,7 @@ class Ailment(NamedTuple):
 
 
 def find(root: Path, board: Board, seen: Telemetry) -> Iterator[Ailment]:
-    """Look for everything that can be wrong with a board.
-
-    Args:
-        root: where ``proc``, ``sys``, ``dev``, ``etc`` and ``var`` are; another folder than ``/`` for a captured tree.
-        board: what it is.
-        seen: how it feels.
-    """
+    """Look for everything that can be wrong with a board; ``root`` is ``/``, or the folder of a captured tree."""
     yield from _taken_cameras(root)
     yield from _heat_and_power(seen)
     yield from _clocks(board, seen)

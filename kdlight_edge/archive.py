@@ -126,10 +126,7 @@ def read_envelope(file: Path) -> Envelope:
 def unpack(file: Path, envelope: Envelope, folder: Path) -> Bundle:
     """Write the files of an archive, each held to the seal, into a new folder, and open that.
 
-    Args:
-        file: the archive.
-        envelope: as `read_envelope` returned it, its signatures judged.
-        folder: is made; the caller removes it after an error.
+    The envelope is as `read_envelope` returned it, its signatures judged; the caller removes the folder after an error.
 
     Raises:
         BundleError: a file is missing, cut short, other than sealed, or not named there.

@@ -46,10 +46,7 @@ Entry = dict[str, Any]
 
 
 def examine(root: Path = Path("/")) -> Entry:
-    """Examine the machine.
-
-    Args:
-        root: where ``proc``, ``sys``, ``etc`` and ``dev`` are; another folder than ``/`` for a tree captured elsewhere.
+    """Examine the machine; ``root`` is ``/``, or the folder of a tree captured elsewhere.
 
     Returns:
         Plain JSON types: ``version``, ``machine`` (see `fingerprint`), ``board``, ``telemetry`` (see `look`), ``disk``,

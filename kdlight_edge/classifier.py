@@ -54,9 +54,7 @@ class Classifier:
     def classify(self, frame: Frame, quality: Quality | None = None) -> Prediction:
         """Classify one frame, with the time of each stage; a scan that the bundle was not made for is an ``error``.
 
-        Args:
-            frame: the picture.
-            quality: of its source, where pictures that cannot be judged are to be abstained from.
+        ``quality`` is of its source, where pictures that cannot be judged are to be abstained from.
         """
         if "scan" in frame.meta and (reason := unsuited(frame.meta["scan"], self.bundle.manifest.scans)):
             return refused(frame, reason)

@@ -190,13 +190,7 @@ def refused(frame: Frame, reason: str, milliseconds: Mapping[str, float] | None 
 
 
 def to_record(prediction: Prediction, origin: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the prediction as one JSON object.
-
-    Args:
-        prediction: the answer.
-        origin: what is the same for every line of a run: engine, precision, the bundle's name, version and digest; and
-            whether the board is throttled just now.
-    """
+    """Return the prediction as one JSON object, with what is the same for every line of a run (`Classifier.origin`)."""
     return {
         "schema": SCHEMA,
         "captured": utc(prediction.captured),

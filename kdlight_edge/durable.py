@@ -164,11 +164,7 @@ def lock(handle: int) -> None:
 
 @contextlib.contextmanager
 def locked(file: Path, busy: str | None = None) -> Iterator[None]:
-    """Hold a lock, which the kernel lets go when its holder dies.
-
-    Args:
-        file: is made where it is missing, and stays.
-        busy: what to say when another process holds it; None to wait.
+    """Hold a lock, which the kernel lets go when its holder dies; without ``busy`` wait for it. The file stays.
 
     Raises:
         KDLightError: another process holds it, with ``busy``.

@@ -22,11 +22,7 @@ _GRAIN = 4
 
 
 def shown_class(labels: Sequence[Label], first: int) -> int:
-    """Return whose map is shown when the class that matters is looked for.
-
-    Args:
-        labels: of the bundle.
-        first: index of the class that was answered.
+    """Return whose map is shown when the class that matters is looked for, and class ``first`` was answered.
 
     Returns:
         ``first`` where it matters or none does, else the index of the first class that matters.
@@ -38,9 +34,7 @@ def shown_class(labels: Sequence[Label], first: int) -> int:
 def evidence(planes: npt.NDArray[np.float32], shown: int) -> Map:
     """Return how much each place speaks for a class against the others, float32 [h, w] in logits; of either sign.
 
-    Args:
-        planes: float32 [C, h, w], the ``cam`` output of one picture.
-        shown: index of the class.
+    ``planes`` is the ``cam`` output of one picture, float32 [C, h, w].
     """
     result: Map = planes[shown] - np.delete(planes, shown, axis=0).mean(axis=0)
     return result

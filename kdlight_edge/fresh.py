@@ -28,12 +28,6 @@ def cold_start_ms(model: str | os.PathLike[str], picture: bytes, *, engine: str,
 
     The files were read before, so they come from the page cache: what is timed is the program, not the disk.
 
-    Args:
-        model: the bundle.
-        picture: an encoded picture.
-        engine: name of the engine.
-        repeats: how often.
-
     Returns:
         Milliseconds of each run.
 
@@ -50,12 +44,6 @@ def cold_start_ms(model: str | os.PathLike[str], picture: bytes, *, engine: str,
 
 def folder_peak_rss(model: str | os.PathLike[str], pictures: Sequence[bytes], *, engine: str, count: int) -> int:
     """Return the peak resident memory, bytes, of a fresh ``kdlight-edge infer --folder`` over ``count`` files.
-
-    Args:
-        model: the bundle.
-        pictures: encoded pictures, repeated as needed.
-        engine: name of the engine.
-        count: files in the folder.
 
     Raises:
         KDLightError: the command failed, and the message holds its own; or there is no room for the pictures.

@@ -56,10 +56,7 @@ def percentile_of(ordered: Sequence[float], percentile: float) -> float | None:
 
 
 def summary(samples_ms: Sequence[float]) -> dict[str, Any]:
-    """Summarise a series of times.
-
-    Args:
-        samples_ms: one or more, milliseconds.
+    """Summarise a series of times, one or more, in milliseconds.
 
     Returns:
         ``n``, ``p50``, ``p90``, ``p99`` (None where unproved, see `excused`), ``mean``, ``min``, ``max``, all in

@@ -111,9 +111,7 @@ def wilson(right: int, n: int) -> tuple[float, float]:
 def auc(scores: Floats, positive: npt.NDArray[np.bool_]) -> float | None:
     """Return the area under the ROC curve, exact by ranks; a tie counts half (Hanley and McNeil, Radiology 1982).
 
-    Args:
-        scores: float [n], larger means more likely positive.
-        positive: bool [n].
+    ``scores`` is float [n], larger means more likely positive; ``positive`` is bool [n].
 
     Returns:
         The chance that a positive scores above a negative, or None where one of the two is missing.
@@ -131,10 +129,7 @@ def ece(probabilities: Floats, truth: npt.NDArray[Any]) -> float:
     """Return the expected calibration error of the first label (Naeini et al., AAAI 2015) over bins of equal mass.
 
     Equal confidences share a bin, so that the order of the pictures does not matter; a bin may be fuller for it.
-
-    Args:
-        probabilities: float [n, C].
-        truth: int [n].
+    ``probabilities`` is float [n, C], ``truth`` int [n].
     """
     return _gap(probabilities.max(axis=1).astype(np.float64), probabilities.argmax(axis=1) == truth)
 
@@ -143,9 +138,7 @@ def ece_by_chance(probabilities: Floats) -> float:
     """Return the `ece` that few pictures alone cause: its mean where every confidence is exactly right.
 
     Seen by drawing which answers would be right, with a fixed seed. An `ece` near it tells of no miscalibration.
-
-    Args:
-        probabilities: float [n, C].
+    ``probabilities`` is float [n, C].
     """
     confidence = probabilities.max(axis=1).astype(np.float64)
     random = np.random.default_rng(0)

@@ -99,12 +99,6 @@ def read_passport(engine: Path) -> Passport:
 def check(engine: Path, here: Here, *, flags: tuple[str, ...], onnx_sha256: str) -> bytes:
     """Return the bytes of an engine whose passport agrees with this machine and with what should have been built.
 
-    Args:
-        engine: the file; its passport is beside it.
-        here: this machine.
-        flags: with which it should have been built.
-        onnx_sha256: of the ONNX file that it should have been built from.
-
     Raises:
         EngineMismatch: naming the first field that differs, with both values; the engine was not handed to TensorRT.
     """

@@ -136,9 +136,6 @@ def _hold(status: os.stat_result, state: tuple[int, int] | None) -> None:
 def decode(content: bytes) -> npt.NDArray[np.uint8]:
     """Decode an encoded picture.
 
-    Args:
-        content: the bytes of a JPEG, PNG, BMP, TIFF or WebP file.
-
     Returns:
         uint8 [h, w, 3], RGB, upright.
 

@@ -90,10 +90,7 @@ def frame_of(content: bytes, index: int = 0) -> Frame:
 def model_only(classifier: Classifier, effort: Effort, keep: list[float] | None = None) -> dict[str, Any]:
     """Time the engine alone: one prepared picture after the other, batch 1, with copying in and out.
 
-    Args:
-        classifier: its engine is timed.
-        effort: how long.
-        keep: is given every time, milliseconds.
+    ``keep`` is given every time, milliseconds.
 
     Returns:
         What `summary` gives, ``warm_up`` (seconds, runs, stable) and ``gmacs_per_second`` at the median.
@@ -116,11 +113,7 @@ def bytes_to_result(
 ) -> dict[str, Any]:
     """Time a whole answer: encoded bytes, decode, prepare, run, decide; one picture after the other.
 
-    Args:
-        classifier: what answers.
-        pictures: encoded.
-        effort: how long.
-        keep: is given every time, milliseconds.
+    ``keep`` is given every time, milliseconds.
 
     Returns:
         What `summary` gives, ``stages`` (mean milliseconds of each), ``warm_up`` and ``mean_file_bytes``.
@@ -150,11 +143,8 @@ def throughput(
 ) -> dict[str, Any]:
     """Count whole answers a second with one worker a core, as a folder run has them.
 
-    Args:
-        classifier: opened with one thread, as the workers take the cores.
-        pictures: encoded.
-        effort: its seconds are divided among the repeats.
-        folder: an empty one, to which the pictures are written first and read from; None gives them from memory.
+    The classifier is opened with one thread, as the workers take the cores; the repeats share the seconds. Pictures are
+    written to ``folder``, an empty one, first and read from there; without it they come from memory.
 
     Returns:
         ``workers``, ``images_per_second`` (median of the repeats), ``min``, ``max`` and ``runs``.

@@ -152,11 +152,7 @@ def edited_by_hand(text: str) -> bool:
 
 
 def find_program(service: Service, executable: str) -> str:
-    """Return the program that the unit shall start.
-
-    Args:
-        service: on this system the environment that runs now is used, for another its usual place.
-        executable: ``sys.executable``.
+    """Return the program that the unit shall start: of the environment that runs now, or for another system the usual.
 
     Raises:
         UsageError: the service could not read it there.

@@ -66,11 +66,7 @@ class Parts:
     """Writes answers into a folder, each file beside its place and then moved there; one process at a time."""
 
     def __init__(self, folder: Path, origin: Mapping[str, Any]) -> None:
-        """Open or make the folder.
-
-        Args:
-            folder: where.
-            origin: what must be the same in all its files: the archive, the bundle, the settings.
+        """Open or make the folder; ``origin`` must be the same in all its files: the archive, the bundle, the settings.
 
         Raises:
             KDLightError: it cannot be written, or another process does.

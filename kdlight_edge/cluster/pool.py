@@ -154,11 +154,7 @@ def _hushed() -> Iterator[None]:
 def answers(job: Job, keys: Sequence[str], workers: int, lost: Callable[[str], pa.Table]) -> Iterator[pa.Table]:
     """Classify files on the cluster that was joined; yield tables of `parts.COLUMNS`, whole files in each, any order.
 
-    Args:
-        job: what each classifier is told.
-        keys: of the files.
-        workers: how many classifiers.
-        lost: makes the row of a file that killed every process that read it, at last one that had it alone.
+    ``lost`` makes the row of a file that killed every process that read it, at last one that had it alone.
 
     Raises:
         KDLightError: the pool cannot work at all.

@@ -57,10 +57,7 @@ class Shelf:
             raise SourceError(f"{uri} is not a folder that can be read here")
 
     def keys(self, *, scans: bool) -> tuple[list[str], int]:
-        """List what may be classified, by name alone.
-
-        Args:
-            scans: whether scans are wanted too.
+        """List what may be classified, by name alone; scans too where they are wanted.
 
         Returns:
             Sorted paths below the folder, and how many files are neither.

@@ -74,11 +74,7 @@ def _check_empty(args: argparse.Namespace) -> None:
 
 
 def check_source(args: argparse.Namespace, *, live: bool) -> None:
-    """Refuse flags that say nothing about the source, which is open by then.
-
-    Args:
-        args: of the run.
-        live: whether the source is a camera, or a listener for scans.
+    """Refuse flags that say nothing about the source, which is open by then; a listener for scans is ``live`` too.
 
     Raises:
         UsageError: there are such flags; all are named.

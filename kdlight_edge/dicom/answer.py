@@ -86,13 +86,7 @@ class Author:
 
 
 def report(dataset: Dataset, predictions: Sequence[Prediction], author: Author, number: int) -> Dataset:
-    """Return the structured report about an object.
-
-    Args:
-        dataset: the object that was answered.
-        predictions: one for each of its frames that was answered; where that are not all, the report says so.
-        author: who answers.
-        number: of the report in its series.
+    """Return the structured report about an object; where not all of its frames were answered, it says so.
 
     Raises:
         DataError: the object has no identifier that the report could name it by.
@@ -163,14 +157,7 @@ def capture(
 ) -> Dataset:
     """Return a picture, uint8 [h, w, 3] RGB with everything burned in, as a Secondary Capture of the object's study.
 
-    Args:
-        dataset: the object that was answered.
-        picture: of one of its frames.
-        author: who answers.
-        number: of the picture in its series.
-        frame: which one, from 1.
-
-    Raises: as `report`.
+    ``frame`` tells of which frame it is, from 1. Raises as `report`.
     """
     reference, bare = _reference(dataset)
     made = highdicom.sc.SCImage.from_ref_dataset(

@@ -60,11 +60,7 @@ class Shown(NamedTuple):
 
 
 def shown(dataset: Dataset, index: int) -> Shown:
-    """Decode one frame and bring it to RGB.
-
-    Args:
-        dataset: with its pixel data and its ``file_meta.TransferSyntaxUID``.
-        index: of the frame, from 0.
+    """Decode frame ``index``, from 0, of an object with its pixels and their transfer syntax, and bring it to RGB.
 
     Raises:
         DataError: more than `MAX_PIXELS`, a photometric interpretation that is not of pictures, or as `check_header`.

@@ -144,16 +144,10 @@ def about(dataset: Dataset) -> dict[str, Any]:
 def frame_of(
     dataset: Dataset, number: int, *, captured: Moment, source: str, index: int, more: Mapping[str, Any]
 ) -> Frame | Unreadable:
-    """Return one frame of an object, or why there is none.
+    """Return frame ``number``, from 0, of an object, or why there is none.
 
-    Args:
-        dataset: the object.
-        number: of the frame within it, from 0.
-        captured: when the object was read or received.
-        source: name of the file or listener.
-        index: of the frame within the source.
-        more: what the source adds to ``meta``, to which this adds ``scan`` (what may be told) and ``dicom`` (the
-            object itself, for answers; never to be told).
+    Its ``meta`` is ``more``, of the source, with ``scan`` (what may be told) and ``dicom`` (the object itself, for
+    answers; never to be told).
     """
     started = time.perf_counter()
     told = {**about(dataset), "frame": number + 1}

@@ -40,12 +40,7 @@ class OnnxRuntimeEngine:
 
 
 def load(bundle: Bundle, artifact: Artifact, *, threads: int = 0) -> OnnxRuntimeEngine:
-    """Make a session of a bundle's ONNX file.
-
-    Args:
-        bundle: the opened bundle.
-        artifact: the ONNX file to load.
-        threads: threads inside one run; 0 takes every core this process may use.
+    """Make a session of a bundle's ONNX file; 0 threads take every core this process may use.
 
     Raises:
         BundleError: ONNX Runtime does not take the file, or its inputs and outputs are not ours.

@@ -88,12 +88,7 @@ def _ready(compiled: Any) -> _Compiled:
 
 
 def load(bundle: Bundle, artifact: Artifact, *, threads: int = 0) -> OpenVinoEngine:
-    """Compile a bundle's IR for this processor.
-
-    Args:
-        bundle: the opened bundle.
-        artifact: the IR's ``.xml``; its ``.bin`` is named in ``parts``.
-        threads: threads inside one run; 0 takes every core this process may use.
+    """Compile a bundle's IR for this processor; 0 threads take every core this process may use.
 
     Raises:
         BundleError: OpenVINO does not take the file, or its inputs and outputs are not ours.

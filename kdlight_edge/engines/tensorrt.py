@@ -157,11 +157,7 @@ class TensorRtEngine:
 def load(bundle: Bundle, artifact: Artifact, *, threads: int = 0, graphs: bool = True) -> TensorRtEngine:
     """Load the engine of a build plan: the one that this machine has built, or one that came with the bundle.
 
-    Args:
-        bundle: the opened bundle.
-        artifact: its build plan.
-        threads: has no meaning for a GPU.
-        graphs: whether passes are CUDA graphs; off only to measure what they save.
+    ``threads`` says nothing to a GPU. Passes are CUDA graphs but where what these save is measured.
 
     Raises:
         EngineNotReady: no GPU, no TensorRT, or no engine for this machine yet.

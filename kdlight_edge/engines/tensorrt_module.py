@@ -29,10 +29,7 @@ class Trt:
 
 
 def open_trt(kind: str | None = None) -> Trt:
-    """Import TensorRT.
-
-    Args:
-        kind: one of `MODULES`; None for the first that is installed.
+    """Import TensorRT: the one of `MODULES` that is named, or else the first that is installed.
 
     Raises:
         EngineNotReady: it is not installed, or its libraries do not load.

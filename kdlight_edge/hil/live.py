@@ -65,14 +65,7 @@ class Ages:
 def watch_camera(
     classifier: Classifier, pictures: Sequence[bytes], seconds: float, faults: Sequence[Fault], fps: float = FPS
 ) -> dict[str, Any]:
-    """Classify a replayed camera for some time.
-
-    Args:
-        classifier: what answers.
-        pictures: encoded, at least two.
-        seconds: how long the camera sends.
-        faults: what happens to it meanwhile.
-        fps: how often it sends.
+    """Classify a camera that replays encoded pictures, two or more, and fails meanwhile.
 
     Returns:
         ``fps``, ``seconds``, ``sent``, ``results``, ``errors``, ``dropped``, ``dropped_share``, ``repeated``,

@@ -55,10 +55,6 @@ class Plan:
 def run(scenario: str, plan: Plan) -> dict[str, Any]:
     """Run one scenario.
 
-    Args:
-        scenario: a key of `NAMES`.
-        plan: with what, and for how long.
-
     Returns:
         Plain JSON types: ``schema``, ``scenario``, ``date``, ``machine``, ``versions``, ``boot`` (of the kernel),
         ``bundle``, ``engine``, ``precision``, ``threads``, ``golden`` (largest |Δlogit| and what is allowed),

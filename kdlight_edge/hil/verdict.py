@@ -91,11 +91,7 @@ def read_budget(file: Path) -> dict[str, float]:
 
 
 def budget_rows(trials: Sequence[Trial], own: Mapping[str, float] | None) -> dict[str, Any] | None:
-    """Hold the figures, with the clocks as deployed, against a budget; None where the board has none.
-
-    Args:
-        trials: of one board.
-        own: of `read_budget`; None takes the board's.
+    """Hold the figures, with the clocks as deployed, against a budget of one's own or the board's; None without one.
 
     Returns:
         ``source`` and ``rows`` (what, measured, allowed, met). A bound whose figure was not measured, or not proved by

@@ -38,12 +38,7 @@ def _lost(bench: Bench, mode: str, reason: str, *, away: float = 0.0) -> Found:
 def _survived(run: Run, camera: Camera, mode: str, reason: str, *, away: float = 0.0) -> tuple[float, float]:
     """Inject a fault, wait until a loss is told with its reason, end it, and wait until results flow again.
 
-    Args:
-        run: under way.
-        camera: that it reads.
-        mode: of the camera that is the fault.
-        reason: what must be told.
-        away: seconds more for which the fault lasts.
+    The fault lasts ``away`` seconds more.
 
     Returns:
         Seconds from the fault until it was told, and from its end to the next result.

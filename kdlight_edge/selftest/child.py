@@ -32,13 +32,7 @@ class Run:
         start: Sequence[str] = ("-m", "kdlight_edge.cli"),
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        """Start ``kdlight-edge ARGUMENTS --json``.
-
-        Args:
-            arguments: the verb and its flags.
-            start: what the interpreter is given in place of the module of the command line.
-            environment: added to ours.
-        """
+        """Start ``kdlight-edge ARGUMENTS --json``; ``start`` replaces its module, ``environment`` is added to ours."""
         self.records: list[dict[str, Any]] = []  # results; events are told between them
         """The JSON lines so far."""
         self.arrived: list[float] = []

@@ -25,13 +25,7 @@ SENSORS: tuple[tuple[str, str, str, str, dict[str, str]], ...] = (
 
 
 def greeting(broker: Broker, device: str, origin: Mapping[str, Any]) -> Greeting:
-    """Return the message of device discovery (Home Assistant 2024.11 and newer, MQTT integration).
-
-    Args:
-        broker: under whose prefix the board speaks.
-        device: its name there.
-        origin: of `Classifier.origin`.
-    """
+    """Return the message of device discovery (Home Assistant 2024.11 and newer, MQTT integration)."""
     name = f"kdlight_{told_apart(device, '_')}"
     bundle = origin.get("bundle") or {}
     sensors = {

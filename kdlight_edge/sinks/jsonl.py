@@ -48,9 +48,7 @@ class JsonLines:
 def line_of(prediction: Prediction, tail: str) -> str:
     """Return what ``json.dumps`` makes of `to_record`, put together from its parts.
 
-    Args:
-        prediction: the answer.
-        tail: the end of each line: a comma, and the JSON object of what is the same for all without its first brace.
+    ``tail`` ends each line: a comma, and the JSON object of what is the same for all without its first brace.
     """
     if prediction.scan is not None or prediction.vote is not None:
         return f"{json.dumps(to_record(prediction, {}))[:-1]}{tail}"

@@ -129,9 +129,7 @@ class Store:
     def _reserve(self, last: int, *, synced: bool = False) -> None:
         """Have numbers up to this one taken as given after a power cut.
 
-        Args:
-            last: the number.
-            synced: wait for the disk, where the next numbers are given before a checkpoint; in no transaction.
+        ``synced`` waits for the disk, where the next numbers are given before a checkpoint; in no transaction.
         """
         if synced:
             self._data.execute("PRAGMA synchronous = FULL")

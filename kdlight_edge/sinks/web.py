@@ -117,8 +117,7 @@ class Web:
     def figures(self, seen: dict[int, int] | None = None) -> dict[str, Any]:
         """Return everything but pictures as plain JSON types.
 
-        Args:
-            seen: by panel the last point of the history that the reader has; brought up to date here.
+        ``seen``, by panel the last point of the history that the reader has, is brought up to date.
         """
         seen = {} if seen is None else seen
         panels = []

@@ -25,11 +25,8 @@ def cut_off(path: str | os.PathLike[str], *, all_read: bool = False) -> str:
     """Return what a video file lacks that was cut off; empty where it is whole, does not say, or is a pipe.
 
     An MP4, MOV, AVI, Matroska or WebM file says how long it is (`told_bytes`); streams of JPEG, MPEG-TS and MPEG-PS do
-    not, but show where their last picture or packet is torn.
-
-    Args:
-        path: the file.
-        all_read: whether as many frames were read as its container counts: bytes that lack there held none.
+    not, but show where their last picture or packet is torn. With ``all_read`` as many frames were read as
+    the container counts: bytes that lack there held none.
 
     Raises:
         OSError: it cannot be read.

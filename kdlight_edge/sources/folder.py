@@ -22,11 +22,7 @@ class Folder(InOrder):
     """Every picture once, sorted by path; an `Album` and a `Source`."""
 
     def __init__(self, path: str | os.PathLike[str], report: Callable[[str], None] = tell) -> None:
-        """List the pictures.
-
-        Args:
-            path: of the folder, or of one picture.
-            report: takes a line for people on the files that are left out by their names.
+        """List the pictures; ``report`` takes a line for people on the files that are left out by their names.
 
         Raises:
             SourceError: no such folder, no permission, or no picture in it.

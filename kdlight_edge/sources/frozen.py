@@ -30,9 +30,7 @@ class Frozen:
     def repeats(self, image: npt.NDArray[np.uint8] | bytes | str, captured: Moment) -> bool:
         """Tell whether a frame is the one before it; nothing is known of one that could not be decoded.
 
-        Args:
-            image: uint8 [h, w, 3]; or a whole JPEG; or the reason why it could not be decoded.
-            captured: when it came.
+        The frame is uint8 [h, w, 3], or a whole JPEG, or the reason why it could not be decoded.
 
         Raises:
             SourceError: the picture has been the same for the timeout.

@@ -36,10 +36,7 @@ class Body:
         self._receive = getattr(connection, "recv_into", answer.fp.readinto1)
 
     def read_into(self, room: memoryview) -> int:
-        """Read what is there, waiting for a byte at least.
-
-        Args:
-            room: of `ROOM` bytes or more.
+        """Read what is there into memory of `ROOM` bytes or more, waiting for a byte at least.
 
         Returns:
             How many bytes were written to the beginning of ``room``; 0 at the end of the body.

@@ -45,12 +45,7 @@ class Seen:
     """
 
     def __init__(self, path: str, look: Look, *, new: bool) -> None:
-        """Begin with what a file lists.
-
-        Args:
-            path: of the file; empty for none.
-            look: into the folder, now.
-            new: take what is there for seen.
+        """Begin with what a file lists, or with nothing; with ``new`` take what is there now for seen.
 
         Raises:
             SourceError: the file is no such list, or cannot be written.

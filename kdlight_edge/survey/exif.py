@@ -65,11 +65,8 @@ def _block(content: mmap.mmap) -> Content:
 def _part(content: mmap.mmap, head: str, position: int, wanted: bytes) -> bytes:
     """Return a part of a PNG (with a checksum behind each part) or WebP file (of even lengths), which may be the last.
 
-    Args:
-        content: of the file.
-        head: how the length and the name of a part are written.
-        position: of the first part.
-        wanted: its name; where there is none, the result is empty.
+    ``head`` is how the length and the name of a part are written, ``position`` where the first one begins; the result
+    is empty where no part has the name.
     """
     while position + 8 <= len(content):
         first, second = struct.unpack_from(head, content, position)

@@ -58,11 +58,7 @@ def _point(surface: Surface) -> dict[str, Any] | None:
 def outline(cells: Mask, grid: Grid, here: Georeference, corner: Node = (0, 0)) -> dict[str, Any]:
     """Return the area that the tiles of a run answer for, as a Polygon or MultiPolygon of longitudes and latitudes.
 
-    Args:
-        cells: which tiles, bool [rows, columns] of a part of the grid.
-        grid: of the picture.
-        here: where it lies.
-        corner: row and column of the part's first tile.
+    The tiles are bool [rows, columns] of the part of the grid whose first tile is at ``corner``.
     """
     rings = rings_of(cells)
     outer = sorted(([ring] for ring in rings if _turned(ring) > 0), key=lambda group: _turned(group[0]))

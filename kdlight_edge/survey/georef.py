@@ -69,14 +69,9 @@ def from_tags(
     keys: Mapping[int, int],
     given: int | None = None,
 ) -> tuple[Georeference | None, str]:
-    """Read the tags of a GeoTIFF (OGC 19-008).
+    """Read ModelPixelScale, ModelTiepoint, ModelTransformation and the codes of the GeoKeyDirectory (OGC 19-008).
 
-    Args:
-        scale: ModelPixelScale.
-        tie: ModelTiepoint.
-        matrix: ModelTransformation, 16 numbers.
-        keys: of the GeoKeyDirectory, those whose value is a code.
-        given: an EPSG code that the user names, for a file that names none, or one that is not known here.
+    ``given`` is an EPSG code that the user names, for a file that names none, or one that is not known here.
 
     Returns:
         The georeference, or None and why there is none; the reason is empty where the file does not claim any.

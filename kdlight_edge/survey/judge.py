@@ -86,10 +86,7 @@ class Judge:
     def __init__(self, classifier: Classifier, *, conf: float | None = None, workers: int = 0) -> None:
         """Take an opened classifier, best with one thread a run, as the workers take the cores.
 
-        Args:
-            classifier: of a bundle with a class that matters.
-            conf: smallest probability that is accepted; None takes the artifact's own.
-            workers: threads; 0 is one for each core that this process may use.
+        0 workers are one for each core that this process may use.
         """
         manifest = classifier.bundle.manifest
         self.classes = classes_of(manifest)

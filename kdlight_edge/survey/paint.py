@@ -45,12 +45,7 @@ class Overview:
 
 
 def heat_of(survey: Survey, size: tuple[int, int]) -> npt.NDArray[np.float32]:
-    """Return the probability of the likeliest class that matters, float32 [height, width]; 0 where nothing was judged.
-
-    Args:
-        survey: the answers.
-        size: width and height of the map.
-    """
+    """Return the probability of the likeliest class that matters, float32 [h, w]; 0 where nothing was judged."""
     cells = np.where(survey.judged, survey.chances.max(axis=0), 0).astype(np.float32)
     sigma = 0.25 * survey.grid.step * size[0] / survey.grid.width
     blurred: Any = cv2.GaussianBlur(_spread(cells, survey, size), (0, 0), max(0.5, sigma))

@@ -24,11 +24,7 @@ def heat_name(number: int, label: str) -> str:
 
 
 def clear(report: Path, lines: Path) -> None:
-    """Take away the pictures and the page of an older report: only what its lines name, nobody else's.
-
-    Args:
-        report: the folder of the report.
-        lines: its ``surfaces.jsonl``.
+    """Take away the pictures and the page of an older report: only what its ``lines`` name, nobody else's.
 
     Raises:
         UsageError: a picture has such a name and is of no older report; nothing was taken away.

@@ -54,11 +54,7 @@ class Whole:
 
 
 def open_raster(path: Path, epsg: int | None = None) -> Raster:
-    """Open a JPEG, PNG, BMP, WebP or TIFF file.
-
-    Args:
-        path: of the file.
-        epsg: the system of a georeference that does not name its own.
+    """Open a JPEG, PNG, BMP, WebP or TIFF file; ``epsg`` is of a georeference that does not name its own.
 
     Raises:
         DataError: it is not a whole picture, or too large to be decoded at once and no TIFF.

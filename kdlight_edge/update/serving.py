@@ -29,11 +29,7 @@ Tell = Callable[[str], None]
 def open_serving(state: State, factory: str | None, opener: Opener, tell: Tell) -> tuple[Classifier, str | None]:
     """Open the version that shall serve; where it cannot, roll back and open the one before it.
 
-    Args:
-        state: where versions lie.
-        factory: the bundle installed with the service, the last resort.
-        opener: opens a bundle and proves it on the golden pictures.
-        tell: takes a line for people.
+    The last resort is ``factory``, the bundle installed with the service.
 
     Returns:
         The classifier, and its version; None for the factory's.

@@ -27,12 +27,7 @@ HEADER_BYTES = 8192
 
 
 def address_of(text: str, flag: str, usual: int) -> tuple[str, int]:
-    """Read ``[HOST:]PORT``; the host is 127.0.0.1 unless given.
-
-    Args:
-        text: what the flag says.
-        flag: its name, and the next its usual port, for people.
-        usual: see there.
+    """Read ``[HOST:]PORT``; the host is 127.0.0.1 unless given. The flag and its usual port are for people.
 
     Raises:
         UsageError: it does not look like that.
