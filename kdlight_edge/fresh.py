@@ -1,12 +1,14 @@
 """What only a fresh process can tell: how long the first answer takes, and how much memory a run needs."""
 
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from kdlight_edge.errors import KDLightError
 
@@ -23,13 +25,13 @@ PATIENCE = 600
 """Seconds after which a fresh process is given up."""
 
 
-def cold_start_ms(model: str | os.PathLike[str], picture: bytes, *, engine: str, repeats: int) -> list[float]:
+def cold_start_ms(model: str | os.PathLike[str], picture: bytes, *, engine: str, repeats: int) -> dict[str, Any]:
     """Time ``kdlight-edge infer`` from its start to its first line, in a fresh process each time.
 
     The files were read before, so they come from the page cache: what is timed is the program, not the disk.
 
     Returns:
-        Milliseconds of each run.
+        ``median``, ``min`` and ``max``, milliseconds, and ``runs``.
 
     Raises:
         KDLightError: the command failed, and the message holds its own; or there is no room for the pictures.
@@ -39,7 +41,8 @@ def cold_start_ms(model: str | os.PathLike[str], picture: bytes, *, engine: str,
         _write(file, picture)
         arguments = ["infer", "--source", str(file), "--model", os.fspath(model), "--engine", engine, "--json"]
         command = [sys.executable, "-m", "kdlight_edge.cli", *arguments]
-        return [_first_line_ms(command) for _ in range(repeats + 1)][1:]
+        times = [_first_line_ms(command) for _ in range(repeats + 1)][1:]
+    return {"median": statistics.median(times), "min": min(times), "max": max(times), "runs": len(times)}
 
 
 def folder_peak_rss(model: str | os.PathLike[str], pictures: Sequence[bytes], *, engine: str, count: int) -> int:

@@ -4,7 +4,6 @@ import argparse
 import dataclasses
 import json
 import shlex
-import statistics
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -130,10 +129,8 @@ def _measure(args: argparse.Namespace) -> dict[str, Any]:
         }
     _tell("fresh processes")
     files = [*pictures.values()]
-    starts = fresh.cold_start_ms(args.model, files[0][0], engine=name, repeats=3 if args.quick else 7)
-    record["cold_start_ms"] = {
-        "median": statistics.median(starts), "min": min(starts), "max": max(starts), "runs": len(starts),
-    }  # fmt: skip
+    repeats = 3 if args.quick else 7
+    record["cold_start_ms"] = fresh.cold_start_ms(args.model, files[0][0], engine=name, repeats=repeats)
     both = [picture for pair in zip(*files, strict=True) for picture in pair]
     record["peak_rss_bytes"] = fresh.folder_peak_rss(args.model, both, engine=name, count=FOLDER_FILES)
     return record

@@ -1,6 +1,5 @@
 """One scenario on this board, with everything a figure needs beside it: the same code for accuracy, speed and power."""
 
-import statistics
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -177,9 +176,8 @@ def _beside(scenario: str, classifier: Classifier, plan: Plan) -> dict[str, Any]
         return {}
     pictures = scenarios.encoded_pictures(640, 480, plan.effort.pictures)
     engine = classifier.engine.name
-    starts = fresh.cold_start_ms(plan.model, pictures[0], engine=engine, repeats=plan.cold_starts)
     return {
-        "cold_start_ms": {"median": statistics.median(starts), "min": min(starts), "max": max(starts)},
+        "cold_start_ms": fresh.cold_start_ms(plan.model, pictures[0], engine=engine, repeats=plan.cold_starts),
         "peak_rss_bytes": fresh.folder_peak_rss(plan.model, pictures, engine=engine, count=FOLDER_FILES),
     }
 
