@@ -1,7 +1,6 @@
 """A bundle as one file: a plain tar, the same bytes on every machine, its seal first, read without trusting it."""
 
 import base64
-import hashlib
 import io
 import json
 import os
@@ -11,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from kdlight_edge.bundle import Bundle, open_bundle
+from kdlight_edge.bundle import Bundle, open_bundle, sha256_of
 from kdlight_edge.errors import BundleError, KDLightError, UsageError
 from kdlight_edge.strict import Reader
 
@@ -69,10 +68,7 @@ class Envelope:
 def seal_of(bundle: Bundle) -> bytes:
     """Return the payload to be signed for a bundle."""
     manifest = bundle.manifest
-    files = [
-        {"file": name, "sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
-        for name, content in _contents(bundle)
-    ]
+    files = [{"file": name, "sha256": sha256_of(content), "bytes": len(content)} for name, content in _contents(bundle)]
     record = {
         "schema": SCHEMA, "name": manifest.name, "version": manifest.version, "digest": manifest.digest, "files": files,
     }  # fmt: skip
@@ -143,7 +139,7 @@ def unpack(file: Path, envelope: Envelope, folder: Path) -> Bundle:
                     f"{entry.bytes:,}; refuse its sender"
                 )
             content = _content(tar, member, file)
-            if hashlib.sha256(content).hexdigest() != entry.sha256:
+            if sha256_of(content) != entry.sha256:
                 raise BundleError(f"{entry.file} in {file} is not what was sealed (its SHA-256 differs); copy it again")
             _write(folder / entry.file, content)
         if _read_next(tar, file) is not None:
