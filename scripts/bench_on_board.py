@@ -16,14 +16,15 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from desk.page import headline, markdown
+from desk.report import html
+from desk.session import Request, measure
+from desk.ssh import Host
+from desk.verdict import budget_rows, compared, read_budget, reference_rows
+
 from kdlight_devices.reference import read_references, write_rows
 from kdlight_edge.errors import BudgetExceeded, KDLightError, UsageError
-from kdlight_edge.hil.page import headline, markdown
-from kdlight_edge.hil.report import html
-from kdlight_edge.hil.session import Request, measure
-from kdlight_edge.hil.ssh import Host
 from kdlight_edge.hil.trial import NAMES
-from kdlight_edge.hil.verdict import budget_rows, compared, read_budget, reference_rows
 
 ROOT = Path(__file__).resolve().parent.parent
 SCHEMA = "kdlight-edge/bench-on-board/1"

@@ -1,1 +1,1 @@
-"""Hardware in the loop: scenarios that run on a board, and the desk that asks for them over ssh and judges."""
+"""Hardware in the loop: scenarios that run on a board; scripts/desk asks for them over ssh and judges."""

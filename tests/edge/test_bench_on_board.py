@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from kdlight_edge.hil import clocks, site
-from kdlight_edge.hil.site import Site
-from kdlight_edge.hil.ssh import Host
+from scripts.desk import clocks, site
+from scripts.desk.site import Site
+from scripts.desk.ssh import Host
 from tests.edge import sshd as servers
 from tests.edge.sshd import Server
 

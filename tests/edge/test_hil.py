@@ -17,12 +17,13 @@ from kdlight_devices.telemetry import look
 from kdlight_edge.classifier import open_classifier
 from kdlight_edge.cli import main
 from kdlight_edge.errors import UsageError
-from kdlight_edge.hil import clocks, live, replay, vigil
-from kdlight_edge.hil.page import markdown
+from kdlight_edge.hil import live, replay, vigil
 from kdlight_edge.hil.replay import Fault
-from kdlight_edge.hil.report import html
-from kdlight_edge.hil.verdict import budget_rows, changes, figures, read_budget
 from kdlight_edge.scenarios import encoded_pictures
+from scripts.desk import clocks
+from scripts.desk.page import markdown
+from scripts.desk.report import html
+from scripts.desk.verdict import budget_rows, changes, figures, read_budget
 from tests.edge.browser import browser
 
 Make = Callable[..., Path]

@@ -68,8 +68,8 @@ def run(host: Host, command: str) -> "subprocess.CompletedProcess[str]":
         KDLightError: it is missing here.
     """
     try:
-        done = subprocess.run(  # noqa: S603 - the user's own ssh, with the host they named
-            ["ssh", *host.flags(), "--", host.name, command],  # noqa: S607 - as above
+        done = subprocess.run(
+            ["ssh", *host.flags(), "--", host.name, command],
             stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, env=_environment(),
         )  # fmt: skip
     except FileNotFoundError as error:
@@ -101,10 +101,10 @@ def copy(host: Host, paths: Sequence[Path], folder: str) -> None:
     """
     parts = [word for path in paths for word in ("-C", str(path.resolve().parent), path.name)]
     unpack = f"tar -xf - -C {shlex.quote(folder)}"
-    with subprocess.Popen(["tar", "-cf", "-", *parts], stdout=subprocess.PIPE) as pack:  # noqa: S603, S607 - GNU tar
+    with subprocess.Popen(["tar", "-cf", "-", *parts], stdout=subprocess.PIPE) as pack:
         try:
-            done = subprocess.run(  # noqa: S603 - as in `run`
-                ["ssh", *host.flags(), "--", host.name, unpack],  # noqa: S607 - the user's own ssh
+            done = subprocess.run(
+                ["ssh", *host.flags(), "--", host.name, unpack],
                 stdin=pack.stdout, capture_output=True, text=True, check=False, env=_environment(),
             )  # fmt: skip
         finally:

@@ -11,10 +11,11 @@ from typing import Any
 from kdlight_edge import durable
 from kdlight_edge.bundle import open_bundle
 from kdlight_edge.errors import KDLightError, UsageError
-from kdlight_edge.hil import clocks, site, ssh
-from kdlight_edge.hil.site import Say, Site
-from kdlight_edge.hil.ssh import Host, LinkCut
-from kdlight_edge.hil.verdict import changes
+
+from . import clocks, site, ssh
+from .site import Say, Site
+from .ssh import Host, LinkCut
+from .verdict import changes
 
 STATE = "state.json"
 ATTEMPTS = 3

@@ -4,14 +4,14 @@ import contextlib
 import shlex
 from collections.abc import Iterator
 
-from kdlight_edge.hil import ssh
-from kdlight_edge.hil.site import Site
+from . import ssh
+from .site import Site
 
 GOVERNORS = "/sys/devices/system/cpu/cpufreq/policy*/scaling_governor"
 
 
 def may_lock(facts: dict[str, str]) -> tuple[bool, str]:
-    """Tell whether the board lets its clocks be held, and what to say of it; see `kdlight_edge.hil.site.probe`."""
+    """Tell whether the board lets its clocks be held, and what to say of it; see `site.probe`."""
     if not facts.get("governor") and not facts.get("jetson"):
         return False, "not measured: this machine does not let its clocks be set"
     if facts.get("uid") != "0" and facts.get("sudo") == "missing":

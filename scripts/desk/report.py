@@ -3,17 +3,18 @@
 import re
 from collections.abc import Iterator, Mapping
 from html import escape
-from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
-from kdlight_edge.hil.page import Record, Table, facts, headline, sections, subline, timed
-from kdlight_edge.hil.plots import over_time, percentiles
 from kdlight_edge.hil.trial import NAMES
+
+from .page import Record, Table, facts, headline, sections, subline, timed
+from .plots import over_time, percentiles
 
 
 def html(record: Record) -> str:
     """Write the page."""
-    style = (files("kdlight_edge.hil") / "report.css").read_text(encoding="utf-8")
+    style = Path(__file__).with_name("report.css").read_text(encoding="utf-8")
     title = escape(headline(record))
     parts = [f"<h1>{title}</h1><p class=sub>{_inline(subline(record))}</p>", _badges(record)]
     rows = [(name, _proved(found)) for name, found, _ in timed(record)]

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from kdlight_edge.errors import KDLightError
-from kdlight_edge.hil import ssh
-from kdlight_edge.hil.ssh import Host, LinkCut
+
+from . import ssh
+from .ssh import Host, LinkCut
 
 NEEDED_MB = 600
 """Free space for a virtual environment with the runtime and its wheels."""
