@@ -1,10 +1,20 @@
 """Temperature, acceptance and outlier distance on answers whose truth is known."""
 
+import re
+
 import numpy as np
 import pytest
 
 from kdlight_edge.decide import softmax
-from kdlight_train.calibrate import CONFIDENCE, RISK, fit_acceptance, fit_outlier, fit_temperature, upper_bound
+from kdlight_train.calibrate import (
+    CONFIDENCE,
+    RISK,
+    acceptance_of,
+    fit_acceptance,
+    fit_outlier,
+    fit_temperature,
+    upper_bound,
+)
 
 
 def draw(count: int, sharpness: float) -> tuple[np.ndarray, np.ndarray]:
@@ -72,6 +82,35 @@ def test_few_pictures_promise_nothing_by_a_handful_of_them() -> None:
 def test_a_promise_that_cannot_be_kept_accepts_everything() -> None:
     probabilities = np.tile([0.6, 0.4], (100, 1))
     assert fit_acceptance(probabilities, np.arange(100) % 2) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("unsure", "wrong", "said"),
+    [
+        (
+            0,
+            0,
+            r"every answer is accepted \(300 of 300 validation pictures, 0 of them wrong\): at most 1.0% of .* confi",
+        ),
+        (
+            100,
+            50,
+            r"answers of probability 0.950 or more are accepted \(300 of 400 .*, 0 of them wrong\): at most 1.0% ",
+        ),
+        (
+            300,
+            299,
+            r"every answer .* 299 of them wrong\): at most 53.3% .*; no threshold that .* half .* keeps that to 5%$",
+        ),
+    ],
+)
+def test_what_the_acceptance_threshold_promises_is_told(unsure: int, wrong: int, said: str) -> None:
+    shown = np.concatenate([np.tile([0.95, 0.05], (300, 1)), np.tile([0.6, 0.4], (unsure, 1))])
+    truth = np.zeros(300 + unsure, np.int64)
+    truth[300 : 300 + wrong] = 1
+    if wrong > 100:  # the sure ones too
+        truth[:200], truth[300:500] = 1, 0
+    assert re.match(said, acceptance_of(shown, truth, fit_acceptance(shown, truth)).told())
 
 
 def test_the_outlier_distance_is_about_one_at_home_and_larger_elsewhere() -> None:

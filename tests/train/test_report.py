@@ -16,6 +16,7 @@ import pytest
 from kdlight_edge.errors import KDLightError
 from kdlight_edge.golden import golden_picture
 from kdlight_edge.metrics import figures
+from kdlight_train.calibrate import Acceptance
 from kdlight_train.report import Mistake, ModelResult, Report, worst_mistakes, write_report
 from kdlight_train.report_html import page
 from kdlight_train.report_numbers import count, duration, percent, points, signed, size
@@ -80,6 +81,7 @@ def report() -> Report:
         environment={"python": "3.11", "threads": 2},
         seconds=754.0,
         difference={"test": {"accuracy": -0.03, "ci95": [-0.062, 0.0041], "gained": 4, "lost": 10}},
+        acceptance=Acceptance(0.0, 100, 100, 8, 0.141, proved=False),
     )
 
 
@@ -100,6 +102,9 @@ def test_both_files_are_written_and_nothing_else(report: Report, tmp_path: Path)
         {"name": "wall/7.png", "truth": "crack", "predicted": "no_crack", "probability": 0.987}
     ]
     assert record["recipe"]["path"] == "recipes/surface.toml"
+    assert record["acceptance"] == {
+        "threshold": 0.0, "pictures": 100, "accepted": 100, "wrong": 8, "bound": 0.141, "proved": False,
+    }  # fmt: skip
 
 
 def test_the_page_needs_nothing_else(report: Report) -> None:
@@ -122,6 +127,7 @@ def test_the_page_says_what_was_measured(report: Report) -> None:
     assert "crack taken for no_crack at 98.7 % wall/7.png" in text
     assert "loss · method dist" in text
     assert "training time 13 min" in text
+    assert "every answer is accepted (100 of 100 validation pictures, 8 of them wrong): at most 14.1% of such" in text
     assert "3 epochs of the student, 90 pictures a second (median)." in text
 
 

@@ -77,6 +77,38 @@ def fit_acceptance(probabilities: Floats, truth: npt.NDArray[np.int64]) -> float
     return 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class Acceptance:
+    """What an acceptance threshold does with the validation pictures that it was fitted on."""
+
+    threshold: float
+    pictures: int
+    accepted: int
+    """How many of them."""
+    wrong: int
+    """How many of these."""
+    bound: float
+    """Share of mistakes among accepted pictures that is not exceeded, at `CONFIDENCE`."""
+    proved: bool
+    """Whether that is `RISK` or less; where it is not, no threshold was found and every answer is accepted."""
+
+    def told(self) -> str:
+        """Return it for people."""
+        which = f"answers of probability {self.threshold:.3f} or more are" if self.threshold else "every answer is"
+        seen = f"{self.accepted:,} of {self.pictures:,} validation pictures, {self.wrong:,} of them wrong"
+        sure = f"at most {self.bound:.1%} of such answers are wrong, with {CONFIDENCE:.0%} confidence"
+        short = "" if self.proved else f"; no threshold that accepts half of them or more keeps that to {RISK:.0%}"
+        return f"{which} accepted ({seen}): {sure}{short}"
+
+
+def acceptance_of(probabilities: Floats, truth: npt.NDArray[np.int64], threshold: float) -> Acceptance:
+    """Return what a threshold of `fit_acceptance` does with the pictures that it was fitted on."""
+    taken = probabilities.max(axis=1) >= threshold
+    accepted, wrong = int(taken.sum()), int((taken & (probabilities.argmax(axis=1) != truth)).sum())
+    bound = upper_bound(wrong, accepted)
+    return Acceptance(threshold, len(truth), accepted, wrong, bound, bound <= RISK)
+
+
 def upper_bound(events: int, trials: int) -> float:
     """Return the one-sided upper Clopper-Pearson bound (Biometrika 1934) of a share at `CONFIDENCE`, by bisection."""
     if events >= trials:

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kdlight_edge.errors import KDLightError
+from kdlight_train.calibrate import Acceptance
 
 SCHEMA = "kdlight-edge/report/1"
 PAGES = ("report.json", "report.html")
@@ -86,6 +87,8 @@ class Report:
     """Share of the training that was in neither network but in augmented pictures; None where not measured."""
     difference: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """`kdlight_train.beside.compare` of student and teacher, by split (``val``, ``test``)."""
+    acceptance: Acceptance | None = None
+    """Of the student's answers; None where no threshold was fitted."""
 
 
 def worst_mistakes(

@@ -22,6 +22,7 @@ def page(report: Report) -> str:
         _section("Teacher and student" if report.teacher else "Student", model_table(report)),
         _section("Every class", class_table(report)),
         _section("Confusion", confusion_table(report)),
+        _section("Acceptance", f"<p>{escape(report.acceptance.told())}.</p>") if report.acceptance else "",
         _section("Learning", _learning(report)),
         _section("Worst mistakes", _mistakes(report)),
         _section("Data", _data(report)),

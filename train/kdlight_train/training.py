@@ -15,7 +15,14 @@ from kdlight_edge.decide import softmax
 from kdlight_edge.metrics import ece, figures
 from kdlight_train import beside, finished
 from kdlight_train.audit import audit
-from kdlight_train.calibrate import OUTLIER_QUANTILE, fit_acceptance, fit_outlier, fit_temperature
+from kdlight_train.calibrate import (
+    OUTLIER_QUANTILE,
+    Acceptance,
+    acceptance_of,
+    fit_acceptance,
+    fit_outlier,
+    fit_temperature,
+)
 from kdlight_train.claim import LOCK, alone, busy, given_back
 from kdlight_train.data import open_data
 from kdlight_train.folders import check_foreign
@@ -135,9 +142,9 @@ def train(
             "made": made,
             "versions": {name: metadata.version(name) for name in ("kdlight-edge", "torch", "torchvision", "numpy")},
         }
-        _finish(run, student, shelf, results["student"].temperature, provenance, others)
+        acceptance = _finish(run, student, shelf, results["student"].temperature, provenance, others)
         keep_pictures(run, shelf.readable("val"), shelf.readable("train"), data.labels)
-        report = _report(run, shelf, (*teachers, student), results, gap, made, found.to_json())
+        report = _report(run, shelf, (*teachers, student), results, gap, made, found.to_json(), acceptance)
         write_report(run, report)
         if together:
             split = "test" if together["test"] else "val"
@@ -146,6 +153,7 @@ def train(
             say(_headline(name, result))
         split = "test" if "test" in gap else "val"
         say(beside.told(split, gap[split]))
+        say(acceptance.told())
 
 
 def _complete(run: Path) -> bool:
@@ -194,8 +202,8 @@ def _together(teachers: Sequence[Taught], shelf: Shelf) -> dict[str, Any] | None
 
 def _finish(
     run: Path, student: Taught, shelf: Shelf, temperature: float, provenance: dict[str, Any], foreign: Foreign
-) -> None:
-    """Fit the thresholds on validation and write RUN/student.pt."""
+) -> Acceptance:
+    """Fit the thresholds on validation, write RUN/student.pt, and return what the one of acceptance does."""
     recipe, side = shelf.recipe, shelf.recipe.input.imgsz
     val = shelf.split("val", side)
     train = shelf.split("train", side)
@@ -203,16 +211,17 @@ def _finish(
     others = (features_of_images(student.network, images, shelf.place) for images in foreign.values())
     model = part_from(fit_outlier(features, train.truth.numpy(), len(shelf.data.labels)), features, others)
     distances = model.distance(features_of(student.network, val.pictures, shelf.place))
-    probabilities = softmax(student.logits["val"], temperature)
+    probabilities, truth = softmax(student.logits["val"], temperature), val.truth.numpy()
+    accept = fit_acceptance(probabilities, truth)
     finished.save(
         run,
         finished.Finished(
             recipe.student.name, shelf.data.labels, input_of(recipe),
             {key: value.cpu() for key, value in student.network.state_dict().items()},
-            model, temperature, fit_acceptance(probabilities, val.truth.numpy()),
-            float(np.quantile(distances, OUTLIER_QUANTILE)), provenance,
+            model, temperature, accept, float(np.quantile(distances, OUTLIER_QUANTILE)), provenance,
         ),
     )  # fmt: skip
+    return acceptance_of(probabilities, truth, accept)
 
 
 def _report(
@@ -223,6 +232,7 @@ def _report(
     gap: dict[str, Any],
     made: str,
     audited: dict[str, Any],
+    acceptance: Acceptance,
 ) -> Report:
     data, side, student = shelf.data, shelf.recipe.input.imgsz, taught[-1]
     split = "test" if "test" in student.logits else "val"
@@ -245,6 +255,7 @@ def _report(
         environment={**fingerprint(), "torch": torch.__version__, "device": str(shelf.place.device)},
         seconds=round(sum(_seconds(one) for one in taught), 1),
         making_pictures=round(sum(one.making for one in taught) / sum(one.seconds for one in taught), 4),
+        acceptance=acceptance,
     )
 
 
