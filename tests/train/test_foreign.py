@@ -87,6 +87,17 @@ def test_of_a_folder_with_a_test_part_only_the_training_part_is_seen(tmp_path: P
     assert len(read_foreign([tmp_path / "set"], SPEC, lambda _line: None)["set"]) == 5
 
 
+def test_a_training_part_of_another_name_is_one_too_and_links_are_followed(tmp_path: Path) -> None:
+    folder(tmp_path / "set" / "Training", 3)
+    folder(tmp_path / "set" / "Testing", 4)
+    folder(tmp_path / "elsewhere", 2)
+    (tmp_path / "set" / "Training" / "more").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "set" / "Training" / "more" / "._0000.png").write_bytes(b"of a Mac")
+    told: list[str] = []
+    assert len(read_foreign([tmp_path / "set"], SPEC, told.append)["set"]) == 5
+    assert told == []
+
+
 def test_two_folders_of_one_name_are_seen_both(tmp_path: Path) -> None:
     both = [folder(tmp_path / "a" / "set", 5), folder(tmp_path / "b" / "set", 4)]
     assert len(read_foreign(both, SPEC, lambda _line: None)["set"]) == 9

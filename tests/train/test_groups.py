@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from kdlight_edge.errors import DataError
+from kdlight_edge.errors import DataError, UsageError
 from kdlight_train.data import Data, open_data
+from kdlight_train.identity import take
+from kdlight_train.recipe import Recipe, to_json
 
 Make = Callable[..., Path]
 Paint = Callable[[Path, int], None]
@@ -132,6 +134,22 @@ def test_a_table_may_name_the_split_and_use_backslashes(tmp_path: Path, make: Ma
     rows = [(f"train\\{label}\\{i:03}.png", f"g{i // 3}") for label in "ab" for i in range(9)]
     data = open_data([tmp_path], groups=[table(tmp_path / "groups.csv", rows)])
     assert groups(data, "train") | groups(data, "val") == {f"{tmp_path.name}:g{i}" for i in range(3)}
+
+
+def test_a_renamed_folder_with_groups_is_cut_otherwise_and_resume_says_so(
+    tmp_path: Path, make: Make, table: Make
+) -> None:
+    make(tmp_path / "one", {"a": 40, "b": 40})
+    shutil.copytree(tmp_path / "one", tmp_path / "two" / "one")
+    shutil.copytree(tmp_path / "one", tmp_path / "three")
+    walls = table(tmp_path / "walls.csv", [(f"{label}/{i:03}.png", f"{i // 4}") for label in "ab" for i in range(40)])
+    first, moved, renamed = (
+        open_data([tmp_path / place], groups=[walls]).fingerprint for place in ("one", "two/one", "three")
+    )
+    assert first == moved != renamed
+    take(tmp_path / "run", {"recipe": to_json(Recipe()), "fingerprint": first}, resume=False)
+    with pytest.raises(UsageError, match=r"started with other pictures, or another cut .* a folder's name .*; use the"):
+        take(tmp_path / "run", {"recipe": to_json(Recipe()), "fingerprint": renamed}, resume=True)
 
 
 def test_real_crack_pictures_are_pooled_and_no_wall_or_road_is_on_two_sides(shared: Path) -> None:

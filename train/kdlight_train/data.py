@@ -32,7 +32,10 @@ class Data:
     test: Split | None
     """None where the data came with a training folder and no test folder."""
     fingerprint: str
-    """SHA-256 over content, class and part of every picture: the same for the same data wherever it lies."""
+    """SHA-256 over content, class and part of every picture: the same for the same data wherever it lies.
+
+    Where groups are named, a cut follows the names of the data folders too: one that was renamed has another.
+    """
     unreadable: tuple[BadPicture, ...]
     """Files named like pictures that cannot be opened or are not whole; they are in no split."""
     notes: tuple[str, ...]

@@ -65,10 +65,27 @@ def check_foreign(paths: Sequence[Path], foreign: Sequence[Path]) -> None:
         UsageError: see above; the message names both.
     """
     for other in foreign:
-        shown = other / "train" if (other / "train").is_dir() else other
+        shown = train_of(other)
         for path in paths:
             if read_twice([(path, _read_for(path)), (other, [shown])]):
                 raise UsageError(f"--foreign {other} holds pictures of --data {path}; give other things only")
+
+
+def train_of(root: Path) -> Path:
+    """Return the folder of the training part, by whichever of its names, or the folder itself where there is none."""
+    try:
+        return _parts(root).get("train", root)
+    except (OSError, DataError):
+        return root
+
+
+def files_below(root: Path) -> list[Path]:
+    """Return the pictures of a folder and its subfolders in a fixed order; hidden ones and links in a ring are none.
+
+    Raises:
+        OSError: a folder cannot be read.
+    """
+    return [file for file in _pictures(root, [], set()) if file.is_file()]
 
 
 def _read_for(path: Path) -> list[Path]:

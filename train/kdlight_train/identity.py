@@ -80,7 +80,7 @@ def _difference(held: Any, wanted: Any, where: str = "") -> str | None:
         return None
     key = where.rstrip(".").removeprefix("recipe.")
     others = {
-        "fingerprint": "other pictures",
+        "fingerprint": "other pictures, or another cut of them (by groups, or a folder's name with them)",
         "weights": f"other --teacher-weights ({'downloaded' if held == DOWNLOADED else f'SHA-256 {held}'})",
         "foreign": "other pictures with --foreign" if held else "no --foreign",
         "unlabelled": "other pictures with --unlabelled" if held else "no --unlabelled",

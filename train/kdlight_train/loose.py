@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kdlight_edge.errors import DataError
-from kdlight_edge.picture import EXTENSIONS
+from kdlight_train.folders import files_below, train_of
 from kdlight_train.pictures import Picture, Split
 
 
@@ -19,9 +19,8 @@ def loose_files(path: Path, flag: str, wanted: str) -> list[Path]:
     Raises:
         DataError: it cannot be read, or holds none.
     """
-    root = path / "train" if (path / "train").is_dir() else path
     try:
-        files = sorted(file for file in root.rglob("*") if file.suffix.lower() in EXTENSIONS and file.is_file())
+        files = files_below(train_of(path))
     except OSError as error:
         raise DataError(f"{flag} {path} cannot be read: {error.strerror}") from error
     if not files:

@@ -124,7 +124,8 @@ def _same(data: Data, student: Finished, run: Path) -> None:
     if data.fingerprint != wanted:
         raise DataError(
             f"--data: not the pictures that {run} was trained on (fingerprint {data.fingerprint[:12]}, wanted "
-            f"{wanted[:12]}); give the same folders in the same order, and its --groups or --group-regex"
+            f"{wanted[:12]}); give the same folders by the same names and in the same order, and its "
+            "--groups or --group-regex"
         )
 
 

@@ -99,6 +99,7 @@ def _same_data(bundle: Bundle, paths: Sequence[Path], groups: Sequence[Path], gr
         names = ", ".join(map(str, paths))
         raise DataError(
             f"{names}: not the pictures that {bundle.path} was trained on (fingerprint {data.fingerprint[:12]}, "
-            f"wanted {wanted[:12]}); give the same folders in the same order, and its --groups or --group-regex"
+            f"wanted {wanted[:12]}); give the same folders by the same names and in the same order, and its "
+            "--groups or --group-regex"
         )
     return data
