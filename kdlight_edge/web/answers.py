@@ -132,7 +132,7 @@ class Answers(http.server.BaseHTTPRequestHandler):
             self._say(HTTPStatus.UNAUTHORIZED, *_file("enter.html", "text/html; charset=utf-8"))
             return
         cookie = f"{door.cookie}={door.key}; Path=/; HttpOnly; SameSite=Strict; Max-Age=31536000"
-        self._say(HTTPStatus.SEE_OTHER, b"", "text/plain", {"Location": "/", "Set-Cookie": cookie})
+        self._say(HTTPStatus.SEE_OTHER, b"", "text/plain", {"Location": "./", "Set-Cookie": cookie})
 
     def _picture(self, path: str, query: str) -> None:
         asked = dict(urllib.parse.parse_qsl(query))

@@ -49,7 +49,7 @@ async function pump(panel) {
     const began = performance.now();
     try {
       if (!document.hidden) {
-        const answer = await fetch(`/picture/${panel.number}?heat=${heat ? 1 : 0}&after=${panel.last}`);
+        const answer = await fetch(`picture/${panel.number}?heat=${heat ? 1 : 0}&after=${panel.last}`);
         if (answer.status === 200) {
           const shown = heat;
           const address = URL.createObjectURL(await answer.blob());
@@ -186,7 +186,7 @@ function showMachine(data) {
 
 function listen() {
   if (stream || document.hidden) return;
-  stream = new EventSource("/events");
+  stream = new EventSource("events");
   stream.onopen = () => panels.forEach((panel) => { panel.points = []; });
   stream.onmessage = (message) => show(JSON.parse(message.data));
   stream.onerror = () => {
