@@ -22,8 +22,8 @@ from kdlight_edge.sinks.client import client_of
 from kdlight_edge.sinks.desk import Desk
 from kdlight_edge.sinks.outbox import HURRY, PATIENCE, Delivery
 from kdlight_edge.sinks.store import Store
-from kdlight_edge.sinks.trouble import Trouble
 from kdlight_edge.sources import Patience, tell
+from kdlight_edge.trouble import Trouble
 
 STATUS = "kdlight-edge/status/1"
 

@@ -12,6 +12,7 @@ from kdlight_edge.frame import Moment
 from kdlight_edge.sources import Patience
 from kdlight_edge.sources.frozen import Frozen
 from kdlight_edge.sources.latest import Latest, Slot
+from kdlight_edge.sources.outage import Outages
 
 
 class Feed(Protocol):
@@ -41,7 +42,7 @@ def keep_reading(name: str, connect: Callable[[], Feed], patience: Patience, rep
         name: of the source, for people and in every frame.
         connect: opens the camera; called now, or with ``patience.at_start`` with the first frame, and after each loss.
         patience: with a lost camera.
-        report: takes one line when the camera is lost and one when it is back.
+        report: takes a line when the camera is lost, for each further cause, and when it is back; but see `Outages`.
 
     Raises:
         SourceError: the camera cannot be opened now. (Later, from the iteration: it stayed away too long.)
@@ -51,7 +52,7 @@ def keep_reading(name: str, connect: Callable[[], Feed], patience: Patience, rep
 
     def capture(slot: Slot) -> None:
         feed: Feed | None = first
-        lost, wait, failures = 0.0, patience.first_wait, 0
+        outages = Outages(name, patience, report)
         while not slot.closed.is_set():
             try:
                 feed = feed or connect()
@@ -62,22 +63,12 @@ def keep_reading(name: str, connect: Callable[[], Feed], patience: Patience, rep
                     feed.close()
                 feed, slot.away = None, time.monotonic()
                 frozen.reopened()
-                if not lost:
-                    lost, wait, failures = time.monotonic(), patience.first_wait, 0
-                    report(f"{name} lost: {error}; trying to open it again")
-                else:
-                    wait, failures = min(wait * 2, patience.longest_wait), failures + 1
-                if patience.retries is not None and failures >= patience.retries:
-                    raise SourceError(f"{name} stayed away, given up after {failures} attempts: {error}") from error
-                slot.closed.wait(wait)
+                slot.closed.wait(outages.failed(error))
                 continue
             if repeated:
                 camera.repeated += 1
                 continue
-            if lost:
-                report(f"{name} is back after {time.monotonic() - lost:.1f} s")
-                lost = 0.0
-                camera.reconnects += 1
+            camera.reconnects += outages.over()
             slot.away = None
             slot.put(image, captured)
         if feed is not None:

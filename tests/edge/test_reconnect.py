@@ -10,7 +10,7 @@ import pytest
 
 from kdlight_edge.errors import SourceError
 from kdlight_edge.frame import Frame, Moment, Unreadable
-from kdlight_edge.sources import Patience
+from kdlight_edge.sources import Patience, outage
 from kdlight_edge.sources.latest import Latest, Slot
 from kdlight_edge.sources.reconnect import keep_reading
 
@@ -128,7 +128,11 @@ class Flaky:
         self.closed = True
 
 
-def test_a_lost_camera_is_opened_again_and_each_is_told_once() -> None:
+def kinds(told: list[str]) -> list[str]:
+    return [line.split(":")[0].split(" after")[0].removeprefix("cam ") for line in told]
+
+
+def test_a_lost_camera_is_opened_again_and_each_cause_is_told_once() -> None:
     feeds: list[Flaky | SourceError] = [Flaky(2), SourceError("still off"), SourceError("still off"), Flaky(3)]
     opened: list[Flaky] = []
     told: list[str] = []
@@ -143,7 +147,7 @@ def test_a_lost_camera_is_opened_again_and_each_is_told_once() -> None:
     source = keep_reading("cam", connect, Patience(retries=3, first_wait=0.01, longest_wait=0.02), told.append)
     with pytest.raises(SourceError, match=r"cam stayed away, given up after 3 attempts: off"):
         list(source)
-    assert [line.split(":")[0].split(" after")[0] for line in told] == ["cam lost", "cam is back", "cam lost"]
+    assert kinds(told) == ["lost", "stays away", "is back", "lost", "stays away"]
     assert all(feed.closed for feed in opened)
 
 
@@ -182,7 +186,7 @@ def test_a_camera_that_is_not_there_at_the_start_is_an_error_unless_it_may_be_wa
     assert isinstance(next(items), Frame)
     with pytest.raises(SourceError, match="given up after 2 attempts"):
         next(items)
-    assert [line.split(":")[0].split(" after")[0] for line in told] == ["cam lost", "cam is back", "cam lost"]
+    assert kinds(told) == ["lost", "is back", "lost", "stays away"]
 
 
 class FakeTime:
@@ -228,4 +232,33 @@ def test_a_camera_that_is_away_for_a_day_is_tried_every_half_minute_and_comes_ba
     assert set(day[5:]) == {30.0}
     assert sum(day) > 86_000
     assert fake.waits[len(day) : len(day) + 5] == [1.0, 2.0, 4.0, 8.0, 16.0]  # a new loss begins anew
-    assert [line.split(":")[0].split(" after")[0] for line in told[:4]] == ["cam lost", "cam is back"] * 2
+    assert kinds(told[:6]) == ["lost", "stays away", "is back"] * 2
+
+
+def test_a_camera_that_gives_a_frame_and_is_lost_again_and_again_is_waited_for_longer_and_told_at_times() -> None:
+    told: list[str] = []
+    source = keep_reading("cam", lambda: Flaky(1), Patience(), told.append)
+    fake = FakeTime()
+    source._slot.closed = fake  # type: ignore[assignment]
+    items = iter(source)
+    while len(fake.waits) < 200:
+        next(items)
+    source.close()
+    assert fake.waits[:10] == [1.0, 1.0, 1.0, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0]
+    assert kinds(told) == ["lost", "is back"] * outage.OFTEN
+
+
+def test_the_losses_that_were_not_told_are_counted_with_the_next_that_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, told = [0.0], list[str]()
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    outages = outage.Outages("cam", Patience(), told.append)
+    waits = []
+    for _ in range(outage.OFTEN + 5):
+        now[0] += 60
+        waits.append(outages.failed(SourceError("no frame for 5.1 s")))
+        outages.failed(SourceError("no frame for 6.2 s"))
+        assert outages.over()
+    assert (set(waits), len(told)) == ({1.0}, 2 * outage.OFTEN)
+    now[0] += outage.WHILE
+    outages.failed(SourceError("no frame for 5.0 s"))
+    assert told[-1].endswith("trying to open it again (5 losses before it were not told)")

@@ -14,10 +14,15 @@ class Trouble:
     def __bool__(self) -> bool:
         return bool(self._told)
 
-    def tell(self, what: str) -> None:
-        """Tell a cause: behind a network that was away at first there may be a password that is wrong."""
-        if what not in self._told:
-            self._told.add(what)
+    def tell(self, what: str, cause: str = "") -> None:
+        """Tell a cause: behind a network that was away at first there may be a password that is wrong.
+
+        Args:
+            what: the line.
+            cause: what of it tells causes apart, where that is not all of it.
+        """
+        if (cause or what) not in self._told:
+            self._told.add(cause or what)
             self._report(what)
 
     def follow(self, what: str) -> None:
