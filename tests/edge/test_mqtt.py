@@ -294,6 +294,7 @@ def test_a_broker_that_refuses_is_told_once(broker: Broker, tmp_path: Path) -> N
     mqtt.close()
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # paho drops a refused socket unclosed
 def test_behind_a_broker_that_was_away_a_wrong_password_is_told_too_and_once(broker: Broker, tmp_path: Path) -> None:
     broker.stop()
     broker.config.write_text(broker.config.read_text().replace("allow_anonymous true", "allow_anonymous false"))
@@ -316,6 +317,8 @@ def test_behind_a_broker_that_was_away_a_wrong_password_is_told_too_and_once(bro
     until(lambda: refusals == 3)
     assert [("refuses: Not authorized" in line) for line in told] == [False, True]
     mqtt.close()
+    until(lambda: not any(thread.name.startswith(("paho", "mqtt")) for thread in threading.enumerate()))
+    gc.collect()
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # paho drops a refused socket unclosed
