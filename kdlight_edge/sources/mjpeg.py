@@ -21,6 +21,7 @@ from kdlight_edge.frame import Moment
 from kdlight_edge.sources import Patience, Source, opencv
 from kdlight_edge.sources.address import login, without_login, without_password
 from kdlight_edge.sources.http_body import ROOM, Body
+from kdlight_edge.sources.http_login import Digest
 from kdlight_edge.sources.reconnect import Feed, keep_reading
 
 MAX_PART = 64 << 20
@@ -168,17 +169,19 @@ def _get(uri: str, name: str, patience: Patience) -> HTTPResponse:
     passwords = urllib.request.HTTPPasswordMgrWithDefaultRealm()
     opener = urllib.request.build_opener(
         urllib.request.HTTPBasicAuthHandler(passwords),
-        urllib.request.HTTPDigestAuthHandler(passwords),
+        Digest(passwords),
         urllib.request.ProxyHandler({}),  # a camera stands in the local network
     )
-    asked = without_login(uri)
+    asked, given = without_login(uri), login(uri)
     try:
-        if (given := login(uri)) is not None:
+        if given is not None:
             passwords.add_password(None, asked, *given)
         return cast("HTTPResponse", opener.open(asked, timeout=patience.stall_timeout))
     except urllib.error.HTTPError as error:
         error.close()
-        advice = "write USER:PASSWORD@ before the host" if error.code == HTTPStatus.UNAUTHORIZED else "see its path"
+        advice = "see its path"
+        if error.code == HTTPStatus.UNAUTHORIZED:
+            advice = "write USER:PASSWORD@ before the host" if given is None else "see the user and password"
         raise SourceError(f"{name} answers {error.code} {error.reason}; {advice}") from error
     except (OSError, HTTPException, ValueError) as error:
         reason = getattr(error, "reason", error)
