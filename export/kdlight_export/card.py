@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from kdlight_edge.bundle import check_place
 from kdlight_edge.errors import UsageError
 from kdlight_edge.manifest import Card, Label, Scans, check_scans
 from kdlight_edge.strict import Reader
@@ -85,3 +86,23 @@ def labels_of(ids: tuple[str, ...], card: CardFile) -> tuple[Label, ...]:
         Label(name, entry.text or name.replace("_", " "), entry.positive, entry.sensitivity_floor)
         for name, entry in stated.items()
     )
+
+
+def check_out(out: Path, card: CardFile) -> None:
+    """Refuse, before the work, a place that cannot take the bundle, and what a manifest refuses as name or version.
+
+    Raises:
+        UsageError: the place has another ending, or the name or version cannot be shown.
+        BundleError: something else is there, or it cannot be written.
+    """
+    if out.suffix != ".kdl":
+        raise UsageError(f"--out {out} must end in .kdl")
+    name = card.name or out.stem
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        raise UsageError(f"the bundle's name {name!a} is not UTF-8; choose another --out, or give --name") from error
+    for what, text in (("name", name), ("version", card.version)):
+        if not text.isprintable():
+            raise UsageError(f"the bundle's {what} {text!a} holds what cannot be shown in a line; choose another")
+    check_place(out)

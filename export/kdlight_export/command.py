@@ -114,12 +114,10 @@ def _wants_building(args: argparse.Namespace) -> bool:
 
 def _build(args: argparse.Namespace, plan: "Plan") -> None:
     """Build the bundle; what cannot be is refused before the work."""
-    from kdlight_export.card import labels_of, read_card
+    from kdlight_export.card import check_out, labels_of, read_card
     from kdlight_export.card_from_bundle import card_from_bundle, open_exported
-    from kdlight_export.forge import check_out, export
     from kdlight_export.recard import recard
     from kdlight_train.command import say_to_people
-    from kdlight_train.run_from_bundle import run_from_bundle
 
     run, card = args.run, read_card(args.card)
     bundle = open_exported(args.run)
@@ -133,6 +131,9 @@ def _build(args: argparse.Namespace, plan: "Plan") -> None:
         say_to_people(f"the files of {args.run} stay as they are; its card is that of {args.card}")
         recard(bundle, args.out, card)
         return
+    from kdlight_export.forge import export  # late: another card needs the runtime alone
+    from kdlight_train.run_from_bundle import run_from_bundle
+
     for line in plan.reasons:
         say_to_people(line)
     check_out(args.out, card)

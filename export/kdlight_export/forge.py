@@ -10,16 +10,16 @@ from pathlib import Path
 import numpy as np
 
 from kdlight_devices.fingerprint import describe, fingerprint
-from kdlight_edge.bundle import Bundle, check_place, write_bundle
+from kdlight_edge.bundle import Bundle, write_bundle
 from kdlight_edge.classifier import Classifier
 from kdlight_edge.decide import Settings, first_log_odds, softmax
 from kdlight_edge.engines import load
-from kdlight_edge.errors import BudgetExceeded, UsageError
+from kdlight_edge.errors import BudgetExceeded
 from kdlight_edge.golden import golden_picture
 from kdlight_edge.manifest import SCHEMA_VERSION, Artifact, Budget, Golden, Input, Manifest, Provenance, Trial, Trials
 from kdlight_edge.prepare import prepare_input
 from kdlight_export.candidates import Candidate, candidates
-from kdlight_export.card import CardFile, labels_of
+from kdlight_export.card import CardFile, check_out, labels_of
 from kdlight_export.gate import Measured, judge, preference, race, table
 from kdlight_export.onnx_from_student import Finished, costs, onnx_from_student, open_run, reference
 from kdlight_export.parity import LEAST_PICTURES, Proof, compare, gather, require
@@ -77,26 +77,6 @@ def export(run: Path, out: Path, plan: Plan, *, card: CardFile) -> Iterator[str]
     bundle = write_bundle(out, manifest, _files(kept))
     yield from _told(bundle, trials, proof, plan)
     yield from short
-
-
-def check_out(out: Path, card: CardFile) -> None:
-    """Refuse, before the work, a place that cannot take the bundle, and what a manifest refuses as name or version.
-
-    Raises:
-        UsageError: the place has another ending, or the name or version cannot be shown.
-        BundleError: something else is there, or it cannot be written.
-    """
-    if out.suffix != ".kdl":
-        raise UsageError(f"--out {out} must end in .kdl")
-    name = card.name or out.stem
-    try:
-        name.encode()
-    except UnicodeEncodeError as error:
-        raise UsageError(f"the bundle's name {name!a} is not UTF-8; choose another --out, or give --name") from error
-    for what, text in (("name", name), ("version", card.version)):
-        if not text.isprintable():
-            raise UsageError(f"the bundle's {what} {text!a} holds what cannot be shown in a line; choose another")
-    check_place(out)
 
 
 def _measure(bundle: Bundle, built: Sequence[Candidate], proof: Proof) -> tuple[list[Measured], dict[str, Rows]]:

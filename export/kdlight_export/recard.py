@@ -5,8 +5,7 @@ from pathlib import Path
 
 from kdlight_edge.bundle import Bundle, write_bundle
 from kdlight_edge.errors import UsageError
-from kdlight_export.card import CardFile, labels_of
-from kdlight_export.forge import check_out
+from kdlight_export.card import CardFile, check_out, labels_of
 
 
 def recard(bundle: Bundle, out: Path, card: CardFile) -> Bundle:

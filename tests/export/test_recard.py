@@ -1,5 +1,7 @@
 """Another card for a bundle: what is said of it changes, and nothing that answers."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -45,6 +47,15 @@ def test_files_and_thresholds_stay_and_the_seal_is_new(
         assert getattr(after, key) == getattr(before, key), key
     assert {file.name for file in out.iterdir()} == {file.name for file in old.iterdir()}
     assert main(["verify", str(out)]) == 0
+
+
+def test_it_needs_the_runtime_alone(tmp_path: Path, card: Path) -> None:
+    missing = "import sys; sys.modules.update(dict.fromkeys(('torch', 'torchvision', 'onnx')))"
+    given = ["export", str(MODELS / "brain-mri.kdl"), "--card", str(card), "--out", str(tmp_path / "ours.kdl")]
+    script = f"{missing}; from kdlight_edge.cli import main; sys.exit(main({given!r}))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert open_bundle(tmp_path / "ours.kdl").manifest.version == "2.0.0"
 
 
 def test_a_bundle_may_take_it_in_its_own_place(tmp_path: Path, card: Path) -> None:
