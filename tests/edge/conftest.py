@@ -1,11 +1,19 @@
-"""What tests of the TensorRT engine share: a bundle that prefers one, and a fake GPU for it."""
+"""What tests of the runtime share: an open bundle; and one that prefers a TensorRT engine, with a fake GPU for it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from kdlight_edge.classifier import Classifier, open_classifier
 from tests.edge.fake_tensorrt import Gpu, add_plan, give_gpu
+
+
+@pytest.fixture
+def classifier(tiny_bundle: Callable[..., Path]) -> Iterator[Classifier]:
+    """A tiny bundle, open."""
+    with open_classifier(tiny_bundle(), threads=1) as opened:
+        yield opened
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""An engine and a source that need no hardware, and pass the contracts of the real ones."""
+"""An engine and a source that need no hardware, and pass the contracts of the real ones; and an answer."""
 
 from collections.abc import Iterator, Sequence
 from types import TracebackType
@@ -6,6 +6,7 @@ from types import TracebackType
 import numpy as np
 import numpy.typing as npt
 
+from kdlight_edge.decide import Prediction
 from kdlight_edge.engines import Outputs
 from kdlight_edge.frame import Frame, Moment, Unreadable
 from kdlight_edge.manifest import Artifact, Thresholds
@@ -59,3 +60,8 @@ class FakeSource:
     def close(self) -> None:
         """End the iteration."""
         self.closed = True
+
+
+def prediction(index: int) -> Prediction:
+    """Return an accepted answer of this moment."""
+    return Prediction("cam", index, Moment.now(), Moment.now(), "accepted", "", "crack", 0.9, (("crack", 0.9),), 0.1)

@@ -5,12 +5,13 @@ import getpass
 import os
 import shutil
 import signal
-import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from tests.edge.ports import free_port, listens
+from tests.waiting import until
 
 SSHD = shutil.which("sshd") or "/usr/sbin/sshd"
 
@@ -76,7 +77,7 @@ def sshd(folder: Path, *, tools: Path | None = None) -> Iterator[Server]:
     Path("/run/sshd").mkdir(exist_ok=True)
     with subprocess.Popen([SSHD, "-D", "-e", "-f", folder / "sshd_config"], stderr=subprocess.DEVNULL) as process:
         try:
-            answering(port)
+            until(lambda: listens(port), "sshd")
             yield server
         finally:
             process.terminate()
@@ -86,24 +87,6 @@ def know(server: Server, public: Path) -> None:
     """Let the client expect a key."""
     kind, key = public.read_text().split()[:2]
     server.known_hosts.write_text(f"[127.0.0.1]:{server.port} {kind} {key}\n")
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as one:
-        port: int = one.getsockname()[1]
-        return port
-
-
-def answering(port: int) -> None:
-    """Wait until somebody listens."""
-    until = time.monotonic() + 20
-    while True:
-        with contextlib.suppress(OSError):
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-            return
-        assert time.monotonic() < until, "sshd does not listen"
-        time.sleep(0.02)
 
 
 def cut(server: Server) -> bool:

@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,11 +15,12 @@ from scripts.desk import clocks, site
 from scripts.desk.site import Site
 from scripts.desk.ssh import Host
 from tests.edge import sshd as servers
+from tests.edge.ports import free_port
 from tests.edge.sshd import Server
+from tests.waiting import until
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = Path(sys.executable).with_name("kdlight-edge")
-LIMIT = 60.0
 
 pytestmark = pytest.mark.skipif(bool(servers.missing()), reason=servers.missing() or "there is an sshd")
 Make = Callable[..., Path]
@@ -144,13 +144,6 @@ def test_ctrl_c_ends_the_job_on_the_board_and_takes_everything_away(
     until(lambda: not Path(f"/proc/{job}").exists())
 
 
-def until(true: Callable[[], object]) -> None:
-    end = time.monotonic() + LIMIT
-    while not true():
-        assert time.monotonic() < end
-        time.sleep(0.02)
-
-
 def test_clocks_are_held_while_it_is_measured_and_given_back_after_an_error(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -190,7 +183,7 @@ def test_a_scenario_that_fails_is_told_in_its_own_words_and_leaves_nothing(
 
 def test_a_refused_connection_is_one_line(tiny_bundle: Make, tmp_path: Path) -> None:
     config = tmp_path / "config"
-    config.write_text(f"Host board\n  HostName 127.0.0.1\n  Port {servers.free_port()}\n")
+    config.write_text(f"Host board\n  HostName 127.0.0.1\n  Port {free_port()}\n")
     done = subprocess.run(
         command(config, tiny_bundle(), tmp_path / "out"), capture_output=True, text=True, check=False, timeout=60
     )

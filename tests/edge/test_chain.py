@@ -15,18 +15,13 @@ import pytest
 from kdlight_edge import chain
 from kdlight_edge.chain import BEGIN, digest, read_key, verify
 from kdlight_edge.cli import main
-from kdlight_edge.decide import Prediction
 from kdlight_edge.errors import KDLightError
-from kdlight_edge.frame import Moment
 from kdlight_edge.sinks.audit import Audit
 from kdlight_edge.sinks.rotate import earlier
+from tests.edge.fakes import prediction
 
 KEY = b"0123456789abcdef"
 ORIGIN = {"engine": "fake", "bundle": {"name": "tiny"}}
-
-
-def prediction(index: int) -> Prediction:
-    return Prediction("cam", index, Moment.now(), Moment.now(), "accepted", "", "crack", 0.9, (("crack", 0.9),), 0.1)
 
 
 def written(path: Path, count: int = 10, *, engine: str = "fake", **keywords: Any) -> list[str]:

@@ -4,14 +4,13 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
 
 from kdlight_edge.selftest.bench import SETTLED, finish
 from kdlight_edge.selftest.broker import Broker
 from kdlight_edge.selftest.camera import Camera
 from kdlight_edge.selftest.child import infer
+from tests.edge.encoded import jpeg
 
 STEP = -3600
 MAX_AGE_MS = 60_000
@@ -24,11 +23,6 @@ from kdlight_edge.cli import main
 sys.exit(main(sys.argv[1:]))
 """
 """Python sleeps until a moment of the clock that is never set, and libfaketime moves that moment too: EINVAL."""
-
-
-def red(shade: int) -> bytes:
-    image = np.full((96, 128, 3), (0, 0, 150 + 6 * shade), np.uint8)  # BGR
-    return cv2.imencode(".jpg", image)[1].tobytes()
 
 
 @pytest.mark.slow
@@ -51,7 +45,7 @@ def test_a_clock_stepped_back_harms_no_age_event_timeout_or_waiting_result(
     flags += ["--mqtt-store", str(tmp_path / "store.sqlite"), "--json-file", str(tmp_path / "results.jsonl")]
     flags += ["--event-dir", str(events), "--event-hold", "1", "--max-age", f"{MAX_AGE_MS / 1000:g}"]
     with Camera() as camera:
-        camera._ordinary = [red(shade) for shade in range(16)]
+        camera._ordinary = [jpeg((150 + 6 * shade, 0, 0), (128, 96)) for shade in range(16)]
         with infer(
             camera.uri, str(tiny_bundle()), *flags, patience=5.0, start=("-c", START), environment=environment
         ) as run:

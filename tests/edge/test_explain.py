@@ -1,7 +1,7 @@
 """``infer --explain``: the map lies over what drove the decided class, and only where a picture is drawn."""
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +10,12 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from kdlight_edge.classifier import Classifier, open_classifier
+from kdlight_edge.classifier import Classifier
 from kdlight_edge.cli import main
 from kdlight_edge.engines import Engine, Outputs
 from kdlight_edge.explain import explained
 from kdlight_edge.frame import Frame, Moment
 from kdlight_edge.sinks.annotated import Annotated
-
-
-@pytest.fixture
-def classifier(tiny_bundle: Callable[..., Path]) -> Iterator[Classifier]:
-    with open_classifier(tiny_bundle(), threads=1) as opened:
-        yield opened
 
 
 class Bright:

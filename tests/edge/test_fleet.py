@@ -2,12 +2,9 @@
 
 import json
 import re
-import shutil
-import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -27,41 +24,20 @@ from kdlight_edge.sinks.desk import Desk, Message
 from kdlight_edge.sinks.mqtt import Mqtt
 from kdlight_edge.sinks.outbox import Delivery
 from kdlight_edge.sinks.store import Store
+from tests.edge.mosquitto import Broker, needs_broker
+from tests.waiting import LIMIT, until
 
 SCHEMAS = {
     file.stem: json.loads(file.read_text()) for file in (Path(__file__).parents[2] / "docs/schemas").glob("*.json")
 }
-MOSQUITTO = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
-needs_broker = pytest.mark.skipif(MOSQUITTO is None, reason="mosquitto is missing: apt install mosquitto")
-LIMIT = 30.0
 NONE = Delivery("mqtt", 0, 0, {})
 BUNDLE = {"name": "wall", "version": "1", "digest": "ab" * 32}
 
 
-def wait_until(true: Callable[[], object]) -> None:
-    until = time.monotonic() + LIMIT
-    while not true():
-        assert time.monotonic() < until, "waited in vain"
-        time.sleep(0.02)
-
-
-def listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
 @pytest.fixture
 def broker(tmp_path: Path) -> Iterator[int]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    config = tmp_path / "mosquitto.conf"
-    config.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\n")
-    process = subprocess.Popen([MOSQUITTO or "", "-c", str(config)], stderr=subprocess.DEVNULL)
-    wait_until(lambda: listens(port))
-    yield port
-    process.terminate()
-    process.wait(LIMIT)
+    with Broker(tmp_path) as made:
+        yield made.port
 
 
 class Ear:
@@ -109,11 +85,11 @@ def board(broker: int, tmp_path: Path, tiny_bundle: Callable[..., Path]) -> Iter
 def test_every_message_of_a_real_board_is_as_its_schema_says(
     broker: int, ear: Ear, board: "subprocess.Popen[bytes]"
 ) -> None:
-    wait_until(lambda: {f"kdlight/wall/{last}" for last in ("result", "status", "stats", "event")} <= ear.heard.keys())
+    until(lambda: {f"kdlight/wall/{last}" for last in ("result", "status", "stats", "event")} <= ear.heard.keys())
     for what in ("ping", "identify", "update"):
         main(["fleet", "ask", "wall", what, "--broker", f"127.0.0.1:{broker}"])
     board.kill()
-    wait_until(lambda: ear.heard["kdlight/wall/status"][-1]["state"] == "offline")  # the last will
+    until(lambda: ear.heard["kdlight/wall/status"][-1]["state"] == "offline")  # the last will
     assert {topic.split("/")[-1] for topic in ear.heard} == set(SCHEMAS)
     for topic, messages in ear.heard.items():
         for message in messages:
@@ -126,7 +102,7 @@ def test_every_message_of_a_real_board_is_as_its_schema_says(
 def test_the_table_shows_a_board_alive_and_gone_and_the_exit_code_too(
     broker: int, ear: Ear, board: "subprocess.Popen[bytes]", capfd: pytest.CaptureFixture[str]
 ) -> None:
-    wait_until(lambda: "kdlight/wall/stats" in ear.heard)
+    until(lambda: "kdlight/wall/stats" in ear.heard)
     address = ["--broker", f"mqtt://127.0.0.1:{broker}"]
     assert main(["fleet", "status", *address]) == 0
     said = capfd.readouterr()
@@ -135,7 +111,7 @@ def test_the_table_shows_a_board_alive_and_gone_and_the_exit_code_too(
     assert "tiny 1" in said.out
     assert "1 online under kdlight/" in said.err
     board.kill()
-    wait_until(lambda: ear.heard["kdlight/wall/status"][-1]["state"] == "offline")
+    until(lambda: ear.heard["kdlight/wall/status"][-1]["state"] == "offline")
     assert main(["fleet", "status", *address, "--json"]) == 1
     told = json.loads(capfd.readouterr().out)
     assert (told["device"], told["state"], told["fps"]) == ("wall", "offline", None)
@@ -166,7 +142,7 @@ def test_home_assistant_is_told_of_a_board_and_finds_every_value_in_its_messages
     command = ["infer", "--camera", "scene:crack?size=64x64&fps=50", "--model", str(tiny_bundle()), "--frames", "5"]
     command += ["--mqtt", f"mqtt://127.0.0.1:{broker}", "--mqtt-device", "wall.3", "--home-assistant"]
     assert main([*command, "--mqtt-store", str(tmp_path / "box")]) == 0
-    wait_until(lambda: "kdlight/wall.3/stats" in ear.heard)
+    until(lambda: "kdlight/wall.3/stats" in ear.heard)
     (said,) = ear.heard["homeassistant/device/kdlight_wall_3_8dbc80bf/config"]
     for sensor in said["components"].values():
         message: Any = ear.heard[sensor["state_topic"]][0]
@@ -206,7 +182,7 @@ def test_a_fault_of_ours_while_sending_is_told_once_and_the_results_go_on(
     mqtt = Mqtt(address, "wall", store, {}, stop=stop, desk=desk, report=told.append)
     moment = Moment.now()
     mqtt.write(Prediction("cam", 0, moment, moment, "accepted", "", "ok", 0.9, (("ok", 0.9),), 0.1), None)
-    wait_until(lambda: "kdlight/wall/stats" in ear.heard and mqtt.delivery().waiting == 0)
+    until(lambda: "kdlight/wall/stats" in ear.heard and mqtt.delivery().waiting == 0)
     assert len(ear.heard["kdlight/wall/result"]) == 1
     assert told == ["mqtt: ZeroDivisionError: nobody thought of it; trying again"]
     mqtt.close()

@@ -1,11 +1,8 @@
 """The rights that docs/mqtt.md offers, given by a real mosquitto: a board cannot speak for another, nor command."""
 
 import re
-import shutil
-import socket
 import subprocess
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,12 +10,12 @@ import paho.mqtt.client as paho
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
-PATHS = "/usr/bin:/usr/sbin:/usr/local/sbin"
-MOSQUITTO, PASSWORDS = (shutil.which(name, path=PATHS) for name in ("mosquitto", "mosquitto_passwd"))
-PAGE = Path(__file__).parents[2] / "docs/mqtt.md"
-LIMIT = 30.0
+from tests.edge.mosquitto import Broker, needs_broker
+from tests.waiting import LIMIT, until
 
-pytestmark = pytest.mark.skipif(None in {MOSQUITTO, PASSWORDS}, reason="mosquitto is missing: apt install mosquitto")
+PAGE = Path(__file__).parents[2] / "docs/mqtt.md"
+
+pytestmark = needs_broker
 
 
 def rights() -> str:
@@ -27,30 +24,14 @@ def rights() -> str:
     return re.sub(r"^    ", "", found[1], flags=re.MULTILINE)
 
 
-def listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
 @pytest.fixture
 def port(tmp_path: Path) -> Iterator[int]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        number: int = probe.getsockname()[1]
     (tmp_path / "rights").write_text(rights())
     for flags, user in ((["-c"], "wall-3"), ([], "wall-4"), ([], "desk")):
-        subprocess.run([str(PASSWORDS), *flags, "-b", str(tmp_path / "users"), user, user], check=True)
-    config = tmp_path / "mosquitto.conf"
-    config.write_text(
-        f"listener {number} 127.0.0.1\nallow_anonymous false\nuser root\nlog_type none\n"
-        f"password_file {tmp_path}/users\nacl_file {tmp_path}/rights\n"
-    )
-    with subprocess.Popen([str(MOSQUITTO), "-c", str(config)], stderr=subprocess.DEVNULL) as process:
-        until = time.monotonic() + LIMIT
-        while not listens(number):
-            assert time.monotonic() < until
-        yield number
-        process.terminate()
+        subprocess.run(["mosquitto_passwd", *flags, "-b", str(tmp_path / "users"), user, user], check=True)
+    known = f"allow_anonymous false\npassword_file {tmp_path}/users\nacl_file {tmp_path}/rights\n"
+    with Broker(tmp_path, known) as broker:
+        yield broker.port
 
 
 class Speaker:
@@ -83,10 +64,7 @@ def test_a_board_speaks_for_itself_alone_and_only_the_desk_commands(port: int) -
     board, other, desk = (Speaker(port, user) for user in ("wall-3", "wall-4", "desk"))
     board.say("kdlight/wall-4/status", "kdlight/wall-4/command", "kdlight/wall-3/stats")
     desk.say("kdlight/wall-3/result", "kdlight/wall-3/command")
-    until = time.monotonic() + LIMIT
-    while "kdlight/wall-3/command" not in board.heard or "kdlight/wall-3/command" not in desk.heard:
-        assert time.monotonic() < until
-        time.sleep(0.01)
+    until(lambda: "kdlight/wall-3/command" in board.heard and "kdlight/wall-3/command" in desk.heard)
     for speaker in (board, other, desk):
         speaker.close()
     assert (board.heard, other.heard) == (["kdlight/wall-3/command"], [])

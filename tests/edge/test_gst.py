@@ -7,16 +7,16 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import pytest
 
 from kdlight_edge.errors import SourceError, UsageError
-from kdlight_edge.frame import Frame, Unreadable
+from kdlight_edge.frame import Frame
 from kdlight_edge.sources import Patience, kind_of, open_source, opencv
 from kdlight_edge.sources.board_camera import Wanted, csi, libcamera, wanted_of
 from kdlight_edge.sources.gst import without_secrets
+from tests.edge.encoded import take_all
 
 LIMIT = 60.0
 HASTY = Patience(stall_timeout=5.0, retries=0, first_wait=0.05, longest_wait=0.2)
@@ -26,14 +26,6 @@ gstreamer = pytest.mark.skipif(
     shutil.which("gst-launch-1.0") is None,
     reason="gst-launch-1.0 is not installed; apt-get install gstreamer1.0-tools gstreamer1.0-plugins-good brings it",
 )
-
-
-def take_all(source: Any) -> list[Frame | Unreadable]:
-    items: list[Frame | Unreadable] = []
-    with contextlib.suppress(SourceError):
-        items.extend(source)
-    source.close()
-    return items
 
 
 @gstreamer

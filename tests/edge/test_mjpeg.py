@@ -12,8 +12,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
 import pytest
 
 from kdlight_edge.cli import main
@@ -21,24 +19,12 @@ from kdlight_edge.errors import SourceError
 from kdlight_edge.frame import Frame, Unreadable
 from kdlight_edge.picture import Need, decode_reduced
 from kdlight_edge.sources import Patience, latest, open_source
+from tests.edge.encoded import jpeg, take_all, video
 
 LIMIT = 20.0
 """Seconds after which a test that waits for something has failed."""
 
 HASTY = Patience(stall_timeout=1.0, first_wait=0.05, longest_wait=0.2)
-
-
-def jpeg(colour: tuple[int, int, int] = (200, 10, 10), size: tuple[int, int] = (40, 30)) -> bytes:
-    image = np.full((size[1], size[0], 3), colour[::-1], np.uint8)
-    return cv2.imencode(".jpg", image)[1].tobytes()
-
-
-def video(path: Path, frames: int = 12) -> Path:
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 10, (64, 48))
-    for i in range(frames):
-        writer.write(np.full((48, 64, 3), (0, 0, 20 * i), np.uint8))  # BGR: ever more red
-    writer.release()
-    return path
 
 
 class Told:
@@ -103,14 +89,6 @@ def part(content: bytes, *, length: bool = True) -> bytes:
 
 def sends(*pieces: bytes) -> Callable[[socket.socket], None]:
     return lambda connection: connection.sendall(b"".join(pieces))
-
-
-def take_all(source: Any) -> list[Frame | Unreadable]:
-    items: list[Frame | Unreadable] = []
-    with contextlib.suppress(SourceError):
-        items.extend(source)
-    source.close()
-    return items
 
 
 @pytest.mark.parametrize("length", [True, False])

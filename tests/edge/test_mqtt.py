@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -22,7 +21,6 @@ import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
 from kdlight_edge.cli import main
-from kdlight_edge.decide import Prediction
 from kdlight_edge.errors import UsageError
 from kdlight_edge.events import Event
 from kdlight_edge.frame import Moment
@@ -32,48 +30,13 @@ from kdlight_edge.sinks.broker import broker_of, check_device
 from kdlight_edge.sinks.mqtt import Mqtt
 from kdlight_edge.sinks.store import Store
 from kdlight_edge.sources import Patience
+from tests.edge.fakes import prediction
+from tests.edge.mosquitto import Broker, needs_broker
+from tests.waiting import LIMIT, until
 
-MOSQUITTO = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin")
-LIMIT = 30.0
 ORIGIN = {"engine": "fake", "bundle": {"name": "tiny"}}
 
-pytestmark = pytest.mark.skipif(MOSQUITTO is None, reason="mosquitto is not installed: apt install mosquitto")
-
-
-class Broker:
-    """A mosquitto that keeps sessions over a restart."""
-
-    def __init__(self, folder: Path) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        self.url = f"mqtt://127.0.0.1:{self.port}"
-        self.config = folder / "mosquitto.conf"
-        self.config.write_text(
-            f"listener {self.port} 127.0.0.1\nallow_anonymous true\nmax_queued_messages 0\nuser root\n"
-            f"persistence true\npersistence_location {folder}/\n"
-        )
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        """Start it and wait until it listens."""
-        assert MOSQUITTO is not None
-        self.process = subprocess.Popen(
-            [MOSQUITTO, "-c", str(self.config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        until(self._listens)
-
-    def _listens(self) -> bool:
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", self.port)) == 0
-
-    def stop(self) -> None:
-        """End it in good order, so that it saves its sessions."""
-        if self.process is not None:
-            self.process.send_signal(signal.SIGCONT)
-            self.process.terminate()
-            self.process.wait(LIMIT)
-            self.process = None
+pytestmark = needs_broker
 
 
 class Listener:
@@ -112,23 +75,10 @@ class Listener:
         self._client.loop_stop()
 
 
-def until(done: Callable[[], bool]) -> None:
-    end = time.monotonic() + LIMIT
-    while not done():
-        assert time.monotonic() < end, "it did not come to pass"
-        time.sleep(0.01)
-
-
-def prediction(index: int) -> Prediction:
-    return Prediction("cam", index, Moment.now(), Moment.now(), "accepted", "", "crack", 0.9, (("crack", 0.9),), 0.1)
-
-
 @pytest.fixture
 def broker(tmp_path: Path) -> Iterator[Broker]:
-    made = Broker(tmp_path)
-    made.start()
-    yield made
-    made.stop()
+    with Broker(tmp_path) as made:
+        yield made
 
 
 @pytest.fixture

@@ -1,8 +1,6 @@
 """The outbox: a sink that is slow, dead or in error never holds up the writer, and what is lost is counted."""
 
 import threading
-import time
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,19 +10,8 @@ from kdlight_edge.errors import KDLightError
 from kdlight_edge.events import Event
 from kdlight_edge.frame import Frame, Moment
 from kdlight_edge.sinks.outbox import Outbox
-
-LIMIT = 20.0
-
-
-def prediction(index: int) -> Prediction:
-    return Prediction("cam", index, Moment.now(), Moment.now(), "accepted", "", "crack", 0.9, (("crack", 0.9),), 0.1)
-
-
-def until(done: Callable[[], bool]) -> None:
-    end = time.monotonic() + LIMIT
-    while not done():
-        assert time.monotonic() < end, "it did not come to pass"
-        time.sleep(0.005)
+from tests.edge.fakes import prediction
+from tests.waiting import LIMIT, until
 
 
 class Gate:

@@ -16,15 +16,7 @@ from kdlight_edge.cli import main
 from kdlight_edge.pace import Pace
 from kdlight_edge.pulse import Pulse
 from tests.edge.fakes import FakeSource
-
-LIMIT = 20.0
-
-
-def wait_until(true: Callable[[], bool]) -> None:
-    until = time.monotonic() + LIMIT
-    while not true():
-        assert time.monotonic() < until
-        time.sleep(0.005)
+from tests.waiting import until
 
 
 def test_a_pace_lets_no_more_frames_through_than_its_limit() -> None:
@@ -85,6 +77,6 @@ def test_a_hot_board_lowers_the_pace_and_each_result_says_so(tmp_path: Path, tin
             assert (pulse.pace.limit, classifier.origin["fps_limit"]) == (20.0, 20.0)
             governor._next = 0.0
             (zone / "temp").write_text("80000\n")
-            wait_until(lambda: classifier.origin["fps_limit"] != 20.0)
+            until(lambda: classifier.origin["fps_limit"] != 20.0)
             assert pulse.pace.limit is not None
             assert pulse.pace.limit < 20.0

@@ -39,12 +39,6 @@ def manager(tmp_path: Path) -> Iterator[Manager]:
     manager.close()
 
 
-@pytest.fixture
-def classifier(tiny_bundle: Callable[..., Path]) -> Iterator[Classifier]:
-    with open_classifier(tiny_bundle()) as opened:
-        yield opened
-
-
 def black() -> npt.NDArray[np.uint8]:
     return np.zeros((8, 8, 3), np.uint8)
 

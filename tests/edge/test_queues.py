@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,21 +22,11 @@ from kdlight_edge.sinks.audit import Audit
 from kdlight_edge.sinks.jsonl import JsonLines
 from kdlight_edge.sinks.lines import Lines
 from kdlight_edge.sinks.queues import Queues
+from tests.edge.fakes import prediction
+from tests.waiting import LIMIT, until
 
-LIMIT = 30.0
 SCENE = "scene:crack?size=64x64&fps=200"
 COMMAND = [sys.executable, "-m", "kdlight_edge.cli", "infer", "--camera", SCENE, "--json"]
-
-
-def prediction(index: int) -> Prediction:
-    return Prediction("cam", index, Moment.now(), Moment.now(), "accepted", "", "crack", 0.9, (("crack", 0.9),), 0.1)
-
-
-def until(done: Callable[[], bool]) -> None:
-    end = time.monotonic() + LIMIT
-    while not done():
-        assert time.monotonic() < end, "it did not come to pass"
-        time.sleep(0.01)
 
 
 @contextlib.contextmanager

@@ -7,7 +7,6 @@ import os
 import resource
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ import cv2
 import numpy as np
 import pytest
 
-from kdlight_edge.classifier import Classifier, open_classifier
+from kdlight_edge.classifier import Classifier
 from kdlight_edge.decide import Prediction, Voted, failed, to_record
 from kdlight_edge.errors import KDLightError
 from kdlight_edge.frame import Frame, Moment, Unreadable
@@ -40,12 +39,6 @@ def prediction(source: str = "in/a.jpg", *, decision: str = "accepted", index: i
 def frame(image: Any = None, *, index: int = 0, **meta: object) -> Frame:
     picture = np.full((30, 40, 3), (220, 0, 0), np.uint8) if image is None else image
     return Frame(picture, Moment.now(), "in/a.jpg", index, 0, meta)
-
-
-@pytest.fixture
-def classifier(tiny_bundle: Callable[..., Path]) -> Iterator[Classifier]:
-    with open_classifier(tiny_bundle(), threads=1) as opened:
-        yield opened
 
 
 # Lines

@@ -16,11 +16,7 @@ from kdlight_edge.frame import Frame, Unreadable
 from kdlight_edge.sources import Album, kind_of, open_source
 from kdlight_edge.sources.address import login, with_login, without_password, without_secrets
 from kdlight_edge.sources.folder import Folder
-
-
-def jpeg(colour: tuple[int, int, int] = (200, 10, 10), size: tuple[int, int] = (40, 30)) -> bytes:
-    image = np.full((size[1], size[0], 3), colour[::-1], np.uint8)
-    return cv2.imencode(".jpg", image)[1].tobytes()
+from tests.edge.encoded import jpeg, video
 
 
 def write(folder: Path, name: str, content: bytes) -> Path:
@@ -282,14 +278,6 @@ def as_nobody(script: str) -> str:
 
 
 # Video files
-
-
-def video(path: Path, frames: int = 12) -> Path:
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 10, (64, 48))
-    for i in range(frames):
-        writer.write(np.full((48, 64, 3), (0, 0, 20 * i), np.uint8))  # BGR: ever more red
-    writer.release()
-    return path
 
 
 def test_a_video_gives_every_frame_in_rgb_and_ends(tmp_path: Path) -> None:

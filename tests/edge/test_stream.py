@@ -1,7 +1,6 @@
 """The stream: in order, bounded, stopped within a moment, and nothing decided is lost."""
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import numpy as np
 import pytest
 
 from kdlight_edge.bundle import open_bundle
-from kdlight_edge.classifier import Classifier, open_classifier
+from kdlight_edge.classifier import Classifier
 from kdlight_edge.decide import Prediction, Settings
 from kdlight_edge.errors import KDLightError
 from kdlight_edge.frame import Frame, Moment, Unreadable
@@ -19,8 +18,8 @@ from kdlight_edge.sources import open_source
 from kdlight_edge.sources.folder import Folder
 from kdlight_edge.stream import AHEAD, AHEAD_LIGHT, run
 from tests.edge.fakes import FakeEngine, FakeSource
+from tests.waiting import LIMIT, until
 
-LIMIT = 20.0
 RED, GREEN = (np.full((20, 20, 3), colour, np.uint8) for colour in ((220, 0, 0), (0, 220, 0)))
 
 
@@ -72,12 +71,6 @@ class Slow:
         self.closed = True
 
 
-@pytest.fixture
-def classifier(tiny_bundle: Callable[..., Path]) -> Iterator[Classifier]:
-    with open_classifier(tiny_bundle(), threads=1) as opened:
-        yield opened
-
-
 def album(folder: Path, count: int) -> Folder:
     for i in range(count):
         name = folder / ("crack" if i % 2 else "no_crack") / f"{i:03}.png"
@@ -105,9 +98,7 @@ def test_no_more_pictures_are_begun_than_there_is_room_for(classifier: Classifie
     source, sink = Slow(100), Collect(wants_frames=draws)
     thread = threading.Thread(target=lambda: run(source, classifier, [sink], workers=2))
     thread.start()
-    until = time.monotonic() + LIMIT
-    while len(source.begun) < room and time.monotonic() < until:
-        time.sleep(0.001)
+    until(lambda: len(source.begun) >= room)
     held = len(source.begun)
     source.go_on.set()
     thread.join(LIMIT)

@@ -5,14 +5,13 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 from types import FrameType
 
 import numpy as np
 import pytest
 
-from kdlight_edge.classifier import Classifier, open_classifier
+from kdlight_edge.classifier import Classifier
 from kdlight_edge.decide import Prediction
 from kdlight_edge.errors import KDLightError
 from kdlight_edge.frame import Frame, Moment, Unreadable
@@ -66,12 +65,6 @@ class Failing:
     def close(self) -> None:
         """Count."""
         self.closed += 1
-
-
-@pytest.fixture
-def classifier(tiny_bundle: Callable[..., Path]) -> Iterator[Classifier]:
-    with open_classifier(tiny_bundle(), threads=1) as opened:
-        yield opened
 
 
 def at_work() -> list[threading.Thread]:

@@ -24,8 +24,8 @@ from kdlight_edge.errors import KDLightError, UsageError
 from kdlight_edge.frame import Frame, Moment
 from kdlight_edge.sinks.annotated import Annotated
 from kdlight_edge.sinks.video import Video
+from tests.waiting import LIMIT, until
 
-LIMIT = 30.0
 LIBRARY = next(iter(sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))), None)
 COMMAND = [sys.executable, "-m", "kdlight_edge.cli", "infer"]
 
@@ -145,11 +145,12 @@ def test_an_encoder_that_is_killed_leaves_a_file_that_plays_and_the_next_goes_on
     sink: Callable[..., Video], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     video = sink()
-    end = time.monotonic() + LIMIT
-    while not (video.path.exists() and video.path.stat().st_size > 5000):  # fragments are on the disk
+
+    def fragments_are_on_the_disk() -> bool:
         feed(video, 5)
-        time.sleep(0.05)
-        assert time.monotonic() < end
+        return video.path.exists() and video.path.stat().st_size > 5000
+
+    until(fragments_are_on_the_disk)
     first, child = video.path, video._child
     assert child is not None
     os.kill(child.pid, signal.SIGKILL)
@@ -231,10 +232,7 @@ def test_after_kill_9_of_the_program_the_video_plays(tmp_path: Path, tiny_bundle
         read_until(process, lambda: written(file) > 20_000)
         process.send_signal(signal.SIGKILL)
         process.communicate()
-    end = time.monotonic() + LIMIT
-    while encoder_of(file) is not None:  # which ends its file by itself
-        assert time.monotonic() < end
-        time.sleep(0.02)
+    until(lambda: encoder_of(file) is None)  # it ends its file by itself
     assert int(probe(file)["nb_read_frames"]) > 10
 
 

@@ -20,8 +20,8 @@ from kdlight_edge.frame import Frame, Unreadable
 from kdlight_edge.sources import Album, Patience, open_source, tell
 from kdlight_edge.sources.seen import Look, Seen
 from kdlight_edge.sources.watch import Watch, load
+from tests.waiting import LIMIT, until
 
-LIMIT = 20.0
 WHOLE = cv2.imencode(".jpg", np.full((40, 40, 3), (0, 0, 220), np.uint8))[1].tobytes()
 FAST = {"poll": 0.01, "settle": 0.03, "giveup": 0.3}
 
@@ -31,13 +31,6 @@ def put(path: Path, content: bytes = WHOLE, *, at: float | None = None) -> None:
     path.write_bytes(content)
     if at is not None:
         os.utime(path, (at, at))
-
-
-def until(true: Callable[[], bool]) -> None:
-    end = time.monotonic() + LIMIT
-    while not true():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.005)
 
 
 class Reader:

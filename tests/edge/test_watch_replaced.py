@@ -13,8 +13,8 @@ import pytest
 
 from kdlight_edge.frame import Frame, Unreadable
 from kdlight_edge.sources.watch import Watch
+from tests.waiting import LIMIT, until
 
-LIMIT = 20.0
 RED, GREEN = (
     cv2.imencode(".bmp", np.full((64, 64, 3), colour, np.uint8))[1].tobytes() for colour in ((0, 0, 220), (0, 220, 0))
 )
@@ -31,10 +31,7 @@ def taken(tmp_path: Path) -> Iterator[Callable[[int], list[Frame | Unreadable]]]
 
     def take(count: int) -> list[Frame | Unreadable]:
         thread.start()
-        end = time.monotonic() + LIMIT
-        while len(got) < count:
-            assert time.monotonic() < end, "waited in vain"
-            time.sleep(0.005)
+        until(lambda: len(got) >= count)
         time.sleep(6 * SETTLE)  # whatever would come a second time
         return got
 

@@ -4,14 +4,13 @@ import errno
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from kdlight_edge.sources.watch import Watch
-
-LIMIT = 20.0
+from tests.waiting import LIMIT, until
 
 
 @pytest.fixture
@@ -24,13 +23,6 @@ def told(tmp_path: Path) -> Iterator[list[str]]:
     yield lines
     source.close()
     thread.join(LIMIT)
-
-
-def until(true: Callable[[], bool]) -> None:
-    end = time.monotonic() + LIMIT
-    while not true():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.005)
 
 
 def test_a_share_that_is_away_is_told_once_and_when_it_is_back(told: list[str], tmp_path: Path) -> None:

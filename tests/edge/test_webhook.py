@@ -4,7 +4,6 @@ import functools
 import http.server
 import json
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,21 +13,17 @@ import numpy as np
 import pytest
 
 from kdlight_edge.cli import main
-from kdlight_edge.decide import Prediction
 from kdlight_edge.errors import UsageError
 from kdlight_edge.events import Event
 from kdlight_edge.frame import Moment
 from kdlight_edge.sinks.outbox import Outbox
 from kdlight_edge.sinks.webhook import Webhook
 from kdlight_edge.sources import Patience
+from tests.edge.fakes import prediction
+from tests.waiting import LIMIT, until
 
-LIMIT = 20.0
 ORIGIN = {"engine": "fake"}
 AT_ONCE = Patience(first_wait=0.01, longest_wait=0.01)
-
-
-def prediction(index: int) -> Prediction:
-    return Prediction("cam", index, Moment.now(), Moment.now(), "accepted", "", "crack", 0.9, (("crack", 0.9),), 0.1)
 
 
 class Receiver(http.server.ThreadingHTTPServer):
@@ -185,10 +180,7 @@ def test_a_delivery_that_hangs_ends_when_the_run_ends(receiver: Receiver) -> Non
     box = Outbox("webhook", hook(receiver, told, timeout=LIMIT), stop=stop, report=told.append)
     box.write(prediction(0), None)
     box.write(prediction(1), None)
-    end = time.monotonic() + LIMIT
-    while receiver.asked != 1:
-        assert time.monotonic() < end, "nobody asked"
-        time.sleep(0.005)
+    until(lambda: receiver.asked == 1)
     stop.set()
     box.close()
     assert "2 of 2 results were not delivered (2 closing)" in told[-1]

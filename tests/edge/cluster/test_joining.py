@@ -1,6 +1,5 @@
 """Clusters that are away, that start too slowly, and archives that are none."""
 
-import socket
 import sys
 import tempfile
 from collections.abc import Callable
@@ -18,14 +17,7 @@ from kdlight_edge import cluster
 from kdlight_edge.cli import main
 from kdlight_edge.cluster import pool
 from kdlight_edge.errors import SourceError
-
-
-def silent_port() -> int:
-    """Return a port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+from tests.edge.ports import free_port
 
 
 @pytest.fixture
@@ -39,7 +31,7 @@ def test_a_cluster_that_is_not_there_is_told_in_a_line(
     one: Path, tiny_bundle: Callable[..., Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     command = ["infer", "--folder", str(one), "--model", str(tiny_bundle()), "--out", str(one.parent / "out")]
-    port = silent_port()
+    port = free_port()
     assert main([*command, "--cluster", f"ray://127.0.0.1:{port}"]) == 6
     assert f"the cluster ray://127.0.0.1:{port} cannot be reached: Connection refused" in capsys.readouterr().err
     assert main([*command, "--cluster", "elsewhere"]) == 2

@@ -4,7 +4,6 @@ import os
 import re
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -22,6 +21,7 @@ pytest.importorskip("ray", reason="the extra archive is not installed")
 pq = pytest.importorskip("pyarrow.parquet")
 
 from kdlight_edge.cluster import pool
+from tests.edge.ports import free_port, listens
 
 LIMIT = 300.0
 """Seconds within which a cluster must have done what is asked: a busy machine takes minutes."""
@@ -133,13 +133,6 @@ def test_no_kill_makes_a_picture_be_missing_or_answered_twice(
     assert (code, "1,002 were answered before" in said) == (1, True)
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[tuple[str, str]]:
     """Begin a head and one more machine, a CPU each; give the address for clients, and the one for its machines."""
@@ -154,7 +147,7 @@ def cluster() -> Iterator[tuple[str, str]]:
         command = [*start, *head, "--node-ip-address=127.0.0.1", "--include-dashboard=false"]
         begun = [subprocess.Popen(command, **quiet)]
         try:
-            while not (answers_at(inside) and answers_at(outside)):
+            while not (listens(inside) and listens(outside)):
                 if begun[0].poll() is not None:  # a busy machine needs longer than Ray waits; all is in memory then
                     assert len(begun) < pool.STARTS, f"ray start ended with {begun[0].returncode}"
                     begun.insert(0, subprocess.Popen(command, **quiet))
@@ -166,11 +159,6 @@ def cluster() -> Iterator[tuple[str, str]]:
                 node.terminate()
             for node in begun:
                 node.wait(LIMIT)
-
-
-def answers_at(port: int) -> bool:
-    with socket.socket() as knock:
-        return knock.connect_ex(("127.0.0.1", port)) == 0
 
 
 @pytest.mark.slow

@@ -1,15 +1,16 @@
 """dcmtk, the real clients and readers of DICOM that tests meet, and scans on the disk for them."""
 
 import shutil
-import socket
 import subprocess
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from pydicom.dataset import Dataset
+
+from tests.edge.ports import free_port, listens
+from tests.waiting import until
 
 LIMIT = 60.0
 
@@ -51,17 +52,8 @@ def archive(folder: Path, port: int = 0) -> Iterator[int]:
     command = [str(DCMTK["storescp"]), "--aetitle", "ARCHIVE", "--output-directory", str(folder), str(port)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
-            until = time.monotonic() + LIMIT
-            while time.monotonic() < until:
-                with suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port)):
-                    break
+            until(lambda: listens(port), "storescp")
             yield port
         finally:
             process.terminate()
             process.wait(LIMIT)
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])

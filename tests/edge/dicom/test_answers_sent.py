@@ -17,7 +17,8 @@ from pydicom.dataset import Dataset
 from kdlight_edge.cli import main
 from kdlight_edge.dicom.send import HELD, Node, Sender, read_node
 from kdlight_edge.errors import UsageError
-from tests.edge.dicom.dcmtk import DCMTK, LIMIT, archive, free_port, needs_dcmtk, save, words
+from tests.edge.dicom.dcmtk import DCMTK, LIMIT, archive, needs_dcmtk, save, words
+from tests.edge.ports import free_port
 
 MakeScan = Callable[..., Dataset]
 MakeBundle = Callable[..., Path]

@@ -3,9 +3,8 @@
 import gc
 import socket
 import struct
-import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 
 import pytest
@@ -15,8 +14,8 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 from kdlight_edge.dicom import caller
 from kdlight_edge.dicom.listen import Listen
 from kdlight_edge.sources.dicom_listener import DicomListener
+from tests.waiting import LIMIT, until
 
-LIMIT = 60.0
 ASSOCIATE = 0x01
 
 
@@ -48,13 +47,6 @@ def echo(port: int) -> bool:
     status: int | None = association.send_c_echo().get("Status")
     association.release()
     return status == 0
-
-
-def until(true: Callable[[], bool]) -> None:
-    end = time.monotonic() + LIMIT
-    while not true():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.05)
 
 
 @pytest.mark.parametrize("content", [b"\1\0\0", b"\1\0" + struct.pack(">L", 100) + b"\0" * 50], ids=["head", "rest"])

@@ -25,18 +25,12 @@ from kdlight_edge.stream import run
 from tests.edge.dicom.dcmtk import LIMIT, call, needs_dcmtk, save
 from tests.edge.dicom.node import Node, Written
 from tests.edge.fakes import FakeSource
+from tests.waiting import until
 
 pytestmark = needs_dcmtk
 MakeScan = Callable[..., Dataset]
 COMMAND = [sys.executable, "-m", "kdlight_edge.cli", "infer"]
 RED = np.full((8, 8, 3), (220, 0, 0), np.uint8)
-
-
-def until(true: Callable[[], bool]) -> None:
-    end = time.monotonic() + LIMIT
-    while not true():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.01)
 
 
 def test_a_listener_is_idle_while_it_waits_in_order_and_not_while_an_object_is_worked_on(

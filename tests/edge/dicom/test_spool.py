@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +13,9 @@ from pydicom.dataset import Dataset
 from kdlight_edge.dicom.send import HELD, Node, Sender
 from kdlight_edge.dicom.spool import Spool
 from kdlight_edge.errors import KDLightError
-from tests.edge.dicom.dcmtk import DCMTK, LIMIT, archive, free_port, needs_dcmtk, save
+from tests.edge.dicom.dcmtk import DCMTK, LIMIT, archive, needs_dcmtk, save
+from tests.edge.ports import free_port
+from tests.waiting import until
 
 pytestmark = pytest.mark.usefixtures("sockets_of_pynetdicom")
 
@@ -76,9 +77,7 @@ def test_answers_that_the_archive_refuses_are_put_aside(
     spool = tmp_path / "spool"
     sender = Sender(Node("ARCHIVE", "127.0.0.1", 104), told.append, waits=(), waiting=Spool(spool, told.append))
     sender.send(answer)
-    until = time.monotonic() + LIMIT
-    while not told and time.monotonic() < until:
-        time.sleep(0.01)
+    until(lambda: told)
     sender.close()
     assert sender.lost == 1
     assert told == [f"an answer was not sent to ARCHIVE@127.0.0.1:104: refused with status 0xA900; in {spool}/refused"]

@@ -4,7 +4,6 @@ import dataclasses
 import json
 import signal
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,19 +16,10 @@ from kdlight_edge.manifest import Artifact, Thresholds
 from kdlight_edge.update.publish import Publisher
 from kdlight_edge.update.state import State
 from tests.edge.update.manager import Manager
+from tests.waiting import until
 
 Bundles = Callable[..., Path]
 Update = Callable[..., str | None]
-
-LIMIT = 30.0
-
-
-def until(ready: Callable[[], object], what: str) -> None:
-    """Wait for something."""
-    ends = time.monotonic() + LIMIT
-    while not ready():
-        assert time.monotonic() < ends, f"waited in vain for {what}"
-        time.sleep(0.02)
 
 
 @pytest.fixture

@@ -3,12 +3,8 @@
 import json
 import queue
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
-
-import cv2
-import numpy as np
 
 from kdlight_edge.classifier import Classifier, open_classifier
 from kdlight_edge.frame import Frame, Moment
@@ -16,19 +12,12 @@ from kdlight_edge.prepare import need_of
 from kdlight_edge.sources.latest import Latest, Slot
 from kdlight_edge.update.shadow import Shadow, said
 from kdlight_edge.update.state import State
-
-LIMIT = 20.0
-
-
-def jpeg(red: int, green: int) -> bytes:
-    return cv2.imencode(".jpg", np.full((64, 64, 3), (0, green, red), np.uint8))[1].tobytes()  # BGR
+from tests.edge.encoded import jpeg
+from tests.waiting import LIMIT, until
 
 
 def answer(state: State) -> dict[str, object]:
-    ends = time.monotonic() + LIMIT
-    while not state.shadow_answer.exists():
-        assert time.monotonic() < ends, "the shadow told nothing"
-        time.sleep(0.02)
+    until(state.shadow_answer.exists, "word of the shadow")
     told: dict[str, object] = json.loads(state.shadow_answer.read_text())
     return told
 
@@ -56,7 +45,7 @@ def test_a_camera_that_decodes_over_a_frame_does_not_change_what_the_shadow_comp
         shadow.look()
         frames = iter(camera)
         decisions = []
-        for content in (jpeg(255, 0), jpeg(0, 255)):
+        for content in (jpeg((255, 0, 0), (64, 64)), jpeg((0, 255, 0), (64, 64))):
             feed.put(content)
             frame = next(frames)
             assert isinstance(frame, Frame)
