@@ -16,13 +16,14 @@ def calibration_batch(run: Path, labels: tuple[str, ...], spec: Input, say: Say)
     What of them can no longer be read is said and left out.
 
     Raises:
-        DataError: there are none, or they are all of one class: ranges seen on them would clip the others.
+        DataError: there are none, or none of a class: ranges seen on the others would clip it.
     """
     pictures = run_pictures(run, CALIBRATION, labels, spec, say)
     if not pictures:
         raise DataError(f"the run's {CALIBRATION} names no picture that is still there; INT8 is calibrated on them")
-    if len({label for _, label in pictures}) == 1:
+    lacking = set(range(len(labels))) - {label for _, label in pictures}
+    if lacking:
         raise DataError(
-            f"the run's {CALIBRATION} holds pictures of {labels[pictures[0][1]]} only; INT8 needs every class"
+            f"the run's {CALIBRATION} holds no readable picture of {labels[min(lacking)]}; INT8 needs every class"
         )
     return np.stack([picture for picture, _ in pictures])

@@ -183,6 +183,9 @@ def _told(bundle: Bundle, trials: Sequence[Trial], proof: Proof, plan: Plan) -> 
     yield f"{held_out} held-out and {procedural}, from encoded bytes, one thread:"
     if not any("DICOM" in kind for kind in proof.kinds):
         yield "no DICOM among them: pip install 'kdlight-edge[dicom]' lets scans be part of the proof"
+    unseen = [label.id for place, label in enumerate(bundle.manifest.labels) if place not in proof.truth]
+    if held_out and unseen:
+        yield f"no held-out picture of {', '.join(unseen)}: how other files than fp32 answer those was not judged"
     yield from table(trials)
     for artifact in bundle.manifest.artifacts:
         if artifact.format == "tensorrt":

@@ -137,7 +137,7 @@ def test_calibration_pictures_of_one_class_leave_int8_out(run: Path, tmp_path: P
     manifest = open_bundle(out).manifest
     assert [artifact.file for artifact in manifest.artifacts] == ["student.onnx"]
     assert manifest.trials is not None
-    assert "holds pictures of crack only; INT8 needs every class" in manifest.trials.files[-1].reason
+    assert "holds no readable picture of no_crack; INT8 needs every class" in manifest.trials.files[-1].reason
 
 
 def test_calibration_pictures_of_one_class_refuse_forced_int8(
@@ -145,7 +145,7 @@ def test_calibration_pictures_of_one_class_refuse_forced_int8(
 ) -> None:
     one_class(run)
     assert main(["export", str(run), "--int8", "on", "--out", str(tmp_path / "wall.kdl")]) == 1
-    assert "holds pictures of crack only; INT8 needs every class" in only_line(capsys)
+    assert "holds no readable picture of no_crack; INT8 needs every class" in only_line(capsys)
     assert not (tmp_path / "wall.kdl").exists()
 
 

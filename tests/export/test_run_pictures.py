@@ -31,3 +31,14 @@ def test_what_several_formats_miss_is_told_once(run: Path, tmp_path: Path, capsy
     assert told == [
         f"left out of calibration.csv, no longer there: 12 of 12 pictures, the first {tmp_path / '40.jpg'}",
     ]
+
+
+def test_a_class_without_a_held_out_picture_is_named(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = run / "held_out.csv"
+    table.write_text("".join(line for line in table.read_text().splitlines(keepends=True) if "no_crack" not in line))
+    assert main(["export", str(run), "--int8", "off", "--out", str(tmp_path / "wall.kdl")]) == 0
+    assert "no held-out picture of no_crack: how other files than fp32 answer those was not judged" in (
+        capsys.readouterr().err
+    )

@@ -2,13 +2,16 @@
 
 import csv
 import json
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 import torch
 import torchvision
 
 from kdlight_edge.cli import main
+from kdlight_edge.errors import DataError
 from kdlight_train.kept import KEPT, _keep, keep_pictures
 from kdlight_train.pictures import Picture, Split
 
@@ -30,6 +33,24 @@ def test_a_large_split_is_listed_evenly_and_keeps_every_class(tmp_path: Path) ->
     assert len(rows) == KEPT
     assert [row["label"] for row in rows] == ["crack"] * (KEPT // 2) + ["no_crack"] * (KEPT // 2)
     assert rows[1]["file"] == str(tmp_path.resolve() / "10.png")
+
+
+@pytest.mark.parametrize(("rare", "listed"), [(3, 3), (40, 20)])
+def test_a_rare_class_of_a_large_split_is_listed_too(tmp_path: Path, rare: int, listed: int) -> None:
+    usual = split_of(10 * KEPT, tmp_path).pictures
+    few = tuple(Picture(tmp_path / f"rare{i}.png", None, 2, "", "", "", (8, 8)) for i in range(rare))
+    _keep(tmp_path / "held_out.csv", Split((*usual, *few)), (*LABELS, "rare"), KEPT)
+    with (tmp_path / "held_out.csv").open(newline="") as stream:
+        counts = Counter(row["label"] for row in csv.DictReader(stream))
+    assert counts == {"crack": KEPT // 2, "no_crack": KEPT // 2, "rare": listed}
+
+
+def test_a_list_that_cannot_be_written_is_told_with_what_goes_on(tmp_path: Path) -> None:
+    (tmp_path / "held_out.csv").mkdir()
+    with pytest.raises(
+        DataError, match=r"held_out.csv could not be written \(Is a directory\); .* go on with --resume"
+    ):
+        _keep(tmp_path / "held_out.csv", split_of(12, tmp_path), LABELS, KEPT)
 
 
 def test_a_small_split_is_listed_whole(tmp_path: Path) -> None:
