@@ -1,7 +1,6 @@
 """Whole lines into a file or a pipe: what is there after a full disk or a kill is made of whole lines."""
 
 import contextlib
-import fcntl
 import os
 import stat
 import sys
@@ -154,7 +153,7 @@ def append_lines(path: str | os.PathLike[str], *, at_once: bool) -> tuple[Lines,
     name = os.fspath(path)
     descriptor = _opened(name, os.O_RDWR | os.O_APPEND)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock(descriptor)
         size = os.fstat(descriptor).st_size
         torn = _torn(descriptor, size)
         if torn:

@@ -1,5 +1,7 @@
 """Files that go on over many runs and are followed by the next when they are full."""
 
+import errno
+import fcntl
 import json
 import os
 import signal
@@ -142,6 +144,18 @@ def test_two_programs_cannot_write_one_file(tmp_path: Path) -> None:
     with pytest.raises(KDLightError, match="being written by another process"):
         Rotating(tmp_path / "out")
     lines.close()
+
+
+def test_a_share_that_knows_no_locks_takes_lines_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", unknown)
+    for text in ("one", "two"):
+        lines = Rotating(tmp_path / "out")
+        lines.write(text)
+        lines.close()
+    assert (tmp_path / "out").read_text() == "one\ntwo\n"
 
 
 def test_two_runs_do_not_share_a_table(tmp_path: Path) -> None:
