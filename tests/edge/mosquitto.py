@@ -17,13 +17,13 @@ needs_broker = pytest.mark.skipif(MOSQUITTO is None, reason="mosquitto is missin
 class Broker:
     """Started by ``with``, ended by its end."""
 
-    def __init__(self, folder: Path, rights: str = "allow_anonymous true\n") -> None:
-        """Take a folder for its files, and the lines of its configuration that say who may do what."""
+    def __init__(self, folder: Path, more: str = "allow_anonymous true\n") -> None:
+        """Take a folder for its files, and what its configuration says beside them: who may do what."""
         self.port = free_port()
         self.url = f"mqtt://127.0.0.1:{self.port}"
         self.config = folder / "mosquitto.conf"
         self.config.write_text(
-            f"listener {self.port} 127.0.0.1\n{rights}max_queued_messages 0\nuser root\nlog_type none\n"
+            f"listener {self.port} 127.0.0.1\n{more}user root\nlog_type none\n"
             f"persistence true\npersistence_location {folder}/\n"
         )
         self.process: subprocess.Popen[bytes] | None = None

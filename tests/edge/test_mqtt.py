@@ -77,7 +77,7 @@ class Listener:
 
 @pytest.fixture
 def broker(tmp_path: Path) -> Iterator[Broker]:
-    with Broker(tmp_path) as made:
+    with Broker(tmp_path, "allow_anonymous true\nmax_queued_messages 0\n") as made:
         yield made
 
 
