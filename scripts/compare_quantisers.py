@@ -30,8 +30,9 @@ from kdlight_export.calibration import calibration_batch
 from kdlight_export.onnx_from_student import rounded_onnx, rounded_to_8_bits
 from kdlight_export.openvino_from_onnx import openvino_from_onnx
 from kdlight_export.quantize import quantize
-from kdlight_export.run_pictures import HELD_OUT, run_pictures
+from kdlight_export.run_pictures import run_pictures
 from kdlight_train import finished, qat
+from kdlight_train.kept import HELD_OUT
 from kdlight_train.run_from_bundle import run_from_bundle
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ import numpy.typing as npt
 
 from kdlight_edge.errors import DataError
 from kdlight_edge.manifest import Input
-from kdlight_export.run_pictures import CALIBRATION, Say, run_pictures
+from kdlight_export.run_pictures import Say, run_pictures
+from kdlight_train.kept import CALIBRATION
 
 
 def calibration_batch(run: Path, labels: tuple[str, ...], spec: Input, say: Say) -> npt.NDArray[np.uint8]:

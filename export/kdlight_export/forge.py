@@ -25,10 +25,11 @@ from kdlight_export.onnx_from_student import Finished, costs, onnx_from_student,
 from kdlight_export.parity import LEAST_PICTURES, Proof, compare, gather, require
 from kdlight_export.plan import Plan
 from kdlight_export.refit import refit
-from kdlight_export.run_pictures import HELD_OUT, run_pictures
+from kdlight_export.run_pictures import run_pictures
 from kdlight_export.sensitivity import fit_answers, shortfalls
 from kdlight_export.tensorrt_from_onnx import tensorrt_from_onnx, told_here, trial_of
 from kdlight_export.usual import with_usual
+from kdlight_train.kept import HELD_OUT
 
 GOLDEN_SEEDS = tuple(range(1, 9))
 

@@ -11,10 +11,7 @@ from kdlight_edge.errors import DataError
 from kdlight_edge.manifest import Input
 from kdlight_edge.picture import read_picture
 from kdlight_edge.prepare import prepare_input
-
-HELD_OUT, CALIBRATION = "held_out.csv", "calibration.csv"
-"""Validation pictures to prove on, training pictures to calibrate on; never the one for the other."""
-
+from kdlight_train.kept import ODD_NAMES
 
 Say = Callable[[str], None]
 
@@ -57,7 +54,7 @@ def run_pictures(
 def _rows(table: Path, labels: tuple[str, ...]) -> list[tuple[Path, str]]:
     """Read a table, which a person may have edited, or a full disk cut off."""
     try:
-        with table.open(encoding="utf-8", errors="surrogateescape", newline="") as stream:
+        with table.open(encoding="utf-8", errors=ODD_NAMES, newline="") as stream:
             rows = [(row["file"], row["label"]) for row in csv.DictReader(stream)]
     except (OSError, KeyError, csv.Error) as error:
         reason = error.strerror if isinstance(error, OSError) else "it needs the columns file,label"

@@ -15,10 +15,10 @@ from kdlight_edge.golden import golden_picture
 from kdlight_edge.manifest import Input
 from kdlight_export.onnx_from_student import rounded_onnx, rounded_to_8_bits
 from kdlight_export.quantize import quantize
-from kdlight_export.run_pictures import CALIBRATION, HELD_OUT
 from kdlight_train import finished
 from kdlight_train.calibrate import fit_outlier
 from kdlight_train.finished import Finished
+from kdlight_train.kept import CALIBRATION, HELD_OUT
 from kdlight_train.student import STUDENTS, make_student
 
 torch.set_num_threads(1)

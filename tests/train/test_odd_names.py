@@ -12,10 +12,11 @@ import torchvision
 from kdlight_edge.cli import main
 from kdlight_edge.errors import DataError
 from kdlight_edge.manifest import Input
-from kdlight_export.run_pictures import CALIBRATION, HELD_OUT, run_pictures
+from kdlight_export.run_pictures import run_pictures
 from kdlight_train import finished
 from kdlight_train.data import open_data
 from kdlight_train.foreign import read_foreign, told
+from kdlight_train.kept import CALIBRATION, HELD_OUT
 
 Make = Callable[..., Path]
 SPEC = Input(32, 32, "rgb", "squash", "reduce")

@@ -23,14 +23,14 @@ INT8 would neither be calibrated on it nor judged by it."""
 ODD_NAMES = "surrogateescape"
 """What becomes of bytes in a file's name that are no UTF-8: they stay, so that the file is found again."""
 
-LISTS = ("held_out.csv", "calibration.csv")
-"""Of validation pictures, and of training pictures."""
+HELD_OUT, CALIBRATION = "held_out.csv", "calibration.csv"
+"""Validation pictures to prove on, training pictures to calibrate on; never the one for the other."""
 
 
 def keep_pictures(run: Path, val: Split, train: Split, labels: Sequence[str]) -> None:
     """Write RUN/held_out.csv (validation) and RUN/calibration.csv (training), columns ``file,label``."""
-    for name, split, count in zip(LISTS, (val, train), (COMPARED, KEPT), strict=True):
-        _keep(run / name, split, labels, count)
+    _keep(run / HELD_OUT, val, labels, COMPARED)
+    _keep(run / CALIBRATION, train, labels, KEPT)
 
 
 def _keep(file: Path, split: Split, labels: Sequence[str], count: int) -> None:

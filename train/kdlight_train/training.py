@@ -28,7 +28,7 @@ from kdlight_train.data import open_data
 from kdlight_train.folders import check_foreign
 from kdlight_train.foreign import Foreign, part_from, read_foreign, told
 from kdlight_train.identity import origin_in, record_of, take
-from kdlight_train.kept import LISTS, keep_pictures
+from kdlight_train.kept import CALIBRATION, HELD_OUT, keep_pictures
 from kdlight_train.loss import method
 from kdlight_train.place import Place
 from kdlight_train.recipe import Recipe, to_json
@@ -158,7 +158,7 @@ def train(
 
 def _complete(run: Path) -> bool:
     """Tell whether a training has written all it writes; the page is the last."""
-    return all((run / name).is_file() for name in (finished.FILE, *LISTS, *PAGES))
+    return all((run / name).is_file() for name in (finished.FILE, HELD_OUT, CALIBRATION, *PAGES))
 
 
 def _result(name: str, taught: Taught, shelf: Shelf, side: int) -> ModelResult:
