@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Make a Debian package of this checkout with every Python package of the runtime in it, for a board without a network.
 
-usage: scripts/build_deb.py [--arch amd64|arm64] [--python 3.11] [--wheels DIR] [--revision 1] [--out dist]
+usage: scripts/build_deb.py [--arch amd64|arm64] [--python 3.11] [--wheels DIR] [--revision 1] [--level 3] [--out dist]
 
 The environment under /usr/lib/kdlight-edge is unpacked here, by pip, from wheels of the architecture asked for: nothing
 is downloaded or resolved when the package is installed, dpkg knows every file, and the build machine may be another.

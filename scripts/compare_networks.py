@@ -10,8 +10,6 @@ take turns, so that whatever else the machine does meets both. Needs kdlight-edg
 """
 
 import argparse
-import shlex
-import sys
 import tempfile
 import warnings
 from pathlib import Path
@@ -21,7 +19,7 @@ import numpy as np
 import onnxruntime
 import torch
 import torchvision
-from records import write_record
+from records import typed, write_record
 
 from kdlight_devices.fingerprint import fingerprint, versions
 from kdlight_edge.bundle import open_bundle
@@ -51,7 +49,7 @@ def main() -> int:
     threads = {str(count): in_turn(args, content, count) for count in (1, 2)}
     record = write_record(
         args.out,
-        shlex.join(["scripts/compare_networks.py", *sys.argv[1:]]),
+        typed(),
         peer=f"{args.teacher} at 224 px",
         rows=rows(threads),
         fingerprint=fingerprint(),

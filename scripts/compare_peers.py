@@ -15,10 +15,8 @@ and not among this project's. Needs kdlight-edge[train,openvino].
 """
 
 import argparse
-import itertools
 import json
 import os
-import shlex
 import statistics
 import subprocess
 import sys
@@ -35,7 +33,7 @@ import torchvision
 from onnxruntime import InferenceSession
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
-from records import stamp
+from records import stamp, typed
 
 from kdlight_devices.fingerprint import fingerprint, versions
 from kdlight_edge.bundle import Bundle, open_bundle
@@ -107,12 +105,6 @@ def main() -> int:
     return 0
 
 
-def command(words: list[str]) -> str:
-    """Return what was typed, without the place that an environment has on this machine."""
-    hidden = [word if before != "--ultralytics" else "PYTHON" for before, word in itertools.pairwise(["", *words])]
-    return shlex.join(["scripts/compare_peers.py", *hidden])
-
-
 def compare(bundle: Bundle, files: Mapping[str, Files], rounds: int) -> dict[str, Any]:
     """Measure everything on one thread, the closest on two, and judge the goals."""
     manifest = bundle.manifest
@@ -125,7 +117,7 @@ def compare(bundle: Bundle, files: Mapping[str, Files], rounds: int) -> dict[str
     two, _ = in_turn(bundle, {name: every[name] for name in [ours, *closest]}, 2, rounds)
     reached = manifest.macs / min(one[ours][key]["p50"] for key in one[ours] if key.endswith("fp32")) / 1e6
     return {
-        **stamp(command(sys.argv[1:])),
+        **stamp(typed()),
         "fingerprint": fingerprint(),
         "versions": {**versions(), **versions(("torch", "torchvision", "onnx"))},
         "runs": rounds * BLOCK,

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Compare `kdlight-edge infer --folder` with ultralytics on the same pictures, the same machine and in the same run.
 
-usage: scripts/compare_pipelines.py [--model NAME.kdl] [--folder DIR] [--pictures N] [--repeats N] [--out FILE.json]
+usage: scripts/compare_pipelines.py [--model NAME.kdl] [--folder DIR] [--pictures N] [--repeats N] [--cores N]
+    [--cache DIR] [--out FILE.json]
 
 The peer is installed into an environment of its own below the cache folder (2 to 6 GB, once). Its classifier is
 YOLO11n-cls for two classes at 224 px, exported to ONNX by itself; the weights are random, which does not change speed.
@@ -23,9 +24,10 @@ import statistics
 import subprocess
 import sys
 import time
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
+
+from records import stamp, typed
 
 from kdlight_devices.fingerprint import describe, fingerprint, versions
 from kdlight_edge.scenarios import encoded_pictures
@@ -215,8 +217,7 @@ def _record(
     figures = {name: {key: _spread([run[key] for run in found]) for key in found[0]} for name, found in runs.items()}
     machine = {**fingerprint(), "cores": len(cores)}
     return {
-        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "command": shlex.join(["scripts/compare_pipelines.py", *sys.argv[1:]]),
+        **stamp(typed()),
         "machine": describe(machine),
         "peer": f"ultralytics {peer_versions['ultralytics']}",
         "rows": _rows(figures),

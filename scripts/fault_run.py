@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Run on an ffmpeg network camera that is killed and frozen on a schedule, and tell how it recovered.
 
-usage: scripts/fault_run.py [--minutes 10]
+usage: scripts/fault_run.py [--minutes 10] [--model NAME.kdl]
 
 Writes docs/results/fault_run.json (every fault with its times, the run's own log) and docs/results/fault_run.prom (its
 metrics page at the end, judged by ``promtool check metrics``).
@@ -21,7 +21,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from records import write_record
+from records import typed, write_record
 
 from kdlight_edge.selftest.bench import counted
 from kdlight_edge.selftest.child import HASTY, Run, infer
@@ -109,7 +109,7 @@ def main() -> int:
     (RESULTS / "fault_run.prom").write_text(page, encoding="utf-8")
     record = write_record(
         RESULTS / "fault_run.json",
-        f"scripts/fault_run.py --minutes {args.minutes:g}",
+        typed(),
         camera=f"ffmpeg, {PATTERN}, MJPEG over HTTP; stall and freeze timeout 1 s",
         **judged(run, code, page),
         seconds=round(seconds, 1),

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-from records import write_record
+from records import typed, write_record
 
 from kdlight_devices.fingerprint import PACKAGES, versions
 from kdlight_edge.bundle import open_bundle
@@ -65,7 +65,7 @@ def write(rounds: list[dict[str, Any]], files: int) -> None:
     """Write what is measured so far."""
     write_record(
         RESULTS,
-        "scripts/measure_archive.py",
+        typed(),
         versions=versions((*PACKAGES, "ray", "pyarrow")),
         files=files,
         pixels=SIDE[0] * SIDE[1],

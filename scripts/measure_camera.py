@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from records import write_record
+from records import typed, write_record
 
 from kdlight_edge import classifier as classifying
 from kdlight_edge import picture, prepare
@@ -110,7 +110,7 @@ def main() -> int:
         rows += back_to_back(classifier, pictures)
     write_record(
         args.out,
-        f"scripts/measure_camera.py --seconds {args.seconds}",
+        typed(),
         camera=f"{SIZE} MJPEG, 4:2:0, at {FPS} frames/s over HTTP",
         rows=rows,
     )

@@ -19,7 +19,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from records import write_record
+from records import typed, write_record
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "docs" / "results" / "footprint.json"
@@ -43,7 +43,7 @@ def main() -> int:
         helps = [seconds(program, "--help") for _ in range(STARTS)]
         bench = subprocess.run([program, "bench", args.model, "--json"], capture_output=True, text=True, check=True)
         weighed = rows(wheel, light, helps, json.loads(bench.stdout), torch=modules.stdout.strip() == "True")
-    write_record(RESULTS, "scripts/measure_footprint.py", rows=weighed)
+    write_record(RESULTS, typed(), rows=weighed)
     print(RESULTS)
     return 0
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-from records import write_record
+from records import typed, write_record
 
 from kdlight_devices.fingerprint import describe, fingerprint
 from kdlight_edge.classifier import Classifier, open_classifier
@@ -58,7 +58,7 @@ def main() -> int:
     ]
     write_record(
         RESULTS,
-        f"scripts/measure_large.py --pictures {args.pictures} --rounds {args.rounds}",
+        typed(),
         machine=describe({**fingerprint(), "cores": 2}),
         rates=rates,
         rows=rows,

@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 from measure_models import ROOT, TESTS
-from records import write_record
+from records import typed, write_record
 
 from kdlight_edge.bundle import open_bundle
 from kdlight_edge.engines import Engine, open_engine
@@ -49,7 +49,7 @@ def main() -> int:
     names = [name for name in TESTS if (ROOT / "models" / f"{name}.kdl").exists()]
     write_record(
         RESULTS,
-        f"scripts/measure_outliers.py --data DIR --count {args.count}",
+        typed(),
         bundles=[measure(name, args.data, args.count) for name in names],
     )
     print(RESULTS)

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 from measure_models import NANO, TESTS
-from records import write_record
+from records import typed, write_record
 
 from kdlight_devices.detect import cpu_fields
 from kdlight_devices.fingerprint import fingerprint
@@ -51,9 +51,7 @@ def main() -> int:
         raise SystemExit(f"this processor is that of board {board}; the question is of x86 without VNNI")
     recorded = {one["name"]: one["eval"] for one in json.loads(RECORDED.read_text(encoding="utf-8"))["models"]}
     rows = [measured(name, args.data.resolve(), args.rounds, recorded[name]) for name in TESTS | NANO]
-    write_record(
-        RESULTS, f"scripts/measure_processor.py --data DIR --rounds {args.rounds}", processor=processor(), rows=rows
-    )
+    write_record(RESULTS, typed(), processor=processor(), rows=rows)
     print(RESULTS)
     return 0
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from records import write_record
+from records import typed, write_record
 
 from kdlight_edge.bundle import Bundle, open_bundle
 from kdlight_edge.engines.openvino import compile_for, load, settings_of
@@ -50,7 +50,7 @@ def main() -> int:
     ours, other = ([statistics.median(column) for column in zip(*rounds, strict=True)] for rounds in found)
     record = write_record(
         RESULTS,
-        f"scripts/measure_threads.py --rounds {args.rounds}",
+        typed(),
         peer="one network for two pictures at a time",
         rows=[
             {"what": what, "ours": form.format(mine), "peer": form.format(its), "ratio": f"{ratio:.2f} times {better}"}

@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from records import write_record
+from records import typed, write_record
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "docs" / "results" / "tiles.json"
@@ -57,7 +57,7 @@ def measure(folder: Path, model: Path) -> None:
     speed = json.loads(child(model, "speed", folder))
     record = write_record(
         RESULTS,
-        "scripts/measure_tiles.py",
+        typed(),
         photographs=photograph,
         orthomosaic=mosaic,
         tiles_per_second=speed,

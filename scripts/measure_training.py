@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own documentation calls it F
 import torchvision
-from records import write_record
+from records import typed, write_record
 
 from kdlight_devices.fingerprint import versions
 from kdlight_train.place import choose_place, move
@@ -50,7 +50,7 @@ def main() -> int:
         said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
         rows.append({"what": way, "value": f"{float(said):.0f} images/s", "goal": ""})
         print(way, rows[-1]["value"], sep=": ")
-    write_record(RESULTS, "scripts/measure_training.py", versions=versions(("torch", "torchvision")), rows=rows)
+    write_record(RESULTS, typed(), versions=versions(("torch", "torchvision")), rows=rows)
     return 0
 
 

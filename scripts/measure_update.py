@@ -21,7 +21,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from records import write_record
+from records import typed, write_record
 
 from kdlight_edge.bundle import open_bundle, write_bundle
 from kdlight_edge.update.publish import Publisher
@@ -45,9 +45,7 @@ def main() -> int:
     repeats = parser.parse_args().repeats
     with tempfile.TemporaryDirectory() as folder:
         rows = measured(Path(folder), repeats)
-    write_record(
-        RESULTS, f"scripts/measure_update.py --repeats {repeats}", camera=f"generated, {FPS} frames a second", rows=rows
-    )
+    write_record(RESULTS, typed(), camera=f"generated, {FPS} frames a second", rows=rows)
     print(json.dumps(rows, indent=1))
     return 0
 

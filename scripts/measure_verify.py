@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from records import write_record
+from records import typed, write_record
 
 ROOT = Path(__file__).resolve().parent.parent
 STARTS = 7
@@ -30,7 +30,7 @@ def main() -> int:
     parser.add_argument("--model", type=Path, nargs="+", default=models, metavar="NAME.kdl")
     rows = [row for model in parser.parse_args().model for row in measure(model)]
     file = ROOT / "docs" / "results" / "verify.json"
-    print(json.dumps(write_record(file, "scripts/measure_verify.py", starts=STARTS, rows=rows), indent=1))
+    print(json.dumps(write_record(file, typed(), starts=STARTS, rows=rows), indent=1))
     return 0
 
 

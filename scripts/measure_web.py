@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from records import write_record
+from records import typed, write_record
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "docs" / "results" / "web.json"
@@ -52,7 +52,7 @@ def main() -> int:
         "viewer_core_percent": round(viewed - idle, 1),
         "viewer_heat_core_percent": round(heated - idle, 1),
     }
-    print(json.dumps(write_record(RESULTS, "scripts/measure_web.py", **figures, rows=rows(figures)), indent=1))
+    print(json.dumps(write_record(RESULTS, typed(), **figures, rows=rows(figures)), indent=1))
     return 0
 
 

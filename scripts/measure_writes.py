@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from records import write_record
+from records import typed, write_record
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "docs" / "results" / "writes.json"
@@ -108,7 +108,7 @@ def main() -> int:
             broker.terminate()
             broker.wait()
             shutil.rmtree(memory)
-    write_record(RESULTS, " ".join(["scripts/measure_writes.py", *sys.argv[1:]]), seconds=args.seconds, rows=rows)
+    write_record(RESULTS, typed(), seconds=args.seconds, rows=rows)
     print(json.dumps(rows, indent=1))
     return 0
 

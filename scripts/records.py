@@ -1,11 +1,24 @@
 """The record of a measurement in docs/results: what every one begins with, and how it is written."""
 
+import itertools
 import json
+import shlex
+import sys
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from kdlight_devices.fingerprint import describe, fingerprint, versions
+
+PLACES = {"--data": "DIR", "--work": "DIR", "--keep": "DIR", "--teacher-weights": "FILE", "--ultralytics": "PYTHON"}
+"""Flags that name a place of one machine, and what is told of it."""
+
+
+def typed() -> str:
+    """Return the command that runs, as it was typed but for the places of this machine."""
+    program, *words = sys.argv
+    told = [PLACES.get(before, word) for before, word in itertools.pairwise(["", *words])]
+    return shlex.join([f"scripts/{Path(program).name}", *told])
 
 
 def stamp(command: str) -> dict[str, Any]:

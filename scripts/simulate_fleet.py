@@ -17,14 +17,13 @@ import resource
 import shutil
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from records import write_record
+from records import typed, write_record
 
 from kdlight_devices.fingerprint import versions
 from kdlight_edge.decide import Prediction, to_record
@@ -246,7 +245,7 @@ def main() -> int:
         rows.append(row)
     write_record(
         args.out,
-        " ".join(["scripts/simulate_fleet.py", *sys.argv[1:]]),
+        typed(),
         versions=versions((*versions(), "paho-mqtt")),
         rate=args.rate,
         rows=rows,

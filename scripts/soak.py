@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Run the runtime for long and watch memory, descriptors, threads and ages: docs/results/NAME.json and docs/NAME.svg.
 
-usage: scripts/soak.py [--frames N | --hours H] [--camera scene|mjpeg] [--name soak]
+usage: scripts/soak.py [--frames N | --hours H] [--camera scene|mjpeg] [--fps N] [--model NAME.kdl] [--name soak]
 
 ``scene`` is generated as fast as it is answered; ``mjpeg`` is a network camera in this process, JPEG over HTTP. The run
 is `kdlight-edge infer` in a process of its own, with JSON lines that rotate, a sealed audit and a metrics page.
