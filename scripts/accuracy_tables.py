@@ -61,8 +61,7 @@ def interval(judged: dict[str, Any]) -> str:
 def outliers_table(results: dict[str, Any]) -> str:
     """Return how well each bundle knows what it was not made for."""
     kinds = list(dict.fromkeys(kind for entry in results["bundles"] for kind in entry["kinds"]))
-    rows = [f"| bundle | own | {' | '.join(kind.removeprefix('modality: ') for kind in kinds)} |"]
-    rows.append("|---" * (len(kinds) + 2) + "|")
+    rows = heading(["bundle", "own", *(kind.removeprefix("modality: ") for kind in kinds)])
     for entry in results["bundles"]:
         cells = [
             f"{entry['kinds'][kind]['auroc']:.3f} ({entry['kinds'][kind]['called_outlier']:.0%})"
@@ -78,7 +77,7 @@ def ablation_table(results: dict[str, Any]) -> str:
     """Return trainings that differ in one thing, judged on validation pictures."""
     rows = {(row["way"], row["set"]): row for row in results["rows"]}
     sets = list(dict.fromkeys(row["set"] for row in results["rows"]))
-    lines = [f"| what differs | {' | '.join(sets)} | seeds | change (95 % interval) |", "|---" * (len(sets) + 3) + "|"]
+    lines = heading(["what differs", *sets, "seeds", "change (95 % interval)"])
     for way in dict.fromkeys(row["way"] for row in results["rows"]):
         found = [rows.get((way, name)) for name in sets]
         cells = ["" if one is None else f"{one['accuracy']:.1%} of {one['n']}" for one in found]
@@ -111,10 +110,7 @@ def leaks_table(results: dict[str, Any]) -> str:
 def medmnist_table(results: dict[str, Any]) -> str:
     """Return teacher and student on MedMNIST beside what was published of others."""
     others = list(dict.fromkeys(name for row in results["rows"] for name in row["published"]))
-    rows = [
-        f"| set | n | student | its AUC | teacher | its AUC | {' | '.join(others)} |",
-        "|---" * (6 + len(others)) + "|",
-    ]
+    rows = heading(["set", "n", "student", "its AUC", "teacher", "its AUC", *others])
     for row in results["rows"]:
         student, teacher = row["student"], row["teacher"]
         published = [f"{accuracy:.1%}, {auc:.3f}" for accuracy, auc in (row["published"][name] for name in others)]
@@ -196,19 +192,8 @@ def quantisers_table(results: dict[str, Any]) -> str:
 
 def sizes_table(results: dict[str, Any]) -> str:
     """Return other sizes beside the small bundles."""
-    titles = [
-        "bundle",
-        "size",
-        "pixels",
-        "parameters",
-        "MACs",
-        "bundle size",
-        "p50",
-        "validation",
-        "test (95 % interval)",
-        "teacher",
-    ]
-    rows = heading(titles)
+    titles = ["bundle", "size", "pixels", "parameters", "MACs", "bundle size", "p50"]
+    rows = heading([*titles, "validation", "test (95 % interval)", "teacher"])
     rows += [
         f"| {one['name']} | {one['size']} | {one['px']} | {one['parameters'] / 1e6:.2f} M | {one['macs'] / 1e6:.1f} M "
         f"| {one['bytes'] / 1e6:.2f} MB | {one['p50_ms']:.2f} ms | {one['val']:.1%} of {one['val_n']} "

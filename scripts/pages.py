@@ -108,8 +108,7 @@ def peers_table(results: dict[str, Any]) -> str:
     rows = goal_rows(results)
     forms = ["onnxruntime fp32", "openvino fp32", "onnxruntime int8", "openvino int8"]
     for title in ("one_thread", "two_threads"):
-        rows += ["", f"| {title.replace('_', ' ')}, ms | parameters | {' | '.join(forms)} | its best beside ours |"]
-        rows.append("|---" * 7 + "|")
+        rows += ["", *heading([f"{title.replace('_', ' ')}, ms", "parameters", *forms, "its best beside ours"])]
         ours = min(time["p50"] for time in results[title][results["student"]].values())
         for name, times in results[title].items():
             # Two INT8 files of one network stand for it by the faster.
@@ -160,7 +159,7 @@ def fleet_table(results: dict[str, Any]) -> str:
 
 def writes_table(results: dict[str, Any]) -> str:
     """Return what a service writes to its disk."""
-    rows = ["| configuration | by the start | an hour | for each result |", "|---" * 4 + "|"]
+    rows = heading(["configuration", "by the start", "an hour", "for each result"])
     rows += [
         f"| {row['what']} | {row['start_bytes'] / 1000:,.0f} kB | {row['bytes_per_hour'] / 1e6:,.1f} MB "
         f"| {row['bytes_per_hour'] / 3600 / row['fps']:,.0f} B |"
@@ -201,7 +200,7 @@ def soak_table(results: dict[str, Any]) -> str:
 
 def fault_run_table(results: dict[str, Any]) -> str:
     """Return what faults were injected into a run on a camera, and how long it took to tell and to recover."""
-    rows = ["| fault | times | told after (median, longest) | results again (median, longest) |", "|---" * 4 + "|"]
+    rows = heading(["fault", "times", "told after (median, longest)", "results again (median, longest)"])
     for name in dict.fromkeys(row["fault"] for row in results["faults"]):
         found = [row for row in results["faults"] if row["fault"] == name]
         spread = [
