@@ -17,9 +17,9 @@ class Chip:
         self.celsius = self.ambient = ambient
         self.per_frame, self.throttles_at = per_frame, throttles_at
 
-    def work(self, fps: float, seconds: float = 1.0) -> None:
-        """Let it work for a while."""
-        self.celsius += (self.ambient + self.per_frame * fps - self.celsius) * seconds / 60
+    def work(self, fps: float) -> None:
+        """Let it work for a second."""
+        self.celsius += (self.ambient + self.per_frame * fps - self.celsius) / 60
 
     @property
     def throttling(self) -> Throttling:

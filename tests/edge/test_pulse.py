@@ -50,10 +50,10 @@ def serve(pulse: Pulse, source: Source, classifier: Classifier) -> tuple[threadi
     return thread, stop
 
 
-def hears_no_feeding(manager: Manager, looks: int = 12) -> None:
-    """Listen for some looks, each of which would have found the watchdog due."""
+def hears_no_feeding(manager: Manager) -> None:
+    """Listen for twelve looks, each of which would have found the watchdog due."""
     statuses = 0
-    while statuses < looks:
+    while statuses < 12:
         lines = manager.receive()
         assert "WATCHDOG=1" not in lines
         statuses += any(line.startswith("STATUS=") for line in lines)

@@ -57,13 +57,11 @@ def sink(tmp_path: Path, tiny_bundle: Callable[..., Path]) -> Callable[..., Vide
     return lambda name="clip.mp4", rate=None: Video(tmp_path / name, drawing, rate)
 
 
-def feed(
-    video: Video, count: int, size: tuple[int, int] = (320, 256), decision: str = "accepted", value: int = 90
-) -> None:
+def feed(video: Video, count: int, size: tuple[int, int] = (320, 256), value: int = 90) -> None:
     image = np.full((size[1], size[0], 3), value, np.uint8)
     for index in range(count):
         now = Moment.now()
-        prediction = Prediction("cam", index, now, now, decision, "", "crack", 0.9, (("crack", 0.9),))
+        prediction = Prediction("cam", index, now, now, "accepted", "", "crack", 0.9, (("crack", 0.9),))
         video.write(prediction, Frame(image, now, "cam", index))
 
 

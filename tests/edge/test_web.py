@@ -37,9 +37,9 @@ class Camera(FakeSource):
     live = True
 
 
-def result(source: str = "cam", *, index: int = 0, label: str = "crack", decision: str = "accepted") -> Prediction:
+def result(source: str = "cam", *, index: int = 0, decision: str = "accepted") -> Prediction:
     now = Moment.now()
-    return Prediction(source, index, now, now, decision, "", label, 0.9, ((label, 0.9),), 0.1, 2, {"infer": 2.0})
+    return Prediction(source, index, now, now, decision, "", "crack", 0.9, (("crack", 0.9),), 0.1, 2, {"infer": 2.0})
 
 
 def picture(index: int = 0, source: str = "cam") -> Frame:

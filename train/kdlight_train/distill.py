@@ -203,7 +203,7 @@ def answer(network: nn.Module, pictures: Tensor, place: Place, *, large: bool) -
     return torch.cat(rows)
 
 
-def real_batches(pictures: Tensor, place: Place, batch: int = 128) -> Iterator[Tensor]:
+def real_batches(pictures: Tensor, place: Place) -> Iterator[Tensor]:
     """Yield pictures, uint8 [n, 3, h, w], as float batches in 0..1 on the device."""
-    for part in pictures.split(batch):  # type: ignore[no-untyped-call]
+    for part in pictures.split(128):  # type: ignore[no-untyped-call]
         yield real(part.to(place.device))

@@ -30,10 +30,10 @@ def qat(
     say: Say,
     *,
     settings: Mapping[str, Any],
-    bundle: Path | None = None,
-    recipe: Recipe | None = None,
-    groups: Sequence[Path] = (),
-    group_regex: str | None = None,
+    bundle: Path | None,
+    recipe: Recipe | None,
+    groups: Sequence[Path],
+    group_regex: str | None,
 ) -> None:
     """Write RUN/student.int8.pt, from which `export` builds INT8; the student itself stays.
 

@@ -31,10 +31,10 @@ ODD_NAME = "GEHEIMMANN"
 """A name without a part for the given name, of which highdicom complains."""
 
 
-def answered(model: Path, scans: Path, folder: Path | None, *, topk: int = 2) -> tuple[list[Dataset], list[str]]:
+def answered(model: Path, scans: Path, folder: Path | None) -> tuple[list[Dataset], list[str]]:
     """Run a folder and return the answers, reports first, and what was told."""
     told: list[str] = []
-    with open_classifier(model, threads=1, settings=Settings(topk=topk)) as classifier:
+    with open_classifier(model, threads=1, settings=Settings(topk=2)) as classifier:
         run(DicomFolder(scans), classifier, [DicomAnswers(classifier, folder=folder, sender=None, tell=told.append)])
     found = [pydicom.dcmread(file) for file in (folder or scans).glob("*.dcm")]
     return sorted(found, key=lambda answer: (str(answer.Modality) != "SR", int(answer.InstanceNumber))), told
