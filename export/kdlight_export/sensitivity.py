@@ -58,7 +58,7 @@ def fit_answers(probabilities: Rows, truth: Classes, labels: Sequence[Label]) ->
 def shortfalls(
     probabilities: Rows, truth: Classes, labels: Sequence[Label], answers: Mapping[str, float]
 ) -> Iterator[str]:
-    """Tell, a line each, which classes are found less often than their floor, all thresholds applied.
+    """Tell, a line each, which classes are found less often than their floor, or not shown to be, thresholds applied.
 
     Args:
         probabilities: as for `fit_answers`.
@@ -69,7 +69,13 @@ def shortfalls(
     given = _answered(probabilities, np.array([answers.get(label.id, np.inf) for label in labels]))
     for index, label in enumerate(labels):
         own = given[truth == index] == index
-        if label.sensitivity_floor is None or not len(own) or own.mean() >= label.sensitivity_floor - TINY:
+        if label.sensitivity_floor is None:
+            continue
+        if not len(own):
+            promised = f"the card promises {label.sensitivity_floor:.2%}"
+            yield f"was shown no held-out picture of {label.id}, {promised}: nothing proves it; add validation pictures"
+            continue
+        if own.mean() >= label.sensitivity_floor - TINY:
             continue
         if len(truth) < LEAST_PICTURES:
             why = (

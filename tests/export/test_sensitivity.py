@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import pytest
 
 from kdlight_edge.decide import Settings, decide, softmax
 from kdlight_edge.frame import Frame, Moment
@@ -118,6 +119,15 @@ def test_a_class_of_too_few_pictures_is_told() -> None:
     (line,) = shortfalls(chances[kept], truth[kept], labels, {})
     assert "held-out pictures of crack" in line
     assert "15 are too few to fit a threshold (20 are needed)" in line
+
+
+@pytest.mark.parametrize("shown", [120, 0])
+def test_a_floor_of_a_class_without_a_held_out_picture_is_told(shown: int) -> None:
+    probabilities, truth = np.tile([0.1, 0.9], (shown, 1)), np.ones(shown, np.int64)
+    labels = (Label("crack", "crack", sensitivity_floor=0.95), Label("sound", "sound"))
+    assert list(shortfalls(probabilities, truth, labels, {})) == [
+        "was shown no held-out picture of crack, the card promises 95.00%: nothing proves it; add validation pictures"
+    ]
 
 
 def test_too_few_pictures_in_all_are_told() -> None:

@@ -20,7 +20,7 @@ from kdlight_train.distill import answer, augmented, real
 from kdlight_train.eight_bits import Range
 from kdlight_train.finished import Finished
 from kdlight_train.fit import Batch, Schedule, diverged, fit
-from kdlight_train.kept import KEPT
+from kdlight_train.kept import thinned
 from kdlight_train.place import move
 from kdlight_train.rounded import EightBits, RoundedStudent, numbers_of
 from kdlight_train.rounding import round_student
@@ -61,7 +61,7 @@ def learn_8_bits(shelf: Shelf, student: Finished, run: Path, settings: Settings,
     """
     exact = student.network().requires_grad_(requires_grad=False)
     train = shelf.split("train", shelf.recipe.input.imgsz).pictures
-    network = round_student(exact, train[:: max(1, len(train) // KEPT)])
+    network = round_student(exact, train[thinned(shelf.readable("train"))])
     network.requires_grad_(requires_grad=True)
     wanted = copy.deepcopy(exact)
     move(wanted, shelf.place)
