@@ -162,8 +162,7 @@ def _mqtt(args: argparse.Namespace, classifier: "Classifier", stop: threading.Ev
     from kdlight_edge.sinks.broker import broker_of, check_device
     from kdlight_edge.sinks.desk import Desk
     from kdlight_edge.sinks.mqtt import Mqtt
-    from kdlight_edge.sinks.spare import open_store
-    from kdlight_edge.sinks.store import default_path
+    from kdlight_edge.sinks.spare import default_path, open_store
 
     broker = broker_of(args.mqtt)
     device = check_device(socket.gethostname() if args.mqtt_device is None else args.mqtt_device)

@@ -1,4 +1,4 @@
-"""The store of a service whose disk takes nothing when it starts: in memory, so that a dead card silences no board."""
+"""Where a board's store lies: in memory where the disk takes nothing at the start, as a dead card must silence none."""
 
 import contextlib
 import os
@@ -9,8 +9,18 @@ from pathlib import Path
 
 from kdlight_edge import durable
 from kdlight_edge.errors import KDLightError
+from kdlight_edge.plain import home_of
 from kdlight_edge.sinks.store import Store
 from kdlight_edge.sources import tell
+
+
+def default_path(device: str) -> Path:
+    """Return where a device's store lies: systemd's state folder of the service, else the user's."""
+    state = os.environ.get("STATE_DIRECTORY", "").split(":")[0]
+    if state:
+        return Path(state) / f"mqtt-{device}.sqlite"
+    home = os.environ.get("XDG_STATE_HOME") or home_of("--mqtt-store") / ".local" / "state"
+    return Path(home) / "kdlight-edge" / f"mqtt-{device}.sqlite"
 
 
 def open_store(path: Path, *, live: bool, report: Callable[[str], None] = tell) -> Store:

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from kdlight_edge.errors import KDLightError
-from kdlight_edge.plain import home_of
 from kdlight_edge.sinks.tail import Tail, place
 from kdlight_edge.sources import tell
 
@@ -86,15 +85,16 @@ class Store:
     def _open(self) -> None:
         try:
             self._connect()
-        except sqlite3.DatabaseError as error:
-            if isinstance(error, sqlite3.OperationalError):
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+            if not _is_spoiled(error):
                 raise
             self._begin_anew(error)
 
-    def _begin_anew(self, error: sqlite3.Error) -> None:
+    def _begin_anew(self, error: Exception) -> None:
         """Put a spoiled file aside; one that was in use has a successor of its name, with higher numbers."""
         aside = self.path.with_name(f"{self.path.name}.damaged")
-        self._report(f"{self.path} is damaged ({error}); it was put aside as {aside.name} and a new one begun")
+        what = str(error).partition(" with text")[0]
+        self._report(f"{self.path} is damaged ({what}); it was put aside as {aside.name} and a new one begun")
         self._held.close()
         self.dropped, self._count = self.dropped + self._count, 0
         for end in ("-wal", "-shm"):
@@ -260,11 +260,12 @@ class Store:
             try:
                 yield
             except sqlite3.DatabaseError as error:
-                if not isinstance(error, sqlite3.OperationalError):  # spoiled: nothing behind that page would be sent
+                if _is_spoiled(error):  # nothing behind that page would be sent
                     self._begin_anew(error)
                 raise
         except (sqlite3.Error, OSError) as error:
-            raise KDLightError(f"{self.path} cannot be used: {error}") from error
+            what = str(error).partition(" with text")[0]
+            raise KDLightError(f"{self.path} cannot be used: {what}") from error
 
     def checkpoint(self) -> None:
         """Bring the log to the disk and into the file, beside the writer; the next commit tells of a bad disk."""
@@ -289,10 +290,7 @@ class Store:
             os.close(self._guard)
 
 
-def default_path(device: str) -> Path:
-    """Return where a device's store lies: systemd's state folder of the service, else the user's."""
-    state = os.environ.get("STATE_DIRECTORY", "").split(":")[0]
-    if state:
-        return Path(state) / f"mqtt-{device}.sqlite"
-    home = os.environ.get("XDG_STATE_HOME") or home_of("--mqtt-store") / ".local" / "state"
-    return Path(home) / "kdlight-edge" / f"mqtt-{device}.sqlite"
+def _is_spoiled(error: Exception) -> bool:
+    """Tell damage, also of one byte in a text or in the words of a table, from a disk that is full or away."""
+    told = str(error).startswith(("Could not decode", "no such column"))
+    return told or not isinstance(error, sqlite3.OperationalError)

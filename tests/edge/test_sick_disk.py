@@ -14,8 +14,8 @@ import pytest
 from kdlight_edge.cli import main
 from kdlight_edge.errors import KDLightError
 from kdlight_edge.plain import home_of
-from kdlight_edge.sinks.spare import open_store
-from kdlight_edge.sinks.store import Store, default_path
+from kdlight_edge.sinks.spare import default_path, open_store
+from kdlight_edge.sinks.store import Store
 
 SCENE = "scene:crack?size=64x64&fps=50"
 

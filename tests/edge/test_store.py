@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from kdlight_edge.errors import KDLightError
-from kdlight_edge.sinks.store import Store, default_path
+from kdlight_edge.sinks.spare import default_path
+from kdlight_edge.sinks.store import Store
 
 
 def bodies(store: Store) -> list[str]:
@@ -390,3 +391,25 @@ def test_a_service_keeps_its_store_in_its_state_folder(monkeypatch: pytest.Monke
     assert default_path("wall") == tmp_path / "kdlight-edge" / "mqtt-wall.sqlite"
     monkeypatch.setenv("STATE_DIRECTORY", "/var/lib/kdlight:/var/lib/other")
     assert default_path("wall") == Path("/var/lib/kdlight/mqtt-wall.sqlite")
+
+
+@pytest.mark.parametrize("where", [b"y" * 50, b"(number INTEGER", b"body TEXT"])
+def test_a_byte_that_has_changed_in_a_text_or_a_table_stops_no_store(tmp_path: Path, where: bytes) -> None:
+    path, told = tmp_path / "q.sqlite", list[str]()
+    store = Store(path)
+    for _ in range(30):
+        store.put("y" * 200)
+    store.close()
+    content = bytearray(path.read_bytes())
+    place = content.index(where) + 2
+    content[place] = 0xF8 if where.startswith(b"y") else ord("q")
+    path.write_bytes(content)
+    store = Store(path, report=told.append)
+    with contextlib.suppress(KDLightError):  # told once
+        store.after(0, 1000)
+    store.put("new")
+    assert bodies(store) == ["new"]
+    store.close()
+    assert "is damaged" in told[0]
+    assert "yyy" not in told[0]
+    assert (tmp_path / "q.sqlite.damaged").exists()
