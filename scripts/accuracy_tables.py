@@ -73,6 +73,14 @@ def outliers_table(results: dict[str, Any]) -> str:
     return "\n".join([*rows, "", measured(results)])
 
 
+def difference(found: dict[str, Any] | None) -> str:
+    """Return how far a student is from its teacher on the same pictures; nothing where the training did not tell."""
+    if found is None:
+        return ""
+    points, (low, high) = 100 * found["accuracy"], (100 * bound for bound in found["ci95"])
+    return f"{points:+.1f} points ({low:+.1f} to {high:+.1f})"
+
+
 def ablation_table(results: dict[str, Any]) -> str:
     """Return trainings that differ in one thing, judged on validation pictures."""
     rows = {(row["way"], row["set"]): row for row in results["rows"]}
@@ -193,11 +201,12 @@ def quantisers_table(results: dict[str, Any]) -> str:
 def sizes_table(results: dict[str, Any]) -> str:
     """Return other sizes beside the small bundles."""
     titles = ["bundle", "size", "pixels", "parameters", "MACs", "bundle size", "p50"]
-    rows = heading([*titles, "validation", "test (95 % interval)", "teacher"])
+    titles += ["validation", "test (95 % interval)", "teacher", "student less teacher, as trained"]
+    rows = heading(titles)
     rows += [
         f"| {one['name']} | {one['size']} | {one['px']} | {one['parameters'] / 1e6:.2f} M | {one['macs'] / 1e6:.1f} M "
         f"| {one['bytes'] / 1e6:.2f} MB | {one['p50_ms']:.2f} ms | {one['val']:.1%} of {one['val_n']} "
-        f"| **{interval(one)}** | {one['teacher']:.1%} |"
+        f"| **{interval(one)}** | {one['teacher']:.1%} | {difference(one.get('difference'))} |"
         for one in results["rows"]
     ]
     return "\n".join([*rows, "", measured(results)])

@@ -39,6 +39,9 @@ MODALITIES = {
 }
 """Bundles by what they look at: those of one modality are not foreign to each other."""
 
+ALL = "kdlight-all"
+"""The bundle of all of them, to which no modality is foreign."""
+
 
 def main() -> int:
     """Measure and write."""
@@ -46,7 +49,7 @@ def main() -> int:
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder with the data sets")
     parser.add_argument("--count", type=int, default=120, metavar="N", help="pictures of each kind (120)")
     args = parser.parse_args()
-    names = [name for name in TESTS if (ROOT / "models" / f"{name}.kdl").exists()]
+    names = [name for name in (*TESTS, ALL) if (ROOT / "models" / f"{name}.kdl").exists()]
     write_record(
         RESULTS,
         typed(),
@@ -64,7 +67,7 @@ def measure(name: str, data: Path, count: int) -> dict[str, Any]:
     kinds = {
         f"modality: {kind}": foreign(names, data, count, manifest)
         for kind, names in MODALITIES.items()
-        if name not in names
+        if name not in (*names, ALL)
     }
     kinds |= {"noise": noise(manifest), "black": black(manifest), "text": text(manifest), "inverted": 255 - own}
     kinds["patterns"] = np.concatenate(list(patterns(manifest.input, seed=1).values()))
@@ -86,7 +89,8 @@ def distances(engine: Engine, images: Images) -> npt.NDArray[np.float32]:
 
 def some(name: str, data: Path, count: int, manifest: Manifest) -> Images:
     """Return prepared test pictures of a bundle's sets, drawn by a fixed seed."""
-    files = sorted(file for folder in TESTS[name] for file in (data / folder).glob("*/*"))
+    folders = TESTS[name] if name != ALL else [folder for sets in TESTS.values() for folder in sets]
+    files = sorted(file for folder in folders for file in (data / folder).glob("*/*"))
     drawn = random.Random(0).sample(files, min(count, len(files)))
     return np.stack([prepare(read_picture(file), manifest) for file in drawn])
 

@@ -98,6 +98,7 @@ def row(name: str, size: str, path: Path, judged: dict[str, Any]) -> dict[str, A
         **{key: judged[key] for key in ("n", "accuracy", "ci95", "balanced_accuracy")},
         "teacher": metrics["teacher"]["test"]["accuracy"],
         "teacher_ci95": metrics["teacher"]["test"]["ci95"],
+        "difference": metrics.get("difference", {}).get("test"),
     }
 
 

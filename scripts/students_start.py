@@ -1,4 +1,4 @@
-"""The start that the students share: which pictures it learns from, and how it is made."""
+"""The start of a member of the family, for all its students: which pictures it learns from, and how it is made."""
 
 import sys
 from collections.abc import Mapping
@@ -9,7 +9,9 @@ SETS = ("chest_xray_pneumonia", "histo_lc25000_lung", "glass_flat_cracks", "road
 """Sets whose terms allow weights to be passed on without doubt."""
 
 
-def make_start(data: Path, file: Path, weights: Path | None, changes: Mapping[str, Any] | None = None) -> Path:
+def make_start(
+    data: Path, file: Path, weights: Path | None = None, *, changes: Mapping[str, Any] | None = None
+) -> Path:
     """Pretrain a start where it is not there yet; one that was killed goes on.
 
     Args:

@@ -255,7 +255,7 @@ def test_a_small_student_starts_at_the_weights_that_come_with_kdlight_edge_unles
     missing, unknown = network.load_state_dict(load_start(shipped, "small"), strict=False)
     assert (set(missing), unknown) == ({"head.weight", "head.bias"}, [])
     assert start_of("none", "small") is None
-    assert start_of(None, "nano") is None
+    assert start_of(None, "base") is None
     assert start_of("own.pt", "small") == Path("own.pt")
 
 
