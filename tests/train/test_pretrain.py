@@ -248,15 +248,16 @@ def test_a_training_says_in_its_provenance_which_start_it_had_and_refuses_anothe
     assert "was started with start =" in capsys.readouterr().err
 
 
-def test_a_small_student_starts_at_the_weights_that_come_with_kdlight_edge_unless_told_otherwise() -> None:
-    shipped = start_of(None, "small")
+@pytest.mark.parametrize("name", ["small", "nano"])
+def test_a_student_starts_at_the_weights_that_come_with_kdlight_edge_unless_told_otherwise(name: str) -> None:
+    shipped = start_of(None, name)
     assert shipped is not None
-    network = make_student("small", 2)
-    missing, unknown = network.load_state_dict(load_start(shipped, "small"), strict=False)
+    network = make_student(name, 2)
+    missing, unknown = network.load_state_dict(load_start(shipped, name), strict=False)
     assert (set(missing), unknown) == ({"head.weight", "head.bias"}, [])
-    assert start_of("none", "small") is None
+    assert start_of("none", name) is None
     assert start_of(None, "base") is None
-    assert start_of("own.pt", "small") == Path("own.pt")
+    assert start_of("own.pt", name) == Path("own.pt")
 
 
 @pytest.mark.parametrize("flags", [[], ["--start", "none"]])
