@@ -1,10 +1,12 @@
 """The front door: finds the verb, and turns every error into one line and an exit code."""
 
 import argparse
+import contextlib
 import importlib
 import io
 import os
 import sys
+import threading
 from collections.abc import Sequence
 
 from kdlight_edge import __version__
@@ -91,6 +93,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
+def program() -> int:
+    """Be the program: `main`, and an end that no camera's driver can hold up or turn into an abort.
+
+    A reader of a camera that hangs, or decodes for seconds, is left behind. Python would end its thread in the middle
+    of C++ once that comes back, which aborts the process after all was well.
+    """
+    code = main()
+    if any(thread.name.startswith("capture ") for thread in threading.enumerate()):
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code)
+    return code
+
+
 def _open_streams() -> None:
     """Let a standard stream that was closed (``>&-``) lead nowhere.
 
@@ -127,4 +144,4 @@ def _report(error: KDLightError, *, debug: bool) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(program())

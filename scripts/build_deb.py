@@ -44,8 +44,8 @@ version = {python}
 
 PROGRAM = """#!/usr/lib/kdlight-edge/bin/python -s
 import sys
-from kdlight_edge.cli import main
-sys.exit(main())
+from kdlight_edge.cli import program
+sys.exit(program())
 """
 """``-s``: packages of the calling user's home are not for a service."""
 

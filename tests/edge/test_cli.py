@@ -264,3 +264,19 @@ def test_an_empty_path_is_refused_and_not_taken_for_the_folder_one_is_in(
         main(words)
     assert ended.value.code == 2
     assert "it is empty; give a path" in capsys.readouterr().err
+
+
+def test_a_camera_that_hangs_at_the_end_changes_no_exit_code_and_aborts_nothing() -> None:
+    code = (
+        "import atexit, sys, threading, time",
+        "from kdlight_edge import cli",
+        "def main():",
+        "    threading.Thread(target=time.sleep, args=(60,), name='capture cam', daemon=True).start()",
+        "    atexit.register(print, 'Python ends its threads')",
+        "    print('told')",
+        "    return 6",
+        "cli.main = main",
+        "sys.exit(cli.program())",
+    )
+    done = bare(*code)
+    assert (done.returncode, done.stdout, done.stderr) == (6, "told\n", "")
