@@ -1,4 +1,4 @@
-"""How late a network stream is read: a machine that decodes more slowly than frames come falls ever more behind."""
+"""How late an RTSP stream is read: a machine that decodes more slowly than frames come falls ever more behind."""
 
 import contextlib
 import fcntl
@@ -17,7 +17,7 @@ DOUBT = 0.5
 LOOK = 1.0
 """Seconds after which it is asked anyway: the clocks of camera and board drift apart, and a camera's may be set."""
 
-_PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
+_PORTS = {"rtsp": 554, "rtsps": 322}
 
 
 class Lateness:

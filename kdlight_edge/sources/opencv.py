@@ -181,7 +181,9 @@ def stream(uri: str, patience: Patience) -> Camera:
     if not capture.isOpened():
         name = without_password(uri)
         raise SourceError(f"no stream at {name}; see that it is on, and that ffplay {name} shows it from here")
-    return Camera(capture, patience.stall_timeout, Lateness(lambda: unread(with_login(uri))))
+    # Over HTTP it may be a file, which waits to be read and is not late.
+    late = Lateness(lambda: unread(with_login(uri))) if uri.lower().startswith("rtsp") else None
+    return Camera(capture, patience.stall_timeout, late)
 
 
 def _usb(device: str) -> Camera:

@@ -1,4 +1,4 @@
-"""A stream that comes faster than it is decoded: its frames tell how old they are, and the stream is begun anew."""
+"""An RTSP stream that comes faster than it is decoded: its frames tell how old they are, and it is begun anew."""
 
 import socket
 import time
