@@ -21,7 +21,7 @@ COMMANDS = {
     "infer": ("kdlight_edge.commands.infer", "classify a camera, a folder or a stream"),
     "eval": ("kdlight_edge.commands.eval", "measure a bundle's accuracy on labelled pictures"),
     "bench": ("kdlight_edge.commands.bench", "measure a bundle's speed, memory and size"),
-    "verify": ("kdlight_edge.commands.verify", "replay a bundle's golden pictures on its engine"),
+    "verify": ("kdlight_edge.commands.verify", "replay a bundle's golden pictures on each engine here"),
     "bundle": ("kdlight_edge.commands.bundle", "pack a bundle into one signed file"),
     "update": (
         "kdlight_edge.commands.update",
@@ -46,7 +46,8 @@ def build_parser(verb: str | None = None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="kdlight-edge",
         description="Distil a tiny image classifier from a MobileNet teacher and run it on a small board.",
-        epilog="kdlight-edge VERB --help tells about one verb.",
+        epilog="kdlight-edge VERB --help tells about one verb. "
+        f"{', '.join(ALIASES)} mean {', '.join(ALIASES.values())}. KDLIGHT_DEBUG=1 shows where an error came from.",
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"kdlight-edge {__version__}")

@@ -23,7 +23,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     keygen.add_argument("--out", default=".", metavar="DIR", help="where both are written (default: here)")
     sign = actions.add_parser("sign", help="pack a bundle into one file and sign it")
     sign.add_argument("model", metavar="NAME.kdl", help="the bundle")
-    sign.add_argument("--key", action="append", required=True, metavar="FILE.key", help="may be given again")
+    sign.add_argument(
+        "--key", action="append", required=True, metavar="FILE.key", help="that signs; may be given again"
+    )
     sign.add_argument("--out", metavar="FILE", help="default: NAME-VERSION.kdl.tar, here")
     verify = actions.add_parser("verify", help="tell whether a file is whole and signed by a trusted key")
     verify.add_argument("file", metavar="FILE", help="a file of bundle sign")

@@ -60,6 +60,9 @@ def test_the_program_helps_in_an_empty_environment_and_lists_every_verb() -> Non
     for verb, (_, line) in COMMANDS.items():
         assert f"    {verb} " in ran.stdout
         assert line in ran.stdout
+    told = " ".join(ran.stdout.split())
+    assert "predict, val, benchmark mean infer, eval, bench." in told
+    assert "KDLIGHT_DEBUG=1" in told
 
 
 @pytest.mark.parametrize("verb", ["", *COMMANDS])
