@@ -211,8 +211,8 @@ def _live(source: str) -> str:
     """Return a source that can be served; kind_of refuses the unknown ones."""
     from kdlight_edge.sources import kind_of
 
-    if kind_of(source) in {"folder", "video"}:
-        raise UsageError(f"{source} has an end; a service needs a camera, a stream or scene:crack")
+    if kind_of(source) in {"folder", "video", "dicom"}:
+        raise UsageError(f"{source} has an end; a service needs a camera, a watch: folder or a dicom:// listener")
     return source
 
 

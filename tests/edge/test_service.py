@@ -240,6 +240,7 @@ def test_the_name_that_the_package_gives_a_camera_is_served_while_nothing_is_plu
         (["--name", "Front Door"], "--name 'Front Door' cannot name a service"),
         (["--name", "kdlight-edge"], "--name 'kdlight-edge' cannot name a service"),
         (["--model", "MODEL", "--source", "."], ". has an end; a service needs a camera"),
+        (["--model", "MODEL", "--source", "dicom:."], "dicom:. has an end; a service needs a camera"),
         (["--model", "MODEL", "--source", "ftp://x"], "no source looks like 'ftp://x'"),
         (["--model", "MODEL", "--source", "scene:crack", "--options", "a\nb"], "holds characters that a settings file"),
     ],
