@@ -89,7 +89,7 @@ def read(path: str, keys: Mapping[str, argparse.Action]) -> dict[str, Any]:
     else:
         import tomli as tomllib
     try:
-        document: dict[str, Any] = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        document: dict[str, Any] = tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise UsageError(f"--config {path} cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:  # also a number of thousands of digits, and lists deeper than Python

@@ -57,10 +57,10 @@ def read_card(file: Path | None) -> CardFile:
     if file is None:
         return CardFile()
     try:
-        document = tomllib.loads(file.read_text(encoding="utf-8"))
+        document = tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise UsageError(f"--card {file} cannot be read: {error.strerror}") from error
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"--card {file} is not TOML: {error}") from error
     card = READER.record(CardFile, document)
     check_scans(card.scans, "card", UsageError)

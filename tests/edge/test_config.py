@@ -118,6 +118,7 @@ def test_every_flag_of_a_run_is_a_key_and_no_other_is(capfd: pytest.CaptureFixtu
         ("when = 2026-01-01", "the unknown key 'when'"),
         ("camera = 'a'\nfolder = 'b'", "has the keys 'camera' and 'folder'; only one of them can be"),
         ("conf = 7\ncamera = 'a'", "--conf 7 is not a probability"),
+        ("\ufeffwhen = 2026-01-01", "the unknown key 'when'"),
         ("camera =", "is not TOML"),
         ("camera = 'a'\ncamera = 'b'", "is not TOML"),
         (f"frames = {'9' * 5000}", "is not TOML"),

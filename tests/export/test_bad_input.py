@@ -12,6 +12,8 @@ from onnx import TensorProto, helper
 
 from kdlight_edge.bundle import open_bundle, sha256_of, write_bundle
 from kdlight_edge.cli import main
+from kdlight_edge.errors import UsageError
+from kdlight_export.card import read_card
 
 Change = Callable[[onnx.ModelProto], None]
 
@@ -52,6 +54,14 @@ def test_a_name_that_a_manifest_cannot_hold_is_refused_before_the_work(
 ) -> None:
     assert main(["export", str(run), "--out", str(tmp_path / "wall\udcfc.kdl")]) == 2
     assert "the bundle's name 'wall\\udcfc' is not UTF-8" in only_line(capsys)
+
+
+def test_a_card_may_begin_with_the_mark_that_windows_writes_and_is_refused_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "card.toml").write_text('name = "wall"\n', encoding="utf-8-sig")
+    assert read_card(tmp_path / "card.toml").name == "wall"
+    (tmp_path / "card.toml").write_text(f"version = {'9' * 5000}")
+    with pytest.raises(UsageError, match=r"card.toml is not TOML"):
+        read_card(tmp_path / "card.toml")
 
 
 def test_a_card_whose_label_breaks_a_line_is_refused_before_the_work(

@@ -21,6 +21,11 @@ def test_flags_win_over_the_file_and_the_file_over_the_defaults(tmp_path: Path) 
     assert recipe.student.lr == read_recipe(None, {}).student.lr
 
 
+def test_a_recipe_may_begin_with_the_mark_that_windows_writes(tmp_path: Path) -> None:
+    (tmp_path / "own.toml").write_text("seed = 7\n", encoding="utf-8-sig")
+    assert read_recipe(str(tmp_path / "own.toml"), {}).seed == 7
+
+
 def test_an_unknown_key_is_named_with_the_nearest_known_one(tmp_path: Path) -> None:
     file = tmp_path / "wrong.toml"
     file.write_text("[student]\nepoch = 7\n")
@@ -41,6 +46,7 @@ def test_an_unknown_key_is_named_with_the_nearest_known_one(tmp_path: Path) -> N
         ('[distil]\nmethod = "magic"\n', r"'distil\.method' is 'magic', not one of none, kl"),
         ("[augment]\nscale = [0.9, 0.2]\n", r"'augment\.scale' is \[0\.9, 0\.2\]"),
         ("seed = \n", "is not TOML"),
+        (f"seed = {'9' * 5000}", "is not TOML"),
         ("student = 3\n", "'student' holds 3 where a table should be"),
     ],
 )

@@ -8,7 +8,7 @@ import torch
 import torchvision
 
 from kdlight_edge.cli import main
-from kdlight_edge.errors import UsageError
+from kdlight_edge.errors import DataError, UsageError
 from kdlight_train import finished
 from kdlight_train.components import COMPONENTS
 from kdlight_train.data import open_data
@@ -16,6 +16,7 @@ from kdlight_train.distill import Lessons, Making
 from kdlight_train.fit import Batch
 from kdlight_train.place import choose_place
 from kdlight_train.recipe import Recipe, read_recipe
+from kdlight_train.teacher import make_teacher
 from kdlight_train.workshop import Shelf, lessons_of, teach_teachers
 
 SMALL = {
@@ -102,3 +103,16 @@ def test_a_count_that_cannot_be_is_refused(count: int) -> None:
 
 def test_one_teacher_is_the_default() -> None:
     assert Recipe().teacher.count == 1
+
+
+def test_what_torch_says_of_a_download_stays_off_stdout(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fetch(_name: str) -> None:
+        print('Downloading: "https://..."')  # noqa: T201 - as torch.hub does
+        raise OSError("no network")
+
+    monkeypatch.setattr(torchvision.models, "get_model_weights", fetch)
+    with pytest.raises(DataError, match="could not be downloaded"):
+        make_teacher("mobilenet_v3_small", 2, None)
+    assert capsys.readouterr().out == ""

@@ -202,11 +202,11 @@ def to_json(recipe: Recipe) -> dict[str, Any]:
 def _load(name: str) -> dict[str, Any]:
     file = BUILT_IN / f"{name}.toml" if name in built_in_recipes() else Path(name)
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
+        return tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except OSError as error:
         known = ", ".join(built_in_recipes())
         raise UsageError(f"--recipe {name} is no readable file ({error.strerror}) nor one of {known}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"--recipe {name} is not TOML: {error}") from error
 
 

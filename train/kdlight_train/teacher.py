@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import pickle
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -157,7 +158,9 @@ def _state(name: str, weights: Path | None, network: nn.Module) -> dict[str, Ten
     """Read the ImageNet weights from a file, or through torchvision's own download."""
     if weights is None:
         try:
-            state: dict[str, Tensor] = torchvision.models.get_model_weights(name).DEFAULT.get_state_dict(progress=True)
+            with contextlib.redirect_stdout(sys.stderr):  # torch says there where from, and stdout is for data
+                best = torchvision.models.get_model_weights(name).DEFAULT
+                state: dict[str, Tensor] = best.get_state_dict(progress=True)
         except OSError as error:
             raise DataError(
                 f"the weights of {name} could not be downloaded ({error}); give a file with --teacher-weights"
