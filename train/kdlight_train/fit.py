@@ -2,7 +2,7 @@
 
 An epoch is determined by the seed and its number alone (order, augmentation and mixing come from generators made for
 it, and what layers draw, such as dropout, from the global one seeded for the batch), so a training that was killed goes
-on from its last checkpoint to the very same weights.
+on from its last checkpoint to the very same weights, where it has as many threads: torch adds in another order else.
 """
 
 import copy
