@@ -197,7 +197,7 @@ def test_resuming_with_another_recipe_names_what_differs(
         (["--teacher", "squeezenet1_1"], 1, "does not fit squeezenet1_1"),
         (["--teacher-frozen", "99"], 2, "teacher.frozen is 99; mobilenet_v3_small has"),
         (["--method", "dist"], 2, "cannot teach two classes"),
-        (["--foreign", "nowhere"], 1, "--foreign nowhere holds no picture"),
+        (["--foreign", "nowhere"], 1, "--foreign nowhere cannot be read: No such file or directory"),
         (["--imgsz", "33"], 2, "'input.imgsz' is 33; it must be a multiple of 32"),
         (["--teacher-weights", "nowhere.pth"], 1, "nowhere.pth cannot be opened"),
         (
