@@ -109,6 +109,9 @@ def test_a_run_after_a_kill_goes_on_with_the_chain_and_notes_what_it_cut(tmp_pat
     assert verify(path, b"").fault == ""
     assert json.loads(again[11])["record"]["torn_bytes_cut"] == 40
     assert verify(path, b"").lines == 11 + 5
+    assert verify(path, b"").closed
+    path.write_text("".join(written(path, 1)[:-1]))
+    assert not verify(path, b"").closed, "a run that ended in order says nothing of the one after it"
 
 
 def test_lines_cut_off_at_the_end_are_found_by_a_hash_noted_earlier(
@@ -238,6 +241,8 @@ def test_what_cannot_be_read_is_one_clear_error(tmp_path: Path, capsys: pytest.C
     (tmp_path / "empty").touch()
     assert main(["audit", "verify", str(tmp_path / "empty")]) == 1
     assert "holds no line" in capsys.readouterr().err
-    (tmp_path / "key").write_bytes(b"short\n")
-    with pytest.raises(KDLightError, match="has 5 bytes, 16 are the least"):
+    (tmp_path / "key").write_bytes(KEY[1:] + b"\n")
+    with pytest.raises(KDLightError, match="has 15 bytes, 16 are the least"):
         read_key(str(tmp_path / "key"))
+    (tmp_path / "key").write_bytes(b" " + KEY + b"\t\r\n")
+    assert read_key(str(tmp_path / "key")) == b" " + KEY + b"\t"

@@ -42,16 +42,18 @@ def test_a_class_that_must_not_be_missed_is_the_answer_from_its_own_threshold_on
         assert (found.label, found.decision) == (label, decision)
         assert found.probability == pytest.approx(dict(found.top)[label])
         assert found.top[0][0] == label
+    just = dataclasses.replace(ARTIFACT, thresholds=Thresholds(0.8, 3.0, {"stain": 1 / 3}))
+    assert decide(frame(), logits(1, 1, 1), 1.0, MANIFEST, just, Settings()).label == "stain"
     assert decide(frame(), logits(0.3, 0.65, 0.05), 9.0, MANIFEST, careful, Settings()).decision == "outlier"
     by_hand = decide(frame(), logits(0.3, 0.65, 0.05), 1.0, MANIFEST, careful, Settings(conf=0.6))
     assert (by_hand.label, by_hand.decision) == ("none", "accepted")
 
 
-def test_probabilities_are_those_of_softmax() -> None:
-    rng = np.random.default_rng(3)
+def test_probabilities_are_those_of_softmax_at_the_temperature_of_the_file() -> None:
+    rng, warm = np.random.default_rng(3), dataclasses.replace(ARTIFACT, temperature=1.7)
     for row in rng.normal(0, 6, (50, 3)).astype(np.float32):
-        found = dict(decide(frame(), row, 1.0, MANIFEST, ARTIFACT, Settings(topk=3)).top)
-        wanted = softmax(row, ARTIFACT.temperature)
+        found = dict(decide(frame(), row, 1.0, MANIFEST, warm, Settings(topk=3)).top)
+        wanted = softmax(row, warm.temperature)
         assert [found[label.id] for label in MANIFEST.labels] == pytest.approx(wanted.tolist(), rel=1e-14)
 
 
@@ -72,6 +74,8 @@ def test_a_temperature_above_one_makes_the_answer_less_sure() -> None:
     ("probabilities", "outlier", "age", "settings", "decision", "reason"),
     [
         ((0.9, 0.08, 0.02), 1.0, 0, Settings(), "accepted", ""),
+        ((0.9, 0.08, 0.02), 3.0, 0, Settings(), "accepted", ""),
+        ((1 / 3, 1 / 3, 1 / 3), 1.0, 0, Settings(conf=1 / 3), "accepted", ""),
         ((0.7, 0.2, 0.1), 1.0, 0, Settings(), "abstained", "probability 0.700 is below 0.800"),
         ((0.7, 0.2, 0.1), 1.0, 0, Settings(conf=0.5), "accepted", ""),
         ((0.9, 0.08, 0.02), 1.0, 0, Settings(conf=0.95), "abstained", "probability 0.900 is below 0.950"),
@@ -88,6 +92,23 @@ def test_the_first_reason_that_holds_decides(
     assert (seen.decision, seen.reason) == (decision, reason)
     assert seen.label == "crack"
     assert seen.probability == pytest.approx(probabilities[0], abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("chance", "outlier", "age", "decision", "reason"),
+    [
+        (0.9, 1.0, 0, "abstained", "dark"),
+        (0.7, 1.0, 0, "abstained", "dark"),
+        (0.9, 3.5, 0, "abstained", "dark"),
+        (0.9, 1.0, 9, "stale", "the frame is 9.00 s old, more than 2 s"),
+    ],
+)
+def test_what_cannot_be_seen_is_the_reason_before_all_but_age(
+    chance: float, outlier: float, age: float, decision: str, reason: str
+) -> None:
+    row = logits(chance, 0.95 - chance, 0.05)
+    seen = decide(frame(age), row, outlier, MANIFEST, ARTIFACT, Settings(max_age=2), unfit="dark")
+    assert (seen.decision, seen.reason) == (decision, reason)
 
 
 @pytest.mark.parametrize(
@@ -141,3 +162,4 @@ def test_a_picture_that_could_not_be_read_has_a_record_of_its_own() -> None:
 
 def test_time_is_written_in_utc_with_milliseconds() -> None:
     assert utc(Moment(0.0015, 0)) == "1970-01-01T00:00:00.001Z"
+    assert utc(Moment(1.9999997, 0)) == "1970-01-01T00:00:02.000Z"

@@ -1,5 +1,6 @@
 """Events: a class held for a while begins one, with the frames around it on a disk that does not fill up."""
 
+import itertools
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ from kdlight_edge.evidence import Picture
 from kdlight_edge.frame import Frame, Moment
 from kdlight_edge.picture import read_picture
 from kdlight_edge.sinks import events as folder_of_events
-from kdlight_edge.sinks.events import AFTER, BEFORE, EventFolder
+from kdlight_edge.sinks.events import AFTER, BEFORE, LARGEST, SPACING, EventFolder
 from kdlight_edge.sinks.rotate import earlier
 from kdlight_edge.sinks.store import Store
 from kdlight_edge.sinks.watch import Watch
@@ -77,10 +78,12 @@ def test_the_end_of_a_run_ends_what_goes_on() -> None:
     assert events.end() == []
 
 
-def write(sink: EventFolder, at: float, label: str = "crack") -> None:
-    image = np.full((48, 64, 3), round(at) % 200, np.uint8)
-    prediction = result(at, label)
-    sink.write(prediction, Frame(image, prediction.captured, "cam", prediction.index))
+def write(
+    sink: EventFolder, at: float, label: str = "crack", source: str = "cam", size: tuple[int, int] = (64, 48)
+) -> None:
+    image = np.full((size[1], size[0], 3), round(at) % 200, np.uint8)
+    prediction = result(at, label, source=source)
+    sink.write(prediction, Frame(image, prediction.captured, source, prediction.index))
 
 
 def lines(folder: Path) -> list[dict[str, object]]:
@@ -99,6 +102,28 @@ def test_an_event_has_the_frames_around_it_and_a_line_at_its_beginning_and_end(t
     pictures = sorted(place.iterdir())
     assert BEFORE <= len(pictures) <= BEFORE + AFTER
     assert {read_picture(path).shape for path in pictures} == {(48, 64, 3)}
+    taken = [int(path.stem[-8:]) / 10 for path in pictures]
+    assert all(after - before >= SPACING for before, after in itertools.pairwise(taken))
+
+
+def test_large_frames_are_kept_smaller(tmp_path: Path) -> None:
+    sink = EventFolder(tmp_path, Events({"crack"}, 1.0), {})
+    for step in range(11):
+        write(sink, step / 10, size=(2 * LARGEST, LARGEST))
+    sink.close()
+    assert {read_picture(path).shape for path in tmp_path.glob("*/*.jpg")} == {(LARGEST // 2, LARGEST, 3)}
+
+
+def test_an_event_that_goes_on_never_makes_room_for_those_of_another_camera(tmp_path: Path) -> None:
+    sink = EventFolder(tmp_path, Events({"crack"}, 1.0), {}, limit=20_000)
+    for step in range(400):
+        write(sink, step / 10, source="gate")
+        if step >= 20:
+            write(sink, step / 10, "crack" if step % 30 < 15 else "no_crack")
+    going_on = tmp_path / str(lines(tmp_path)[0]["folder"])
+    assert len({line["folder"] for line in lines(tmp_path)}) > 10
+    assert list(going_on.glob("*.jpg"))
+    sink.close()
 
 
 def test_the_oldest_events_make_room_on_the_disk(tmp_path: Path) -> None:
@@ -192,15 +217,16 @@ def test_a_disk_that_refuses_is_told_once_and_the_next_event_is_tried(tmp_path: 
     told: list[str] = []
     sink = EventFolder(tmp_path / "ev", Events({"crack"}, 1.0), {}, report=told.append)
     hidden = tmp_path / "away"
-    (tmp_path / "ev").rename(hidden)
-    for step in range(15):
-        write(sink, step / 10)
-    hidden.rename(tmp_path / "ev")
-    for step in range(15):
-        write(sink, 10 + step / 10)
+    for number in (1, 2):
+        (tmp_path / "ev").rename(hidden)
+        for step in range(15):
+            write(sink, 20 * number + step / 10)
+        hidden.rename(tmp_path / "ev")
+        for step in range(15):
+            write(sink, 20 * number + 10 + step / 10)
+        assert len([line for line in told if "trying again" in line]) == number
+        assert len([path for path in (tmp_path / "ev").iterdir() if path.is_dir()]) == number
     sink.close()
-    assert len([line for line in told if "trying again" in line]) == 1
-    assert len([path for path in (tmp_path / "ev").iterdir() if path.is_dir()]) == 1
 
 
 def test_a_full_disk_keeps_no_empty_folder_of_each_event(disk_of: Callable[[int], Path]) -> None:

@@ -1,5 +1,6 @@
 """The outbox: a sink that is slow, dead or in error never holds up the writer, and what is lost is counted."""
 
+import math
 import threading
 from typing import Any
 
@@ -105,10 +106,13 @@ def test_a_folder_does_not_wait_for_ever_for_a_dead_sink() -> None:
 def test_what_is_left_when_a_signal_ended_the_run_is_counted_as_closing() -> None:
     gate, stop = Gate(), threading.Event()
     stop.set()
-    box, told = outbox(gate, stop=stop)
+    box, told = outbox(gate, stop=stop, patience=math.inf)
     for index in range(7):
         box.write(prediction(index), None)
-    box.close()
+    closing = threading.Thread(target=box.close, daemon=True)
+    closing.start()
+    closing.join(LIMIT)
+    assert not closing.is_alive()
     assert box.delivery().dropped["closing"] >= 6
     assert "closing" in told[-1]
 

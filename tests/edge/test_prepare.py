@@ -79,6 +79,23 @@ def test_fit_keeps_the_proportions_and_fills_the_rest_with_grey() -> None:
     assert not (result[23:37] == PAD).all(axis=2).any()
 
 
+@pytest.mark.parametrize("resize", RESIZES)
+@pytest.mark.parametrize("size", [(60, 240), (240, 60)])
+def test_rows_are_dealt_with_as_columns_are(size: tuple[int, int], resize: str) -> None:
+    image, spec = striped(*size), Input(60, 60, "rgb", resize)  # type: ignore[arg-type]
+    turned = prepare_input(np.ascontiguousarray(image.transpose(1, 0, 2)), spec)
+    np.testing.assert_array_equal(turned.transpose(1, 0, 2), prepare_input(image, spec))
+
+
+@pytest.mark.parametrize(("interpolation", "grey"), [("reduce", 64), ("area", 64), ("linear", 0)])
+def test_each_interpolation_sees_what_its_name_says(interpolation: str, grey: int) -> None:
+    image = np.zeros((256, 256, 3), np.uint8)
+    for start in (0, 1):  # a quarter is white; linear looks between the fourth and the fifth of eight
+        image[:, start::8] = 255
+    result = prepare_input(image, Input(32, 32, "rgb", "squash", interpolation))  # type: ignore[arg-type]
+    assert np.abs(result.astype(int) - grey).max() <= 1
+
+
 def test_grey_takes_the_colour_out_and_keeps_three_channels() -> None:
     result = prepare_input(striped(30, 90), Input(90, 30, "grey"))
     assert (result[..., 0] == result[..., 1]).all()

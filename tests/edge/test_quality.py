@@ -57,6 +57,15 @@ def test_a_dark_picture_must_become_clearly_lighter_before_it_is_let_in_again() 
     assert quality.look(between) == ""
 
 
+def test_an_over_exposed_picture_must_become_clearly_darker_before_it_is_let_in_again() -> None:
+    half, most = scaled(1), scaled(1)
+    half[:64], most[:96] = 255, 255
+    quality = Quality()
+    assert [quality.look(one).partition(":")[0] for one in (half, most, half, scaled(1), half)] == [
+        "", "over-exposed", "over-exposed", "", "",
+    ]  # fmt: skip
+
+
 def test_a_picture_that_cannot_be_judged_is_abstained_from_with_the_reason(tiny_bundle: Callable[..., Path]) -> None:
     red = np.full((64, 64, 3), (220, 0, 0), np.uint8)
     with open_classifier(tiny_bundle(), settings=Settings(quality=True)) as classifier:

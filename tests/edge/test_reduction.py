@@ -176,6 +176,18 @@ def test_a_reduced_picture_makes_the_same_input_within_the_bound(size: tuple[int
                 assert np.abs(logits[0] - logits[1]).max() <= LOGIT, (kind, resize)
 
 
+@pytest.mark.usefixtures("decoder")
+def test_a_side_that_is_no_whole_number_of_reduced_pixels_makes_the_same_input_within_the_bound() -> None:
+    spec = Input(33, 33)
+    for kind, image in kinds_of(1000, 700).items():
+        content = encode(image)
+        small, full = decode_reduced(content, need_of(spec))
+        assert full == (1000, 700)
+        difference = np.abs(prepare_input(small, spec, full).astype(int) - prepare_input(decode(content), spec))
+        assert difference.mean() <= MEAN, kind
+        assert np.percentile(difference, 99) <= HUNDREDTH, kind
+
+
 def test_a_folder_is_decoded_smaller_only_where_nobody_draws_the_pictures(
     tmp_path: Path, tiny_bundle: Callable[..., Path], capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -60,6 +60,56 @@ def test_the_oldest_make_room_and_are_counted(tmp_path: Path) -> None:
     store.close()
 
 
+def test_texts_of_the_disk_and_of_the_tail_come_in_order_and_no_more_than_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kdlight_edge.sinks.store.WAITED", 0.0)
+    store = Store(tmp_path / "q.sqlite")
+    store.put("a")
+    store.put("b")
+    store.tidy()
+    store.put("c")
+    assert store.after(0, 2) == [(1, "a"), (2, "b")]
+    assert store.after(1, 2) == store.after(1, 9) == [(2, "b"), (3, "c")]
+    store.close()
+
+
+def test_what_was_taken_out_of_the_file_makes_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kdlight_edge.sinks.store.WAITED", 0.0)
+    store = Store(tmp_path / "q.sqlite", limit=1000)
+    for _ in range(10):
+        for _ in range(5):
+            store.put("x" * 100)
+        store.tidy()
+        assert len(drain(store)) == 5
+    assert store.dropped == 0
+    store.close()
+
+
+def test_a_tail_that_grows_goes_to_the_disk_before_anything_has_waited(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kdlight_edge.sinks.store.TAIL_LIMIT", 1000)
+    store = Store(tmp_path / "q.sqlite")
+    for number in range(50):
+        store.put(f"{number:0100}")
+    assert store._tail.bytes <= 1200
+    assert [int(body) for body in bodies(store)] == list(range(50))
+    store.close()
+
+
+def test_numbers_are_set_aside_ahead_by_the_thread_that_may_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kdlight_edge.sinks.store.BLOCK", 10)
+    store = Store(tmp_path / "q.sqlite")
+    for _ in range(8):
+        store.put("x")
+    store.tidy()
+    assert store._reserved >= store._last + 5
+    store.close()
+
+
 def test_the_file_stays_small_when_much_has_gone_through_it(tmp_path: Path) -> None:
     store = Store(tmp_path / "q.sqlite", limit=10_000)
     for _ in range(40):

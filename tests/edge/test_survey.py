@@ -6,6 +6,7 @@ import re
 import shutil
 import struct
 import zlib
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -329,7 +330,7 @@ def test_a_truncated_photograph_is_an_error_line_and_the_inspection_goes_on(
 
 
 def test_damaged_orthomosaics_give_a_reason_and_never_anything_else(wall: Pixels, tmp_path: Path) -> None:
-    rng = np.random.default_rng(9)
+    rng, ends = np.random.default_rng(9), Counter[str]()
     for options in ({"rowsperstrip": 20, "compression": "lzw"}, {"tile": (64, 64), "compression": "zlib"}):
         whole = mosaic(tmp_path / "m.tif", wall[:150, :130], **options).read_bytes()
         for _ in range(150):
@@ -340,14 +341,17 @@ def test_damaged_orthomosaics_give_a_reason_and_never_anything_else(wall: Pixels
             try:
                 raster = open_raster(tmp_path / "d.tif")
             except DataError:
+                ends["not opened"] += 1
                 continue
             try:
                 for top in range(0, min(raster.height, 600), 64):
                     raster.rows(top, min(raster.height, top + 64))
+                ends["read"] += 1
             except DataError:
-                pass
+                ends["not read"] += 1
             finally:
                 raster.close()
+    assert min(ends[end] for end in ("not opened", "not read", "read")) > 10, ends
 
 
 @pytest.mark.parametrize(

@@ -81,12 +81,15 @@ def test_errors_are_no_answers_and_a_gap_begins_anew() -> None:
     assert told(frames)[29:45] == ["crack"] * 11 + ["open"] * 5
     after = [*frames[:30], *(seen(100 + i / 10, "none") for i in range(10))]
     assert told(after)[30:] == ["open"] * 5 + ["none"] * 5  # the first of them speaks for a quarter of the seconds
+    torn = [*frames[:30], *(seen(100 + i / 10, "crack" if i else "none") for i in range(6))]
+    assert told(torn)[30:] == ["open"] * 6  # half of the time each: what was answered before the gap is not held on to
 
 
 def test_a_clock_that_goes_back_and_a_burst_at_one_instant_weigh_nothing() -> None:
     frames = [seen(i / 10) for i in range(30)]
     burst = [seen(2.9, "none") for _ in range(500)] + [seen(2.0, "none")]
     assert set(told([*frames, *burst])[10:]) == {"crack"}
+    assert votes([*frames, *burst])[-1].share == 1.0
 
 
 def test_the_probability_is_the_mean_over_the_time_of_its_frames() -> None:

@@ -1,6 +1,7 @@
 """The gate keeps what is as right and faster, and says of everything else why it was left out."""
 
 import dataclasses
+import itertools
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 
 from kdlight_edge.manifest import Artifact, Label, Thresholds
 from kdlight_export.candidates import Candidate
-from kdlight_export.gate import Measured, judge, preference, race, table
+from kdlight_export.gate import BURST, ROUNDS, Measured, judge, preference, race, table
 from kdlight_export.parity import Parity
 from kdlight_export.plan import Int8, Plan, make_plan
 from kdlight_export.refit import refit
@@ -70,6 +71,18 @@ def test_what_loses_or_is_not_faster_is_left_out_with_its_reason(
     assert reason in "\n".join(table(trials))
 
 
+def test_a_floor_that_the_float_file_does_not_keep_is_not_held_against_8_bits() -> None:
+    low = {"crack": 0.89, "no_crack": 0.96}
+    trials = judge(
+        [measured("onnx", "fp32", 1.0, recall=low), measured("onnx", "int8", 0.5, recall=low)], LABELS, plan()
+    )
+    assert trials[1].kept
+
+
+def test_a_hundred_held_out_pictures_are_enough() -> None:
+    assert judge([EXACT, measured("onnx", "int8", 0.5, logits=np.zeros((100, 2), np.float32))], LABELS, plan())[1].kept
+
+
 def test_a_second_file_that_is_slower_than_the_first_is_dead_weight() -> None:
     trials = judge([EXACT, measured("onnx", "int8", 0.6), measured("openvino", "int8", 0.7)], LABELS, plan())
     assert [trial.kept for trial in trials] == [True, True, False]
@@ -124,6 +137,18 @@ def test_engines_race_in_turns() -> None:
     assert turns.count("a") == turns.count("b")
 
 
+def test_a_slow_moment_of_the_machine_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, runs = [0.0], itertools.count()
+
+    class Runner:
+        def run(self, _: Any) -> None:
+            now[0] += 0.003 if next(runs) < ROUNDS * BURST else 0.001  # the first series
+
+    monkeypatch.setattr("kdlight_export.gate.time.perf_counter", lambda: now[0])
+    engines: Any = [Runner()]
+    assert race(engines, np.zeros((8, 8, 3), np.uint8)) == pytest.approx([1.0])
+
+
 def test_a_file_that_answers_as_the_student_keeps_its_temperature_and_outlier_limit() -> None:
     temperature, thresholds = refit(parity(), parity(), TRUTH, 1.4, Thresholds(0.6, 2.5))
     assert temperature == pytest.approx(1.4)
@@ -137,6 +162,22 @@ def test_logits_and_distances_that_were_stretched_move_their_limits_alike() -> N
     assert temperature == pytest.approx(2.8, rel=1e-3)
     assert thresholds.outlier == pytest.approx(7.5)
     assert thresholds.accept == pytest.approx(same.accept, abs=1e-3)
+
+
+def test_an_acceptance_threshold_is_the_files_own_where_one_can_be_proved_and_the_student_has_one() -> None:
+    right = np.where(np.eye(2)[TRUTH] > 0, 3.0, -3.0).astype(np.float32)
+    right[:6] *= -1
+    right *= np.linspace(0.1, 1, 200, dtype=np.float32)[:, np.newaxis]  # the unsure ones are wrong
+    sure, guess = parity(logits=right), parity(logits=-right)
+    own = refit(sure, sure, TRUTH, 1.0, Thresholds(0.6, None))[1].accept
+    assert 0.5 < own != 0.6
+    assert refit(sure, guess, TRUTH, 1.0, Thresholds(0.6, None))[1].accept == 0.6
+    assert refit(sure, sure, TRUTH, 1.0, Thresholds(0.0, None))[1].accept == 0.0
+
+
+def test_where_no_picture_is_any_distance_away_the_outlier_limit_stays() -> None:
+    near = parity(outlier=np.zeros(200, np.float32))
+    assert refit(near, near, TRUTH, 1.4, Thresholds(0.6, 2.5))[1].outlier == 2.5
 
 
 def test_too_few_pictures_move_nothing() -> None:

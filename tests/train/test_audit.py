@@ -69,6 +69,7 @@ def test_an_identical_picture_in_two_splits_is_a_problem(clean: Path) -> None:
     copy(clean / "train" / "a" / "000.png", clean / "test" / "a" / "copy.png")
     found = audit(open_data([clean]))
     assert [(cluster.across, cluster.conflict) for cluster in found.exact] == [(True, False)]
+    assert found.shared_groups == ()  # told once
     (problem,) = found.serious()
     assert "data/train/a/000.png (train, a) = data/test/a/copy.png (test, a)" in problem
     assert "delete the training copy" in problem

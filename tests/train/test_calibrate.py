@@ -74,9 +74,16 @@ def test_a_false_promise_is_as_rare_as_the_promise_says() -> None:
 
 
 def test_few_pictures_promise_nothing_by_a_handful_of_them() -> None:
-    sure = np.linspace(0.99, 0.51, 110)
-    truth = (np.arange(110) >= 62).astype(np.int64)  # the surest 62 without a mistake, all others wrong
+    sure = np.linspace(0.99, 0.51, 120)
+    truth = (np.arange(120) >= 62).astype(np.int64)  # the surest 62 without a mistake, all others wrong
+    assert upper_bound(0, 60) < RISK, "half of them without a mistake would be enough"
     assert fit_acceptance(np.stack([sure, 1 - sure], axis=1), truth) == 0.0
+
+
+def test_where_half_of_the_pictures_prove_nothing_more_are_asked_for() -> None:
+    sure = np.linspace(0.99, 0.51, 110)
+    truth = (np.arange(110) >= 100).astype(np.int64)
+    assert fit_acceptance(np.stack([sure, 1 - sure], axis=1), truth) == sure[98]
 
 
 def test_a_promise_that_cannot_be_kept_accepts_everything() -> None:

@@ -108,7 +108,10 @@ def test_a_killed_training_leaves_no_lock_and_of_several_processes_the_first_alo
         pass
 
 
-def test_a_place_that_takes_no_lock_is_told_by_what_is_written_there(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    with alone(tmp_path / "file" / LOCK, HERE, "busy"):
-        pass
+def test_a_place_that_takes_no_lock_is_told_by_what_is_written_there(
+    tmp_path: Path, make: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, run = make(tmp_path / "data", {"a": 12, "b": 12}), tmp_path / "file"
+    run.touch()
+    assert main(["train", "--data", str(data), "--out", str(run), "--device", "cpu"]) == 1
+    assert capsys.readouterr().err.splitlines()[-1] == f"kdlight-edge: --out {run} cannot be written: File exists"

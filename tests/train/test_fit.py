@@ -11,7 +11,7 @@ import torch.nn.functional as F  # noqa: N812 - torch's own documentation calls 
 from torch import Tensor, nn
 
 from kdlight_edge.errors import DataError, UsageError
-from kdlight_train.fit import Batch, Pool, Schedule, fit, order, pace
+from kdlight_train.fit import Batch, Pool, Schedule, _optimizer, fit, order, pace
 from kdlight_train.place import choose_place
 from kdlight_train.student import make_student
 
@@ -130,6 +130,13 @@ def test_without_balance_a_pass_shows_every_picture_once() -> None:
     truth = torch.tensor([0] * 90 + [1] * 10)
     places = order(truth, dataclasses.replace(SCHEDULE, balance="none"), 3)
     assert sorted(places.tolist()) == list(range(100))
+
+
+def test_biases_and_batch_norms_do_not_decay() -> None:
+    weights, others = _optimizer(make_student("nano", 2), SCHEDULE).param_groups
+    assert (weights["weight_decay"], others["weight_decay"]) == (0.01, 0.0)
+    assert {parameter.ndim for parameter in others["params"]} == {1}
+    assert min(parameter.ndim for parameter in weights["params"]) == 2
 
 
 def test_the_learning_rate_warms_up_and_falls_to_nothing() -> None:

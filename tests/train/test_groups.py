@@ -38,6 +38,14 @@ def test_groups_of_several_classes_still_give_every_split_every_class(tmp_path: 
         assert all(number >= 1 for counts in data.counts().values() for number in counts.values())
 
 
+def test_a_class_that_a_split_lacks_gets_its_smallest_group(tmp_path: Path, make: Make, table: Make) -> None:
+    make(tmp_path, {"train/a": 20, "train/b": 36})
+    ends = {"large": range(14), "small": range(14, 24), "middle": range(24, 36)}
+    rows = [(f"b/{i:03}.png", name) for name, places in ends.items() for i in places]
+    data = open_data([tmp_path], groups=[table(tmp_path / "groups.csv", rows)], val_share=0.05)
+    assert data.counts()["val"]["b"] == 10
+
+
 def test_a_table_beside_train_is_used_by_itself_and_said_so(tmp_path: Path, make: Make, table: Make) -> None:
     make(tmp_path, {"train/a": 30, "train/b": 30})
     rows = [(f"{label}/{i:03}.png", f"p{i // 3}") for label in "ab" for i in range(30)]

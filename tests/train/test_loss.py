@@ -1,5 +1,6 @@
 """The distillation losses against what their papers say of them."""
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -46,6 +47,13 @@ def test_dist_asks_for_relations_and_not_for_values(logits: tuple[Tensor, Tensor
     _, teacher = logits
     assert float(dist(teacher + 5, teacher, 1.0)) == pytest.approx(0, abs=1e-4)
     assert float(dist(-teacher, teacher, 1.0)) > 2
+
+
+def test_dist_is_by_its_definition(logits: tuple[Tensor, Tensor]) -> None:
+    given, wanted = ((x / 2).softmax(dim=1).double().numpy() for x in logits)
+    between = np.mean([1 - np.corrcoef(a, b)[0, 1] for a, b in zip(given, wanted, strict=True)])
+    within = np.mean([1 - np.corrcoef(a, b)[0, 1] for a, b in zip(given.T, wanted.T, strict=True)])
+    assert float(dist(*logits, 2.0)) == pytest.approx(2 * 4 * (between + within), rel=1e-4)
 
 
 def test_dkd_weighs_the_order_of_the_other_classes_eight_times(logits: tuple[Tensor, Tensor]) -> None:

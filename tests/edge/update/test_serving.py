@@ -1,18 +1,24 @@
 """What a service does with the versions of its bundle: which one it opens, and when it goes back."""
 
 import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from kdlight_edge import durable
+from kdlight_edge.classifier import open_classifier
 from kdlight_edge.cli import main
+from kdlight_edge.decide import failed
 from kdlight_edge.errors import BundleError, UsageError
+from kdlight_edge.frame import Moment, Unreadable
 from kdlight_edge.update import ledger
 from kdlight_edge.update.apply import roll_back
 from kdlight_edge.update.publish import Publisher
+from kdlight_edge.update.serving import Tenure
 from kdlight_edge.update.state import State
+from tests.edge.fakes import prediction
 from tests.edge.update.steps import prove, serve, take
 
 Bundles = Callable[..., Path]
@@ -124,6 +130,22 @@ def test_a_person_can_roll_back(publisher: Publisher, bundle: Bundles, update: U
     assert state.current() is None
     with pytest.raises(UsageError, match="there is none before it"):
         roll_back(state, print)
+
+
+def test_a_version_that_only_fails_does_not_prove_itself(
+    publisher: Publisher, bundle: Bundles, update: Update, state: State
+) -> None:
+    version = take(publisher, bundle("1"), update)
+    torn = failed(Unreadable("torn", Moment.now(), "cam", 0))
+    with open_classifier(state.path(version), threads=1) as classifier:
+        tenure = Tenure(
+            state, version, classifier, threading.Event(), opener=open_classifier, factory=None, tell=print
+        )  # fmt: skip
+        tenure._since -= 1e6  # at work for days
+        for result, good in ((torn, ()), (prediction(0), (version,))):
+            tenure.write(result, None)
+            tenure._prove()
+            assert state.ledger().good == good
 
 
 def test_a_state_without_a_bundle_says_what_brings_one(state: State) -> None:
