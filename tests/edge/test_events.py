@@ -86,6 +86,13 @@ def write(
     sink.write(prediction, Frame(image, prediction.captured, source, prediction.index))
 
 
+def fill(sink: EventFolder, count: int, frames: int = 15) -> None:
+    """Let so many events come and go."""
+    for number in range(count):
+        for step in range(frames):
+            write(sink, number * 10 + step / 10)
+
+
 def lines(folder: Path) -> list[dict[str, object]]:
     return [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
 
@@ -128,9 +135,7 @@ def test_an_event_that_goes_on_never_makes_room_for_those_of_another_camera(tmp_
 
 def test_the_oldest_events_make_room_on_the_disk(tmp_path: Path) -> None:
     sink = EventFolder(tmp_path, Events({"crack"}, 1.0), {}, limit=20_000)
-    for number in range(40):
-        for step in range(15):
-            write(sink, number * 10 + step / 10)
+    fill(sink, 40)
     sink.close()
     places = [path for path in tmp_path.iterdir() if path.is_dir()]
     assert 0 < len(places) < 40
@@ -170,9 +175,7 @@ def test_a_label_longer_than_the_name_of_a_folder_is_an_event_like_any_other(tmp
 def test_the_lines_of_events_do_not_fill_the_disk_either(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(folder_of_events, "LINES_BYTES", 2000)
     sink = EventFolder(tmp_path, Events({"crack"}, 1.0), {}, limit=20_000)
-    for number in range(80):
-        for step in range(11):
-            write(sink, number * 10 + step / 10)
+    fill(sink, 80, 11)
     sink.close()
     files = [*earlier(tmp_path / "events.jsonl"), tmp_path / "events.jsonl"]
     assert len(files) == 10
@@ -186,9 +189,7 @@ def test_only_folders_of_events_make_room_and_never_those_of_a_person(tmp_path: 
         file.parent.mkdir()
         file.write_bytes(bytes(30_000))
     sink = EventFolder(tmp_path, Events({"crack"}, 1.0), {}, limit=20_000)
-    for number in range(40):
-        for step in range(15):
-            write(sink, number * 10 + step / 10)
+    fill(sink, 40)
     sink.close()
     assert [file for file in mine if not file.exists()] == []
     others = [path for path in tmp_path.iterdir() if path.is_dir() and path not in {file.parent for file in mine}]
@@ -205,9 +206,7 @@ def test_folders_of_events_that_are_over_are_looked_into_once(tmp_path: Path, mo
 
     monkeypatch.setattr(Path, "iterdir", look)
     sink = EventFolder(tmp_path, Events({"crack"}, 1.0), {})
-    for number in range(20):
-        for step in range(15):
-            write(sink, number * 10 + step / 10)
+    fill(sink, 20)
     sink.close()
     inside = [path for path in looked if path != tmp_path]
     assert len(inside) == len(set(inside)) == 19
@@ -233,9 +232,7 @@ def test_a_full_disk_keeps_no_empty_folder_of_each_event(disk_of: Callable[[int]
     disk = disk_of(64)
     sink = EventFolder(disk, Events({"crack"}, 1.0), {}, report=lambda _: None)
     (disk / "other").write_bytes(bytes(60 << 10))
-    for number in range(20):
-        for step in range(15):
-            write(sink, number * 10 + step / 10)
+    fill(sink, 20)
     sink.close()
     empty = [path for path in disk.iterdir() if path.is_dir() and not list(path.glob("*.jpg"))]
     assert empty == []
