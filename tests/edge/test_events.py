@@ -1,5 +1,6 @@
 """Events: a class held for a while begins one, with the frames around it on a disk that does not fill up."""
 
+import dataclasses
 import itertools
 import json
 from collections.abc import Callable, Iterator
@@ -72,9 +73,10 @@ def test_results_that_abstain_neither_feed_nor_break_an_event() -> None:
 
 def test_the_end_of_a_run_ends_what_goes_on() -> None:
     events = Events({"crack"}, 1.0)
-    for at in (0, 0.5, 1):
-        events.add(result(at))
-    assert [(event.state, event.frames, event.seconds) for event in events.end()] == [("ended", 3, 1.0)]
+    for at, chance in ((0, 0.7), (0.5, 0.95), (1, 0.8)):
+        events.add(dataclasses.replace(result(at), probability=chance))
+    told = [(event.state, event.frames, event.seconds, event.peak) for event in events.end()]
+    assert told == [("ended", 3, 1.0, 0.95)]
     assert events.end() == []
 
 

@@ -52,6 +52,12 @@ def test_an_answer_on_the_border_does_not_flicker() -> None:
     assert set(told(frames)[10:]) == {"none"}
 
 
+def test_exactly_the_share_that_is_asked_for_is_enough() -> None:
+    before = [seen(i / 10, "none") for i in range(9)]
+    assert told([*before, *(seen(i / 10, "crack") for i in range(9, 21))])[-1] == "crack"  # 12 of 20
+    assert told([*before, *(seen(i / 10, "crack" if i % 2 else "stain") for i in range(9, 21))])[-1] == "none"  # 8
+
+
 def test_time_counts_and_not_frames() -> None:
     """A second of 10 frames of one class outweighs half a second of 100 of the other."""
     slow = [seen(10 + i / 10, "crack") for i in range(14)]
