@@ -37,7 +37,7 @@ def fingerprint(root: Path = Path("/")) -> dict[str, str | int | None]:
         "board": detect(root).name,
         "model": model(root) or None,
         "soc": (compatible(root) or (None,))[-1],
-        "cpu": fields.get("model name") or model(root) or None,
+        "cpu": _cpu(fields) or model(root) or None,
         "cores": len(os.sched_getaffinity(0)),
         "memory_bytes": sized(root / "proc/meminfo", "MemTotal"),
         "kernel": read(root / "proc/sys/kernel/osrelease").strip() or None,
@@ -55,6 +55,14 @@ def describe(found: Mapping[str, str | int | None]) -> str:
     computer = found["model"] or found["cpu"] or found["machine"]
     system = found["os"] or "an unknown system"
     return f"{computer}, {found['cores']} cores, {system}, Python {found['python']}"
+
+
+def _cpu(fields: Mapping[str, str]) -> str:
+    """Return a processor's name; of a hidden one, as in a rented machine, its family too: two may differ by half."""
+    name, family = fields.get("model name", ""), fields.get("cpu family")
+    if family is None or re.search(r"\d", name):
+        return name
+    return f"{name} (family {family}, model {fields.get('model')})"
 
 
 def versions(names: Iterable[str] = PACKAGES) -> dict[str, str]:

@@ -4,8 +4,10 @@ import os
 import platform
 from pathlib import Path
 
+import pytest
+
 import kdlight_edge
-from kdlight_devices.fingerprint import fingerprint, versions
+from kdlight_devices.fingerprint import describe, fingerprint, versions
 
 
 def test_a_captured_tree_is_described(tmp_path: Path) -> None:
@@ -50,6 +52,18 @@ def test_a_jetson_tells_its_release_and_power_mode(tmp_path: Path) -> None:
         (tmp_path / name).write_text(text)
     found = fingerprint(tmp_path)
     assert (found["l4t"], found["power_mode"]) == ("R36.4.3", "0002")
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [("AMD EPYC", "AMD EPYC (family 26, model 2)"), ("AMD EPYC 9654 96-Core Processor", None)],
+)
+def test_a_processor_that_hides_its_name_is_told_by_its_family(tmp_path: Path, name: str, told: str | None) -> None:
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/cpuinfo").write_text(f"cpu family\t: 26\nmodel\t\t: 2\nmodel name\t: {name}\n")
+    found = fingerprint(tmp_path)
+    assert found["cpu"] == (told or name)
+    assert describe(found).startswith(f"{told or name}, ")
 
 
 def test_a_bare_tree_gives_none_and_no_error(tmp_path: Path) -> None:
