@@ -87,6 +87,8 @@ def test_a_second_file_that_is_slower_than_the_first_is_dead_weight() -> None:
     trials = judge([EXACT, measured("onnx", "int8", 0.6), measured("openvino", "int8", 0.7)], LABELS, plan())
     assert [trial.kept for trial in trials] == [True, True, False]
     assert trials[2].reason == "takes 16.7% more time than student.int8.onnx, which is kept"
+    equal = judge([EXACT, measured("onnx", "int8", 0.6), measured("openvino", "int8", 0.6)], LABELS, plan())
+    assert [trial.kept for trial in equal] == [True, True, False]
 
 
 def test_exactly_the_allowed_loss_is_allowed() -> None:

@@ -14,7 +14,7 @@ from kdlight_edge.manifest import Input
 from kdlight_train import finished
 from kdlight_train.calibrate import fit_outlier
 from kdlight_train.folders import check_foreign
-from kdlight_train.foreign import COUNT, _files, part_from, read_foreign
+from kdlight_train.foreign import COUNT, GENERATED, _files, digest_of, part_from, read_foreign
 from kdlight_train.patterns import EACH, patterns
 
 SPEC = Input(32, 32, "rgb", "squash", "reduce")
@@ -71,6 +71,14 @@ def test_generated_pictures_are_the_same_for_the_same_seed_and_differ_in_every_k
     grey = patterns(Input(48, 32, "grey", "fit", "reduce"))["bars"]
     assert grey.shape == (EACH, 32, 48, 3)
     assert np.ptp(grey, axis=3).max() == 0
+
+
+def test_generated_pictures_do_not_tell_trainings_apart() -> None:
+    read, drawn = np.zeros((2, 4, 4, 3), np.uint8), np.ones((2, 4, 4, 3), np.uint8)
+    assert digest_of({f"bars{GENERATED}": drawn}) is None
+    assert (
+        digest_of({"wall": read, f"bars{GENERATED}": drawn}) == digest_of({"wall": read}) != digest_of({"wall": drawn})
+    )
 
 
 def test_what_cannot_be_read_is_told(tmp_path: Path) -> None:

@@ -83,7 +83,9 @@ def test_a_version_that_rots_on_the_card_gives_way_to_the_one_before(
     assert state.current() is None
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"schema": "other"}', '{"schema": 3, "good": "x"}', "\0" * 64])
+@pytest.mark.parametrize(
+    "text", ["{", "[]", '{"schema": "other", "good": ["x"]}', "", '{"schema": 3, "good": "x"}', "\0" * 64]
+)
 def test_a_damaged_ledger_does_not_keep_a_version_from_serving(
     publisher: Publisher, bundle: Bundles, update: Update, state: State, text: str
 ) -> None:
