@@ -59,7 +59,10 @@ class Outages:
     def _begin(self, now: float) -> None:
         self._lost, self._failures = now, 0
         self._short = self._short + 1 if now - self._back < SHORT else 0
-        self._wait = min(self._patience.first_wait * 2.0 ** max(0, self._short - MANY), self._patience.longest_wait)
+        if self._short > MANY:
+            self._wait = min(2 * self._wait, self._patience.longest_wait)
+        else:
+            self._wait = self._patience.first_wait
         self._loud = len(self._told) < OFTEN or now - self._told[0] > WHILE
         if self._loud:
             self._told.append(now)
