@@ -235,7 +235,7 @@ def test_the_installed_program_is_this_one() -> None:
     from importlib.metadata import entry_points
 
     (script,) = entry_points(group="console_scripts", name="kdlight-edge")
-    assert script.load() is cli.main
+    assert script.load() is cli.program
 
 
 def test_onnx_runtime_is_told_to_send_no_telemetry_before_it_is_imported(tmp_path: Path) -> None:

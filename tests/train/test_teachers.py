@@ -90,7 +90,7 @@ def test_a_training_tells_what_they_know_together(
     ]  # fmt: skip
     assert main([str(word) for word in said]) == 0
     metrics = finished.load(tmp_path / "run").provenance["metrics"]
-    assert set(metrics) == {"teacher", "student", "teachers"}
+    assert set(metrics) == {"teacher", "student", "teachers", "difference"}
     share = metrics["teachers"]["test"]["accuracy"]
     assert f"the 2 teachers as one: test accuracy {share:.2%}\n" in capsys.readouterr().err
 
