@@ -34,7 +34,7 @@ class Outages:
         self._failures = self._short = self._untold = 0
         self._back = float("-inf")
         self._told: deque[float] = deque(maxlen=OFTEN)
-        self._loud = True
+        self._loud = False
 
     def failed(self, error: SourceError) -> float:
         """Take a loss, or an attempt that failed; return the seconds until the next.
@@ -49,6 +49,10 @@ class Outages:
         else:
             self._wait, self._failures = min(self._wait * 2, self._patience.longest_wait), self._failures + 1
             said = f"{self._name} stays away: {error}"
+        # Asked at each attempt: the one that came and went for an hour may be away for good this time.
+        if not self._loud and (len(self._told) < OFTEN or now - self._told[0] > WHILE):
+            self._told.append(now)
+            self._loud = True
         if self._loud:
             # Of a camera that was not to be reached at first, that it wants another password is news.
             self._trouble.tell(said, _NUMBERS.sub("", str(error)))
@@ -63,11 +67,7 @@ class Outages:
             self._wait = min(2 * self._wait, self._patience.longest_wait)
         else:
             self._wait = self._patience.first_wait
-        self._loud = len(self._told) < OFTEN or now - self._told[0] > WHILE
-        if self._loud:
-            self._told.append(now)
-        else:
-            self._untold += 1
+        self._loud = False
 
     def _said(self, line: str) -> None:
         more = f" ({self._untold:,} losses before it were not told)" if self._untold else ""
@@ -80,5 +80,6 @@ class Outages:
             return False
         now = time.monotonic()
         self._trouble.over(f"{self._name} is back after {now - self._lost:.1f} s")
+        self._untold += not self._loud
         self._lost, self._back = 0.0, now
         return True

@@ -262,3 +262,22 @@ def test_the_losses_that_were_not_told_are_counted_with_the_next_that_is(monkeyp
     now[0] += outage.WHILE
     outages.failed(SourceError("no frame for 5.0 s"))
     assert told[-1].endswith("trying to open it again (5 losses before it were not told)")
+
+
+def test_a_camera_that_came_and_went_and_is_away_for_good_is_told_within_the_hour(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now, told = [0.0], list[str]()
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    outages = outage.Outages("cam", Patience(), told.append)
+    for _ in range(outage.OFTEN + 2):
+        now[0] += 10
+        outages.failed(SourceError("no frame for 5.1 s"))
+        assert outages.over()
+    told.clear()
+    for _ in range(200):
+        now[0] += 30
+        outages.failed(SourceError("unplugged"))
+    assert told == ["cam stays away: unplugged (2 losses before it were not told)"]
+    assert outages.over()
+    assert told[1].startswith("cam is back after ")
