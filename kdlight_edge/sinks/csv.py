@@ -49,9 +49,10 @@ class Csv:
     def _put(self, row: tuple[object, ...]) -> None:
         self._writer.writerow(row)
         # Python quotes the line breaks in a name only where its own line end, \r\n, has them.
-        self._lines.write(self._row.getvalue().removesuffix("\r\n"))
-        self._row.seek(0)
+        line = self._row.getvalue().removesuffix("\r\n")
+        self._row.seek(0)  # first, as a disk that refuses the line would have it again with the next
         self._row.truncate()
+        self._lines.write(line)
 
     def close(self) -> None:
         """Write what is held back; a table of nothing has its header too."""

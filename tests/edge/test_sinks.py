@@ -1,7 +1,9 @@
 """Sinks: whole lines whatever happens, tables that spreadsheets read, and pictures that show what they say."""
 
+import contextlib
 import csv
 import dataclasses
+import errno
 import json
 import os
 import resource
@@ -175,6 +177,27 @@ def test_a_name_with_line_breaks_is_one_row_of_a_table(tmp_path: Path, name: str
         rows = list(csv.DictReader(file))
     assert [(row["source"], row["dropped"]) for row in rows] == [(name, "2"), ("in/c.jpg", "2")]
     assert b",2,,,\n" in (tmp_path / "out.csv").read_bytes()
+
+
+def test_a_row_that_a_full_disk_refuses_does_not_come_again_with_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    sink = Csv(open_lines(tmp_path / "out.csv", at_once=True))
+    for source in ("lost header", "in/a.jpg", "lost row", "in/b.jpg"):
+        with monkeypatch.context() as disk:
+            if source.startswith("lost"):
+                disk.setattr(os, "write", full)
+            with contextlib.suppress(KDLightError):
+                sink.write(prediction(source), None)
+    sink.close()
+    with (tmp_path / "out.csv").open(encoding="utf-8", newline="") as file:
+        header, *rows = csv.reader(file)
+    assert tuple(header) == COLUMNS
+    assert [row[0] for row in rows] == ["in/a.jpg", "in/b.jpg"]
+    assert b"\r" not in (tmp_path / "out.csv").read_bytes()
 
 
 def test_a_line_for_people_is_short_and_stays_one_line(tmp_path: Path) -> None:
