@@ -51,7 +51,8 @@ class Digest(urllib.request.HTTPDigestAuthHandler):
 
 
 def _algorithm(offer: str) -> str:
-    fields = urllib.request.parse_keqv_list(urllib.request.parse_http_list(offer.partition(" ")[2]))
+    listed = urllib.request.parse_http_list(offer.partition(" ")[2])
+    fields = urllib.request.parse_keqv_list([one for one in listed if one])  # a comma too many is allowed
     return fields.get("algorithm", "MD5").lower()
 
 

@@ -91,6 +91,12 @@ def test_a_digest_is_answered_by_any_algorithm_that_is_known(make: Callable[...,
     assert camera.wrong == 0
 
 
+def test_a_challenge_with_a_comma_too_many_is_answered(make: Callable[..., Camera]) -> None:
+    source = open_source(make("MD5,, stale=false,").uri("sch%C3%B6n"), Patience(2.0, 0), lambda _: None)
+    assert isinstance(next(iter(source)), Frame)
+    source.close()
+
+
 def test_a_wrong_password_is_tried_once_as_cameras_lock_out_who_guesses(make: Callable[..., Camera]) -> None:
     camera = make("MD5")
     with pytest.raises(SourceError, match="answers 401 Unauthorized; see the user and password"):
