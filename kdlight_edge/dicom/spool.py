@@ -67,8 +67,6 @@ class Spool:
         self._last += 1
         path = self._folder / f"{self._last:08}-{made.SOPInstanceUID}.dcm"
         write_object(made, path, "--dicom-spool")
-        durable.sync(path)
-        durable.sync(self._folder)
         with self._changed:
             self._names.append(path.name)
             self._changed.notify()
@@ -113,7 +111,7 @@ class Spool:
 
 
 def write_object(made: Dataset, path: Path, flag: str) -> None:
-    """Write a file whole or not at all; it names a patient, so that only its owner may read it.
+    """Write a file whole or not at all, over a cut of power too; it names a patient: only its owner may read it.
 
     Args:
         made: the object.
@@ -130,8 +128,11 @@ def write_object(made: Dataset, path: Path, flag: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)  # each time: a person may have tidied it away
         with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as file:
             file.write(content.getbuffer())
+        durable.sync(beside)  # before it has its name: half a picture reads like a whole one
         beside.replace(path)
+        durable.sync(path.parent)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            beside.unlink()
+        for left in (beside, path):
+            with contextlib.suppress(OSError):
+                left.unlink()
         raise KDLightError(f"{path} cannot be written: {error.strerror}; make room or choose another {flag}") from error

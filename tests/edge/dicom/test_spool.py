@@ -1,5 +1,7 @@
 """Answers that wait in a folder while their archive is away: none is lost, whatever becomes of the run."""
 
+import errno
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -115,3 +117,23 @@ def test_a_spool_is_one_runs_alone_and_must_be_writable(tmp_path: Path, answer: 
     second.put(answer)
     assert len(list((tmp_path / "spool").iterdir())) == 1
     second.close()
+
+
+@pytest.mark.parametrize("which", [1, 2])
+def test_an_answer_that_the_disk_cannot_keep_is_not_taken_and_leaves_nothing(
+    tmp_path: Path, answer: Dataset, monkeypatch: pytest.MonkeyPatch, which: int
+) -> None:
+    spool, asked = Spool(tmp_path / "spool", print), list[list[str]]()
+
+    def sync(_: int) -> None:
+        asked.append([path.suffix for path in (tmp_path / "spool").iterdir()])
+        if len(asked) == which:
+            raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as disk:
+        disk.setattr(os, "fsync", sync)
+        with pytest.raises(KDLightError, match="cannot be written: Input/output error; make room or choose another"):
+            spool.put(answer)
+    assert asked == [[".part"], [".dcm"]][:which]  # its content first, then its name
+    assert (list((tmp_path / "spool").iterdir()), len(spool)) == ([], 0)
+    spool.close()
