@@ -183,7 +183,9 @@ class Sender:
         except UnicodeError:  # a ValueError of Python's IDNA
             self._why, self._away = f"{self.node.host} is no name of a host", False
         except (ValueError, RuntimeError) as error:
-            self._why = f"it does not take this kind of object ({type(error).__name__})"
+            self._why, self._away = f"it does not take this kind of object ({type(error).__name__})", False
+        except Exception as error:  # noqa: BLE001 - a file of the spool may lack anything; the others are sent
+            self._why, self._away = f"it cannot be sent ({type(error).__name__})", False
         return self._why
 
     def _reached(self, _: evt.Event) -> None:

@@ -104,6 +104,26 @@ def test_a_spoiled_file_in_the_spool_holds_up_no_other(tmp_path: Path, answer: D
     assert [path.name for path in (tmp_path / "spool").rglob("*.dcm")] == [spoiled.name]
 
 
+@needs_dcmtk
+def test_a_file_that_can_be_read_and_not_be_sent_holds_up_no_other(tmp_path: Path, answer: Dataset) -> None:
+    told: list[str] = []
+    spool = Spool(tmp_path / "spool", told.append)
+    for _ in range(2):
+        spool.put(answer)
+    spool.close()
+    odd = tmp_path / "spool" / f"00000001-{answer.SOPInstanceUID}.dcm"
+    del answer.SOPClassUID
+    pydicom.dcmwrite(odd, answer)
+    with archive(tmp_path / "archive") as port:
+        node, again = Node("ARCHIVE", "127.0.0.1", port), Spool(tmp_path / "spool", told.append)
+        sender = Sender(node, told.append, waits=(), waiting=again)
+        sender.close()
+    assert len(list((tmp_path / "archive").iterdir())) == 1
+    assert sender.lost == 1
+    assert told[-1].endswith(f"; in {tmp_path}/spool/refused")
+    assert [path.name for path in (tmp_path / "spool").rglob("*.dcm")] == [odd.name]
+
+
 def test_a_spool_is_one_runs_alone_and_must_be_writable(tmp_path: Path, answer: Dataset) -> None:
     first = Spool(tmp_path / "spool", print)
     with pytest.raises(KDLightError, match="in use by another run; give each its own --dicom-spool"):
