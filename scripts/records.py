@@ -10,7 +10,10 @@ from typing import Any
 
 from kdlight_devices.fingerprint import describe, fingerprint, versions
 
-PLACES = {"--data": "DIR", "--work": "DIR", "--keep": "DIR", "--teacher-weights": "FILE", "--ultralytics": "PYTHON"}
+PLACES = {
+    "--data": "DIR", "--work": "DIR", "--keep": "DIR", "--folder": "DIR", "--cache": "DIR",
+    "--teacher-weights": "FILE", "--ultralytics": "PYTHON",
+}  # fmt: skip
 """Flags that name a place of one machine, and what is told of it."""
 
 
