@@ -20,8 +20,7 @@ from kdlight_edge.frame import Frame, Moment
 from kdlight_edge.sources import Patience
 from kdlight_edge.sources.frozen import Frozen
 from kdlight_edge.sources.reconnect import keep_reading
-
-LIMIT = 60.0
+from tests.waiting import LIMIT
 
 
 def moment(seconds: float) -> Moment:

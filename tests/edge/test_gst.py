@@ -18,8 +18,8 @@ from kdlight_edge.sources import Patience, kind_of, open_source, opencv
 from kdlight_edge.sources.board_camera import Wanted, csi, libcamera, wanted_of
 from kdlight_edge.sources.gst import without_secrets
 from tests.edge.encoded import take_all
+from tests.waiting import LIMIT
 
-LIMIT = 60.0
 HASTY = Patience(stall_timeout=5.0, retries=0, first_wait=0.05, longest_wait=0.2)
 SMALL = "video/x-raw,width=64,height=48"
 

@@ -16,11 +16,11 @@ import pytest
 from kdlight_edge.chain import verify
 from kdlight_edge.selftest.broker import Broker
 from kdlight_edge.sinks.lines import append_lines
+from tests.waiting import LIMIT, until
 
 pytest.importorskip("paho", reason="the extra mqtt is not installed")
 
 KILLS = int(os.environ.get("KDLIGHT_KILLS", "50"))
-LIMIT = 60.0
 
 
 def result(record: dict[str, Any]) -> tuple[str, int]:
@@ -35,11 +35,9 @@ def whole(text: str) -> list[dict[str, Any]]:
 
 def running(child: "subprocess.Popen[bytes]", audit: Path) -> None:
     """Wait until a run has begun to write."""
-    before, until = audit.stat().st_size if audit.exists() else 0, time.monotonic() + LIMIT
-    while not audit.exists() or audit.stat().st_size <= before:
-        assert child.poll() is None
-        assert time.monotonic() < until
-        time.sleep(0.005)
+    before = audit.stat().st_size if audit.exists() else 0
+    until(lambda: child.poll() is not None or (audit.exists() and audit.stat().st_size > before), "a line in the audit")
+    assert child.poll() is None
 
 
 def test_fifty_kills_at_random_moments_tear_no_line_and_lose_nothing_acknowledged(

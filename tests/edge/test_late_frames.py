@@ -1,11 +1,11 @@
 """An RTSP stream that comes faster than it is decoded: its frames tell how old they are, and it is begun anew."""
 
 import socket
-import time
 
 import pytest
 
 from kdlight_edge.sources.lateness import Lateness, unread
+from tests.waiting import until
 
 
 class Buffer:
@@ -64,9 +64,7 @@ def test_the_bytes_that_were_not_read_are_counted_by_the_port() -> None:
             sender, _ = listener.accept()
             with sender:
                 sender.sendall(b"x" * 1000)
-                until = time.monotonic() + 10
-                while unread(f"rtsp://u:p@127.0.0.1:{port}/x") != 1000:
-                    assert time.monotonic() < until
+                until(lambda: unread(f"rtsp://u:p@127.0.0.1:{port}/x") == 1000, "a thousand bytes")
                 assert unread("rtsp://127.0.0.1/x") == 0
                 reader.recv(1000)
                 assert unread(f"http://127.0.0.1:{port}/x") == 0

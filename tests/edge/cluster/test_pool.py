@@ -26,7 +26,6 @@ from tests.edge.ports import free_port, listens
 LIMIT = 300.0
 """Seconds within which a cluster must have done what is asked: a busy machine takes minutes."""
 
-
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32),
     "RAY_gcs_server_port_wait_time_s": "120",

@@ -10,9 +10,7 @@ import pytest
 from pydicom.dataset import Dataset
 
 from tests.edge.ports import free_port, listens
-from tests.waiting import until
-
-LIMIT = 60.0
+from tests.waiting import LIMIT, until
 
 # pynetdicom installs programs of the same names into the environment: the real ones are those of the system.
 DCMTK = {

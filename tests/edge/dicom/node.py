@@ -8,7 +8,7 @@ from kdlight_edge.classifier import open_classifier
 from kdlight_edge.dicom.listen import Listen
 from kdlight_edge.sources.dicom_listener import DicomListener
 from kdlight_edge.stream import run
-from tests.edge.dicom.dcmtk import LIMIT
+from tests.waiting import LIMIT
 
 
 class Written:

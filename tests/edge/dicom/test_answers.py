@@ -20,8 +20,9 @@ from kdlight_edge.frame import Frame
 from kdlight_edge.sinks.dicom import DicomAnswers
 from kdlight_edge.sources.dicom import DicomFolder
 from kdlight_edge.stream import run
-from tests.edge.dicom.dcmtk import LIMIT, needs_dcmtk, save, words
+from tests.edge.dicom.dcmtk import needs_dcmtk, save, words
 from tests.edge.fakes import FakeEngine
+from tests.waiting import LIMIT
 
 MakeScan = Callable[..., Dataset]
 MakeBundle = Callable[..., Path]

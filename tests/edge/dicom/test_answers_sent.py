@@ -17,8 +17,9 @@ from pydicom.dataset import Dataset
 from kdlight_edge.cli import main
 from kdlight_edge.dicom.send import HELD, Node, Sender, read_node
 from kdlight_edge.errors import UsageError
-from tests.edge.dicom.dcmtk import DCMTK, LIMIT, archive, needs_dcmtk, save, words
+from tests.edge.dicom.dcmtk import archive, call, needs_dcmtk, save, words
 from tests.edge.ports import free_port
+from tests.waiting import LIMIT
 
 MakeScan = Callable[..., Dataset]
 MakeBundle = Callable[..., Path]
@@ -44,8 +45,7 @@ def test_a_scan_sent_by_storescu_is_answered_into_the_archive(
         with subprocess.Popen(command, **pipes) as process:
             assert process.stderr is not None
             listening = process.stderr.readline().split("dicom://127.0.0.1:")[1].split()[0]
-            sent = [str(DCMTK["storescu"]), "-aec", "WALL", "127.0.0.1", listening, str(file)]
-            assert subprocess.run(sent, timeout=LIMIT, check=False).returncode == 0
+            assert call("storescu", int(listening), "-aec", "WALL", file).returncode == 0
             out, err = process.communicate(timeout=LIMIT)
         assert process.returncode == 0, err
     assert json.loads(out)["label"] == "crack"

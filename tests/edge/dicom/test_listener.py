@@ -22,10 +22,10 @@ from kdlight_edge.classifier import open_classifier
 from kdlight_edge.dicom.listen import Listen
 from kdlight_edge.sources.dicom_listener import DicomListener
 from kdlight_edge.stream import run
-from tests.edge.dicom.dcmtk import LIMIT, call, needs_dcmtk, save
+from tests.edge.dicom.dcmtk import call, needs_dcmtk, save
 from tests.edge.dicom.node import Node, Written
 from tests.edge.fakes import FakeSource
-from tests.waiting import until
+from tests.waiting import LIMIT, until
 
 pytestmark = needs_dcmtk
 MakeScan = Callable[..., Dataset]

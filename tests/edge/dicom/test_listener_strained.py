@@ -20,8 +20,9 @@ from kdlight_edge.dicom.listen import Listen
 from kdlight_edge.selftest.bench import Bench
 from kdlight_edge.selftest.dicom_fault import dicom
 from kdlight_edge.sources.dicom_listener import DicomListener
-from tests.edge.dicom.dcmtk import LIMIT, call, needs_dcmtk, save
+from tests.edge.dicom.dcmtk import call, needs_dcmtk, save
 from tests.edge.dicom.node import Node
+from tests.waiting import LIMIT
 
 pytestmark = needs_dcmtk
 MakeScan = Callable[..., Dataset]

@@ -1,7 +1,6 @@
 """A sender hears of success once its result lies where it should, and keeps its object until then."""
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -22,12 +21,10 @@ from kdlight_edge.frame import Frame, Moment
 from kdlight_edge.sinks.outbox import Outbox
 from kdlight_edge.sources.dicom_listener import DicomListener
 from kdlight_edge.stream import run
+from tests.edge.dicom.dcmtk import call, needs_dcmtk, save
+from tests.waiting import LIMIT, until
 
 MakeScan = Callable[..., Dataset]
-LIMIT = 60.0
-# pynetdicom installs a program of the same name into the environment: the real one is the system's.
-STORESCU = shutil.which("storescu", path="/usr/bin:/usr/local/bin")
-needs_dcmtk = pytest.mark.skipif(STORESCU is None, reason="storescu is not installed (Debian: dcmtk)")
 
 
 @contextmanager
@@ -39,17 +36,16 @@ def running(command: list[str]) -> "Iterator[subprocess.Popen[str]]":
             process.kill()
 
 
-def port_of(process: "subprocess.Popen[str]") -> str:
+def port_of(process: "subprocess.Popen[str]") -> int:
     assert process.stderr is not None
     for line in process.stderr:
         if "listening on" in line:
-            return line.split()[3].rpartition(":")[2]
+            return int(line.split()[3].rpartition(":")[2])
     raise AssertionError("it ended without listening")
 
 
-def send(port: str, *files: Path) -> str:
-    command = [str(STORESCU), "-v", "127.0.0.1", port, *map(str, files)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=LIMIT, check=False).stderr
+def send(port: int, *files: Path) -> str:
+    return call("storescu", port, *files).stderr
 
 
 @needs_dcmtk
@@ -58,7 +54,7 @@ def test_an_object_whose_line_found_no_room_on_the_disk_is_sent_back(
     tmp_path: Path, tiny_bundle: Callable[..., Path], make_scan: MakeScan, disk_of: Callable[[int], Path], flag: str
 ) -> None:
     disk = disk_of(64)
-    make_scan(np.full((8, 8), 90, np.uint8)).save_as(tmp_path / "scan.dcm", enforce_file_format=True)
+    save(make_scan(np.full((8, 8), 90, np.uint8)), tmp_path / "scan.dcm")
     command = [
         sys.executable, "-m", "kdlight_edge.cli", "infer", "--camera", "dicom://127.0.0.1:0", "--model",
         str(tiny_bundle()), "--json", flag, str(disk / "results"),
@@ -82,7 +78,7 @@ def test_a_listener_goes_on_where_its_answers_find_no_room_and_sends_the_scan_ba
     flags: list[str],
 ) -> None:  # fmt: skip
     disk = disk_of(4096)
-    make_scan(np.full((64, 64), 90, np.uint8)).save_as(tmp_path / "scan.dcm", enforce_file_format=True)
+    save(make_scan(np.full((64, 64), 90, np.uint8)), tmp_path / "scan.dcm")
     (disk / "other").write_bytes(b"\0" * (4000 << 10))
     command = [
         sys.executable, "-m", "kdlight_edge.cli", "infer", "--camera", "dicom://127.0.0.1:0", "--model",
@@ -127,13 +123,12 @@ class Stuck:
 def test_a_sender_hears_what_becomes_of_the_object_in_work_when_the_program_is_told_to_end(
     tmp_path: Path, tiny_bundle: Callable[..., Path], make_scan: MakeScan, frames: int, status: str
 ) -> None:
-    scan = make_scan(np.full((frames, 8, 8), 90, np.uint8), frames=frames)
-    scan.save_as(tmp_path / "scan.dcm", enforce_file_format=True)
+    scan = save(make_scan(np.full((frames, 8, 8), 90, np.uint8), frames=frames), tmp_path / "scan.dcm")
     sink, stop, said = Stuck(), threading.Event(), list[str]()
     listener = DicomListener(Listen("127.0.0.1", 0), lambda _: None)
     with open_classifier(tiny_bundle(), threads=1) as classifier:
         whole = threading.Thread(target=run, args=(listener, classifier, [sink]), kwargs={"stop": stop})
-        sender = threading.Thread(target=lambda: said.append(send(str(listener.port), tmp_path / "scan.dcm")))
+        sender = threading.Thread(target=lambda: said.append(send(listener.port, scan)))
         whole.start()
         sender.start()
         assert sink.began.wait(LIMIT)
@@ -155,8 +150,7 @@ def test_what_is_still_waiting_or_was_refused_has_not_arrived() -> None:
     outbox.write(first := prediction(), None)
     assert not outbox.arrived(first)
     sink.go_on.set()
-    while outbox.delivery().waiting:
-        time.sleep(0.01)
+    until(lambda: not outbox.delivery().waiting)
     outbox.write(second := prediction(), None)
     assert outbox.arrived(second)
     sink.refuse = True

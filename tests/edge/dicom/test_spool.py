@@ -15,9 +15,9 @@ from pydicom.dataset import Dataset
 from kdlight_edge.dicom.send import HELD, Node, Sender
 from kdlight_edge.dicom.spool import Spool
 from kdlight_edge.errors import KDLightError
-from tests.edge.dicom.dcmtk import DCMTK, LIMIT, archive, needs_dcmtk, save
+from tests.edge.dicom.dcmtk import archive, call, needs_dcmtk, save
 from tests.edge.ports import free_port
-from tests.waiting import until
+from tests.waiting import LIMIT, until
 
 pytestmark = pytest.mark.usefixtures("sockets_of_pynetdicom")
 
@@ -37,8 +37,7 @@ def test_answers_that_a_killed_run_left_in_its_spool_are_sent_by_the_next_one(
         assert process.stderr is not None
         listening = process.stderr.readline().split("dicom://127.0.0.1:")[1].split()[0]
         for number in range(3):
-            sent = [str(DCMTK["storescu"]), "127.0.0.1", listening, str(save(make_scan(RED), tmp_path / str(number)))]
-            assert subprocess.run(sent, timeout=LIMIT, check=False).returncode == 0
+            assert call("storescu", int(listening), save(make_scan(RED), tmp_path / str(number))).returncode == 0
         process.kill()
     assert len(list(spool.glob("*.dcm"))) == 6
     assert {path.stat().st_mode & 0o777 for path in (spool, *spool.iterdir())} == {0o700, 0o600}
