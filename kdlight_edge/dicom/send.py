@@ -155,6 +155,7 @@ class Sender:
             self._waiting.settle(sent=not self._why)
             if self._why:
                 self._lose(1, self._why + (f"; in {self._waiting.where}/{REFUSED}" if self._waiting.kept else ""))
+                self._why = ""  # of this one; the next may be taken, and `close` waits for it
             else:
                 self._sent += 1
 

@@ -86,6 +86,31 @@ def test_answers_that_the_archive_refuses_are_put_aside(
     assert pydicom.dcmread(left).SOPInstanceUID == answer.SOPInstanceUID
 
 
+def test_the_end_of_a_run_waits_for_an_answer_behind_one_that_was_refused(
+    tmp_path: Path, answer: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries: list[Dataset] = []
+    told: list[str] = []
+    spool = Spool(tmp_path / "spool", told.append)
+
+    def second_alone(sender: Sender, made: Dataset) -> str:
+        sender._away = False
+        tries.append(made)
+        if len(tries) == 1:
+            return "refused with status 0xA900"
+        until(lambda: spool._over)
+        sender._over.wait(0.2)  # set at once where the end does not wait
+        return ""
+
+    monkeypatch.setattr(Sender, "_associate_and_store", second_alone)
+    sender = Sender(Node("ARCHIVE", "127.0.0.1", 104), told.append, waits=(), waiting=spool)
+    for _ in range(2):
+        sender.send(answer)
+    until(lambda: len(tries) == 2)
+    sender.close()
+    assert (sender.lost, len(told), len(list((tmp_path / "spool").glob("*.dcm")))) == (1, 1, 0)
+
+
 @needs_dcmtk
 def test_a_spoiled_file_in_the_spool_holds_up_no_other(tmp_path: Path, answer: Dataset) -> None:
     told: list[str] = []
