@@ -16,7 +16,8 @@ _HASHES = {"sha-256": "sha256", "md5": "md5"}
 class Digest(urllib.request.HTTPDigestAuthHandler):
     """For one request; Python's own knows no SHA-256 and no password beyond ASCII, and tries a wrong one six times."""
 
-    _answered = False
+    _answered = ""
+    """The address that was answered last: what it leads to may ask once more."""
 
     def http_error_401(self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: HTTPMessage) -> Any:
         """Answer, and let go of the connection that asked."""
@@ -24,14 +25,14 @@ class Digest(urllib.request.HTTPDigestAuthHandler):
             return super().http_error_401(req, fp, code, msg, headers)
 
     def http_error_auth_reqed(self, auth_header: str, host: str, req: urllib.request.Request, headers: Any) -> Any:
-        """Answer the best challenge that is known here, once; another scheme is left to others."""
+        """Answer the best challenge that is known here, once an address; another scheme is left to others."""
         del host
         offers = [text for text in headers.get_all(auth_header, ()) if text.lower().startswith("digest ")]
         if not offers:
             return None
-        if self._answered:
+        if self._answered == req.full_url:
             raise _refused(req, headers)
-        self._answered = True
+        self._answered = req.full_url
         known = [offer for name in _HASHES for offer in offers if _algorithm(offer) == name]
         answered = self.retry_http_digest_auth(req, (known or offers)[0])
         if answered is None:  # no password was given

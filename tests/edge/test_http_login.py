@@ -27,6 +27,8 @@ class Camera(http.server.ThreadingHTTPServer):
 
     def __init__(self, offers: tuple[str, ...]) -> None:
         self.offers = offers
+        self.moved = ""
+        """Where its pictures are now, if not where they are asked for."""
         self.wrong = 0
         self.nonces = itertools.count()
         super().__init__(("127.0.0.1", 0), _Answer)
@@ -42,7 +44,14 @@ class _Answer(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         given = dict(re.findall(r'(\w+)="?([^",]*)', self.headers.get("Authorization", "")))
-        if given and self._is_right(given):
+        right = bool(given) and self._is_right(given)
+        if right and self.path != (self.server.moved or self.path):
+            self.send_response(302)
+            self.send_header("Location", self.server.moved)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        if right:
             self.send_response(200)
             self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=edge")
             self.end_headers()
@@ -95,6 +104,15 @@ def test_a_challenge_with_a_comma_too_many_is_answered(make: Callable[..., Camer
     source = open_source(make("MD5,, stale=false,").uri("sch%C3%B6n"), Patience(2.0, 0), lambda _: None)
     assert isinstance(next(iter(source)), Frame)
     source.close()
+
+
+def test_an_address_that_leads_to_another_is_logged_in_to_at_both(make: Callable[..., Camera]) -> None:
+    camera = make("MD5")
+    camera.moved = "/live/"
+    source = open_source(camera.uri("sch%C3%B6n"), Patience(2.0, 0), lambda _: None)
+    assert isinstance(next(iter(source)), Frame)
+    source.close()
+    assert camera.wrong == 0
 
 
 def test_a_wrong_password_is_tried_once_as_cameras_lock_out_who_guesses(make: Callable[..., Camera]) -> None:
