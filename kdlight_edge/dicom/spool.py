@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import re
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -16,6 +17,9 @@ from kdlight_edge.errors import KDLightError
 
 REFUSED = "refused"
 """Folder in the spool for what the node did not take; moved back into the spool, it is sent again by the next run."""
+
+_NAME = re.compile(r"([0-9]{8,})-.*\.dcm")
+"""A number, of more digits after the first hundred million of a run, and the object's own name."""
 
 
 class Spool:
@@ -52,8 +56,9 @@ class Spool:
             raise KDLightError(f"{folder} is in use by another run; give each its own --dicom-spool") from error
         for torn in folder.glob("*.part"):
             torn.unlink()
-        self._names = deque(sorted(path.name for path in folder.glob("[0-9]" * 8 + "-*.dcm")))
-        self._last = int(self._names[-1][:8]) if self._names else 0
+        numbered = sorted((int(of[1]), of[0]) for path in folder.iterdir() if (of := _NAME.fullmatch(path.name)))
+        self._names = deque(name for _, name in numbered)
+        self._last = numbered[-1][0] if numbered else 0
 
     def __len__(self) -> int:
         return len(self._names)

@@ -66,6 +66,24 @@ def test_answers_for_an_archive_that_stays_away_stay_in_the_spool(tmp_path: Path
     assert [int(path.name[:8]) for path in found] == list(range(1, HELD + 4))
 
 
+def test_the_hundred_millionth_answer_waits_behind_those_before_it(tmp_path: Path, answer: Dataset) -> None:
+    spool = Spool(tmp_path / "spool", print)
+    spool._last = 99_999_998
+    for number in range(3):
+        answer.SeriesNumber = number
+        spool.put(answer)
+    spool.close()
+    again = Spool(tmp_path / "spool", print)
+    again.end()
+    for number in range(3):
+        first = again.first()
+        assert first is not None
+        assert first.SeriesNumber == number
+        again.settle(sent=True)
+    assert again.first() is None
+    again.close()
+
+
 def test_answers_that_the_archive_refuses_are_put_aside(
     tmp_path: Path, answer: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
