@@ -71,6 +71,8 @@ class Spool:
         """
         self._last += 1
         path = self._folder / f"{self._last:08}-{made.SOPInstanceUID}.dcm"
+        with contextlib.suppress(OSError):  # told when it is written into
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # a person may have tidied it away
         write_object(made, path, "--dicom-spool")
         with self._changed:
             self._names.append(path.name)

@@ -178,6 +178,7 @@ def test_a_spool_is_one_runs_alone_and_must_be_writable(tmp_path: Path, answer: 
     (tmp_path / "spool").rmdir()
     second.put(answer)
     assert len(list((tmp_path / "spool").iterdir())) == 1
+    assert (tmp_path / "spool").stat().st_mode & 0o777 == 0o700
     second.close()
 
 
