@@ -9,12 +9,14 @@ _HOST = re.compile(r"(\[[^\[\]]*\]|[^:@?#\[\]]*)(:\d*)?")
 _IN_LOGINS = "%:!$&'()*+,;=-._~"
 """What may stand in a user and password as it is (RFC 3986, 3.2.1)."""
 
+_NAMED = r"(?:[\w.-]*(?:passw(?:or)?d|pass|pwd|psw|token|secret|api[_-]?key)|auth|key|sig(?:nature)?)="
 _SECRET = re.compile(
-    r"([?&;/_](?:[\w.-]*(?:passw(?:or)?d|pass|pwd|psw|token|secret|api[_-]?key)|auth|key|sig(?:nature)?)=)"
-    r"(?:(?!_[a-z0-9]+=)[^&;#\s])*",
+    rf"([?&;]{_NAMED})[^&;#\s]*|([/_]{_NAMED})(?:(?!_[a-z0-9]+=[^=&;#\s])[^&;#\s])*",
     re.IGNORECASE,
 )
-"""A secret in the query, or in the path as many recorders want it: ``/user=admin_password=..._channel=1``."""
+"""A secret in the query, or in the path as many recorders want it: ``/user=admin_password=..._channel=1``.
+
+A token in base64 may hold ``_`` and end in ``=``: that is no next field."""
 
 
 def without_password(uri: str) -> str:
@@ -24,7 +26,7 @@ def without_password(uri: str) -> str:
 
 def without_secrets(text: str) -> str:
     """Return a text that holds a URI, without the values of what in its query or path is named like a secret."""
-    return _SECRET.sub(r"\1...", text)
+    return _SECRET.sub(r"\1\2...", text)
 
 
 def without_login(uri: str) -> str:

@@ -80,6 +80,9 @@ def test_a_password_is_never_shown() -> None:
             "rtsp://10.0.0.7:554/user=admin&password=s3cret&channel=1&stream=0.sdp?real_stream",
             "rtsp://10.0.0.7:554/user=admin&password=...&channel=1&stream=0.sdp?real_stream",
         ),
+        ("http://cam/live?token=Zm9v_YmFy=", "http://cam/live?token=..."),
+        ("http://cam/live?x=1&pwd=a_b=c&y=2", "http://cam/live?x=1&pwd=...&y=2"),
+        ("http://cam/key=Zm9v_Ym==", "http://cam/key=..."),
         (
             "rtsp://10.0.0.7/user=admin_password=s3/cr_et_channel=1_stream=0.sdp?real_stream",
             "rtsp://10.0.0.7/user=admin_password=..._channel=1_stream=0.sdp?real_stream",
