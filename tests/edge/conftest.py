@@ -1,4 +1,4 @@
-"""What tests of the runtime share: an open bundle; and one that prefers a TensorRT engine, with a fake GPU for it."""
+"""What tests of the runtime share: an open bundle, one for a TensorRT engine with a fake GPU, and a service manager."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -7,6 +7,7 @@ import pytest
 
 from kdlight_edge.classifier import Classifier, open_classifier
 from tests.edge.fake_tensorrt import Gpu, add_plan, give_gpu
+from tests.edge.notified import Manager
 
 
 @pytest.fixture
@@ -27,3 +28,11 @@ def trt_bundle(tiny_bundle: Callable[..., Path], tmp_path: Path, monkeypatch: py
 def gpu(trt_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> Gpu:
     """A GPU for that bundle."""
     return give_gpu(monkeypatch, trt_bundle)
+
+
+@pytest.fixture
+def manager(tmp_path: Path) -> Iterator[Manager]:
+    """A service manager that hears what it is told."""
+    hearing = Manager(str(tmp_path / "notify"))
+    yield hearing
+    hearing.close()

@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,13 +16,6 @@ from kdlight_edge.notify import Notifier, open_notifier
 from tests.edge.notified import LIMIT, Manager
 
 SCENE = "scene:crack?size=64x64&fps=50"
-
-
-@pytest.fixture
-def manager(tmp_path: Path) -> Iterator[Manager]:
-    manager = Manager(str(tmp_path / "notify"))
-    yield manager
-    manager.close()
 
 
 @pytest.mark.parametrize("kind", ["path", "abstract"])

@@ -4,7 +4,7 @@ import dataclasses
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +30,6 @@ from tests.edge.notified import LIMIT, Manager
 
 LOOK = 0.02
 QUICK = Patience(stall_timeout=0.02, first_wait=0.02, longest_wait=0.02, at_start=True)
-
-
-@pytest.fixture
-def manager(tmp_path: Path) -> Iterator[Manager]:
-    manager = Manager(str(tmp_path / "notify"))
-    yield manager
-    manager.close()
 
 
 def black() -> npt.NDArray[np.uint8]:
