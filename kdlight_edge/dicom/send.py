@@ -17,10 +17,10 @@ from kdlight_edge.plain import place_of
 OUR_TITLE = "KDLIGHT"
 
 WAITS = (1.0, 2.0, 4.0)
-"""Seconds between the attempts, of which there is one more than waits, where the node can be reached."""
+"""Seconds between the attempts, of which there is one more than waits, where the node does not take an object."""
 
 AWAY_SECONDS = 5.0
-"""Seconds between further attempts at a node that cannot: it may only be started again."""
+"""Seconds between further attempts at one that takes none at all: it may only be started again."""
 
 HELD = 64
 """Objects that wait to be sent; one more waits for room: scans come from folders and senders, which can wait too."""
@@ -128,7 +128,7 @@ class Sender:
         self._waiting = Held() if waiting is None else waiting
         self._sent = 0
         self._away = False
-        """Whether the last attempt did not reach the node."""
+        """Whether the last attempt did not get as far as to an answer about the object."""
         self._why = ""
         """Why the last attempt failed; empty where it did not."""
         self._over = threading.Event()
@@ -161,17 +161,17 @@ class Sender:
 
     def _deliver(self, made: Dataset) -> None:
         """Try to send an object until it was sent, or refused often enough, or the run is over."""
-        waits, told = iter(self._waits), False
-        while self._attempt(made):
-            wait = next(waits, None)
+        absences, refusals, away = iter(self._waits), iter(self._waits), False
+        while why := self._attempt(made):
+            wait = next(absences if self._away else refusals, None)
             if wait is None and self._away:
                 wait = AWAY_SECONDS
-                if not told:
-                    self._report(f"{self._name} is away ({self._why}); answers wait, {self._waiting.where}")
-                told = True
+                if not away:
+                    self._report(f"{self._name} is away ({why}); answers wait, {self._waiting.where}")
+                away = True
             if wait is None or self._over.wait(wait):
-                return
-        if told:
+                break
+        if away and not self._away:
             self._report(f"{self._name} takes answers again")
 
     def _attempt(self, made: Dataset) -> str:
@@ -189,20 +189,21 @@ class Sender:
             self._why, self._away = f"it cannot be sent ({type(error).__name__})", False
         return self._why
 
-    def _reached(self, _: evt.Event) -> None:
-        self._away = False
-
     def _associate_and_store(self, made: Dataset) -> str:
         entity = AE(ae_title=OUR_TITLE)
         entity.connection_timeout = entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = 10
         entity.add_requested_context(made.SOPClassUID, made.file_meta.TransferSyntaxUID)
+        there = threading.Event()
         association = entity.associate(
-            self.node.host, self.node.port, ae_title=self.node.title, evt_handlers=[(evt.EVT_CONN_OPEN, self._reached)]
-        )
-        if self._away:
-            return "no connection"
-        if not association.is_established:
-            return "no association: it knows neither our title nor this kind of object, or is too busy"
+            self.node.host, self.node.port, ae_title=self.node.title,
+            evt_handlers=[(evt.EVT_CONN_OPEN, lambda _: there.set())],
+        )  # fmt: skip
+        if association.rejected_contexts:
+            self._away = False
+            return "it does not take this kind of object"
+        if not association.is_established:  # it would say the same to any object, until somebody mends that
+            return "no association: it does not know our title, or is too busy" if there.is_set() else "no connection"
+        self._away = False
         try:
             status = association.send_c_store(made).get("Status")
         finally:

@@ -1,5 +1,6 @@
 """Answers that are sent to an archive, dcmtk's own: none is lost without a word."""
 
+import copy
 import json
 import socket
 import subprocess
@@ -13,13 +14,14 @@ import numpy as np
 import pydicom
 import pytest
 from pydicom.dataset import Dataset
+from pynetdicom import AE, evt
 
 from kdlight_edge.cli import main
 from kdlight_edge.dicom.send import HELD, Node, Sender, read_node
 from kdlight_edge.errors import UsageError
 from tests.edge.dicom.dcmtk import archive, call, needs_dcmtk, save, words
 from tests.edge.ports import free_port
-from tests.waiting import LIMIT
+from tests.waiting import LIMIT, until
 
 MakeScan = Callable[..., Dataset]
 MakeBundle = Callable[..., Path]
@@ -215,3 +217,38 @@ def test_a_node_is_read() -> None:
 def test_a_node_that_cannot_be_is_refused(text: str) -> None:
     with pytest.raises(UsageError):
         read_node(text)
+
+
+def test_an_archive_that_does_not_know_us_gets_the_answers_once_it_does_and_of_a_kind_it_does_not_take_none(
+    answer: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kdlight_edge.dicom.send.AWAY_SECONDS", 0.05)
+    told, taken = list[str](), list[str]()
+
+    def take(event: evt.Event) -> int:
+        taken.append(str(event.dataset.SOPInstanceUID))
+        return 0
+
+    entity = AE(ae_title="ARCHIVE")
+    entity.add_supported_context(answer.SOPClassUID)
+    entity.require_calling_aet = ["OTHER"]
+    server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_STORE, take)])
+    assert server is not None
+    other = copy.deepcopy(answer)
+    other.SOPClassUID = "1.2.840.10008.5.1.4.1.1.2"
+    sender = Sender(Node("ARCHIVE", "127.0.0.1", server.server_address[1]), told.append, waits=(0.05,))
+    try:
+        sender.send(other)
+        sender.send(answer)
+        until(lambda: told, "the word that it is away")
+        entity.require_calling_aet = []
+        sender.close()
+    finally:
+        server.shutdown()
+    name = f"ARCHIVE@127.0.0.1:{server.server_address[1]}"
+    assert told == [
+        f"{name} is away (no association: it does not know our title, or is too busy); answers wait, 64 at most",
+        f"{name} takes answers again",
+        f"an answer was not sent to {name}: it does not take this kind of object",
+    ]
+    assert taken == [str(answer.SOPInstanceUID)]
