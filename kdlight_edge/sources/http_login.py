@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import io
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -59,4 +60,4 @@ def _algorithm(offer: str) -> str:
 
 def _refused(asked: urllib.request.Request, headers: HTTPMessage) -> urllib.error.HTTPError:
     status = HTTPStatus.UNAUTHORIZED
-    return urllib.error.HTTPError(asked.full_url, status, status.phrase, headers, None)
+    return urllib.error.HTTPError(asked.full_url, status, status.phrase, headers, io.BytesIO())
