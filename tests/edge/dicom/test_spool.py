@@ -129,41 +129,44 @@ def test_the_end_of_a_run_waits_for_an_answer_behind_one_that_was_refused(
     assert (sender.lost, len(told), len(list((tmp_path / "spool").glob("*.dcm")))) == (1, 1, 0)
 
 
-@needs_dcmtk
-def test_a_spoiled_file_in_the_spool_holds_up_no_other(tmp_path: Path, answer: Dataset) -> None:
-    told: list[str] = []
-    spool = Spool(tmp_path / "spool", told.append)
+@pytest.fixture
+def first_of_two(tmp_path: Path, answer: Dataset) -> Path:
+    """The first file of a spool with two answers."""
+    spool = Spool(tmp_path / "spool", print)
     for _ in range(2):
         spool.put(answer)
     spool.close()
-    spoiled = tmp_path / "spool" / f"00000001-{answer.SOPInstanceUID}.dcm"
-    spoiled.write_bytes(b"no scan")
-    with archive(tmp_path / "archive") as port:
-        sender = Sender(Node("ARCHIVE", "127.0.0.1", port), told.append, waiting=Spool(tmp_path / "spool", told.append))
+    return tmp_path / "spool" / f"00000001-{answer.SOPInstanceUID}.dcm"
+
+
+def sent_past(odd: Path, folder: Path) -> tuple[int, str]:
+    """Send a spool, of which the answer behind an odd file arrives; return how much was lost and what was told last."""
+    told: list[str] = []
+    with archive(folder) as port:
+        waiting = Spool(odd.parent, told.append)
+        sender = Sender(Node("ARCHIVE", "127.0.0.1", port), told.append, waits=(), waiting=waiting)
         sender.close()
-    assert len(list((tmp_path / "archive").iterdir())) == 1
-    assert told[-1] == f"{spoiled} cannot be read (InvalidDicomError); it is not sent"
-    assert [path.name for path in (tmp_path / "spool").rglob("*.dcm")] == [spoiled.name]
+    assert len(list(folder.iterdir())) == 1
+    assert [path.name for path in odd.parent.rglob("*.dcm")] == [odd.name]
+    return sender.lost, told[-1]
 
 
 @needs_dcmtk
-def test_a_file_that_can_be_read_and_not_be_sent_holds_up_no_other(tmp_path: Path, answer: Dataset) -> None:
-    told: list[str] = []
-    spool = Spool(tmp_path / "spool", told.append)
-    for _ in range(2):
-        spool.put(answer)
-    spool.close()
-    odd = tmp_path / "spool" / f"00000001-{answer.SOPInstanceUID}.dcm"
+def test_a_spoiled_file_in_the_spool_holds_up_no_other(tmp_path: Path, first_of_two: Path) -> None:
+    first_of_two.write_bytes(b"no scan")
+    _, told = sent_past(first_of_two, tmp_path / "archive")
+    assert told == f"{first_of_two} cannot be read (InvalidDicomError); it is not sent"
+
+
+@needs_dcmtk
+def test_a_file_that_can_be_read_and_not_be_sent_holds_up_no_other(
+    tmp_path: Path, first_of_two: Path, answer: Dataset
+) -> None:
     del answer.SOPClassUID
-    pydicom.dcmwrite(odd, answer)
-    with archive(tmp_path / "archive") as port:
-        node, again = Node("ARCHIVE", "127.0.0.1", port), Spool(tmp_path / "spool", told.append)
-        sender = Sender(node, told.append, waits=(), waiting=again)
-        sender.close()
-    assert len(list((tmp_path / "archive").iterdir())) == 1
-    assert sender.lost == 1
-    assert told[-1].endswith(f"; in {tmp_path}/spool/refused")
-    assert [path.name for path in (tmp_path / "spool").rglob("*.dcm")] == [odd.name]
+    pydicom.dcmwrite(first_of_two, answer)
+    lost, told = sent_past(first_of_two, tmp_path / "archive")
+    assert lost == 1
+    assert told.endswith(f"; in {tmp_path}/spool/refused")
 
 
 def test_a_spool_is_one_runs_alone_and_must_be_writable(tmp_path: Path, answer: Dataset) -> None:
