@@ -19,6 +19,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian
 from kdlight_edge.dicom.claims import check_claims
 from kdlight_edge.dicom.identity import RUN
 from kdlight_edge.dicom.pixels import CODE, check_header, shown
+from kdlight_edge.dicom.region import region_of
 from kdlight_edge.errors import DataError
 from kdlight_edge.frame import Frame, Moment, Unreadable
 
@@ -129,13 +130,13 @@ def frames_of(dataset: Dataset) -> int:
         return 1
 
 
-def about(dataset: Dataset) -> dict[str, Any]:
-    """Return what may be told of an object: hashes, modality, body part and how many frames it has."""
+def about(dataset: Dataset, number: int) -> dict[str, Any]:
+    """Return what may be told of frame ``number``, from 0: hashes, modality, body part and how many frames it is of."""
     told: dict[str, Any] = {name: RUN.hashed(name, _text(dataset, key)) for name, key in IDENTIFIERS.items()}
     return {
         **told,
         "modality": _code(dataset, "Modality"),
-        "body_part": _code(dataset, "BodyPartExamined"),
+        "body_part": _code(dataset, "BodyPartExamined") or region_of(dataset, number),
         "frames": frames_of(dataset),
         "caution": CAUTION,
     }
@@ -150,7 +151,7 @@ def frame_of(
     answers; never to be told).
     """
     started = time.perf_counter()
-    told = {**about(dataset), "frame": number + 1}
+    told = {**about(dataset, number), "frame": number + 1}
     try:
         image, window = _picture(dataset, number)
     except DataError as error:

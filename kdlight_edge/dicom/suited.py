@@ -25,7 +25,7 @@ def noted(scan: Told, wanted: Scans | None) -> Told:
     if wanted is None:
         return {**scan, "notes": ["modality and body part not checked: the card of this bundle has no [scans]"]}
     notes = [
-        f"{name} not stated, so not checked against {', '.join(codes)}"
+        f"{name} not stated by a known code, so not checked against {', '.join(codes)}"
         for name, found, codes in _checks(scan, wanted)
         if codes and found is None
     ]

@@ -216,7 +216,7 @@ def test_a_scan_is_checked_against_the_bundle(modality: str | None, part: str | 
 
 def test_what_could_not_be_checked_is_noted() -> None:
     assert noted({"modality": "DX", "body_part": None}, CHEST)["notes"] == [
-        "body part not stated, so not checked against CHEST"
+        "body part not stated by a known code, so not checked against CHEST"
     ]
     (note,) = noted({"modality": "US", "body_part": "HEART"}, None)["notes"]
     assert note == "modality and body part not checked: the card of this bundle has no [scans]"
@@ -236,7 +236,7 @@ def test_a_ct_sent_to_a_chest_x_ray_bundle_is_refused(
     assert "modality CT is not one that this bundle was made for" in lines[0]["reason"]
     assert lines[0]["label"] is None
     assert lines[1]["scan"]["notes"] == []
-    assert lines[2]["scan"]["notes"] == ["body part not stated, so not checked against CHEST"]
+    assert lines[2]["scan"]["notes"] == ["body part not stated by a known code, so not checked against CHEST"]
     assert "1 not answered" in err
 
 

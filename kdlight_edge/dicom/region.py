@@ -1,0 +1,57 @@
+"""Which part of the body a scan is of where a code alone says it, as the word that BodyPartExamined would have."""
+
+from collections.abc import Iterator
+
+from pydicom.dataset import Dataset
+
+_SCHEMES = frozenset({"SCT", "SRT", "SNM3", "99SDM"})
+"""Names of SNOMED: of its codes in figures, and of those before, which begin with a letter (PS3.16, 8)."""
+
+_WORDS = """
+    ABDOMEN 818981001 113345001 T-D4000; ABDOMENPELVIS 818982008 416949008 R-FAB57; ADRENAL 23451007 T-B3000; ANKLE
+    70258002 T-15750; AORTA 15825003 T-42000; ARM 53120007 T-D8000 40983000 T-D8200; AXILLA 91470000 T-D8104; BACK
+    77568009 T-D2100; BLADDER 89837001 T-74000; BRAIN 12738006 T-A0100; BREAST 76752008 T-04000; BRONCHUS 955009
+    T-26000; BUTTOCK 46862004 T-D2600; CALCANEUS 80144004 T-12770; CAROTID 69105007 T-45010; CEREBELLUM 113305005
+    T-A6000; CHEEK 60819002 T-D1206; CHEST 816094009 51185008 T-D3000; CHESTABDOMEN 416550000 R-FAB55; CHESTABDPELVIS
+    416775004 R-FAB56; CLAVICLE 51299004 T-12310; COCCYX 64688005 T-11BF0; COLON 71854001 T-59300; CORONARYARTERY
+    41801008 T-43000; CSPINE 122494005 T-11501; CTSPINE 1217257000; DUODENUM 38848004 T-58200; EAR 117590005 T-AB001;
+    ELBOW 16953009 T-15430; ESOPHAGUS 32849002 T-56000; EXTREMITY 66019005 T-D0300; EYE 81745001 T-AA000; FACE
+    89545001 T-D1200; FEMUR 71341001 T-12710; FINGER 7569003 T-D8800; FOOT 56459004 T-D9700; FOREARM 14975008 T-D8500;
+    GALLBLADDER 28231008 T-63000; HAND 85562004 T-D8700; HEAD 69536005 T-D1100; HEADNECK 774007 T-D1000; HEART
+    80891009 T-32000; HIP 29836001 T-D2500 24136001 T-15710; HUMERUS 85050009 T-12410; IAC 361078006 T-AB959; JAW
+    661005 T-D1213 91609006 T-11180; KIDNEY 64033007 T-71000; KNEE 72696002 T-D9200; LARYNX 4596009 T-24100; LEG
+    61685007 T-D9000 30021000 T-D9400; LIVER 10200004 T-62000; LSPINE 122496007 T-11503; LSSPINE 1217253001; LUNG
+    39607008 T-28000; MAXILLA 70925003 T-11170; MEDIASTINUM 72410000 T-D3300; NECK 45048000 T-D1600; NECKCHEST
+    417437006 R-FAB52; NECKCHESTABDOMEN 416152001 R-FAB53; NECKCHESTABDPELV 416319003 R-FAB54; NOSE 45206002 T-21000;
+    ORBIT 363654007 T-D14AE; OVARY 15497006 T-87000; PANCREAS 15776009 T-65000; PATELLA 64234005 T-12730; PELVIS
+    816092008 12921003 T-D6000; PROSTATE 41216001 T-92000; RECTUM 34402009 T-59600; RIB 113197003 T-11300; SCALP
+    41695006 T-D1160; SCAPULA 79601000 T-12280; SHOULDER 16982005 T-D2220; SKIN 39937001 T-01000; SKULL 89546000
+    T-11100; SPINE 421060004 T-D04FF; SPLEEN 78961009 T-C3000; SSPINE 54735007 T-11AD0; STERNUM 56873002 T-11210;
+    STOMACH 69695003 T-57000; TESTIS 40689003 T-94000; THIGH 68367000 T-D9100; THUMB 76505004 T-D8810; THYROID
+    69748006 T-B6000; TIBIA 12611008 T-12740; TLSPINE 1217256009; TMJ 53620006 T-15290; TOE 29707007 T-D9800; TRACHEA
+    44567001 T-25000; TSPINE 122495006 T-11502; UTERUS 35039007 T-83000; WHOLEBODY 38266002 T-D0010; WRIST 74670003
+    T-15460
+"""
+"""Words of BodyPartExamined, each with its codes (PS3.16, annex L and CID 4031, of now and of before)."""
+
+_PARTS = {code: word for word, *codes in map(str.split, _WORDS.split(";")) for code in codes}
+
+
+def region_of(dataset: Dataset, index: int) -> str | None:
+    """Return the word for the anatomic region of frame ``index``, from 0; None where none is stated that is known."""
+    try:
+        region = next(_regions(dataset, index), None)
+        if region is None or region.CodingSchemeDesignator.strip() not in _SCHEMES:
+            return None
+        return _PARTS.get(region.CodeValue.strip())
+    except Exception:  # noqa: BLE001 - a torn element raises anything when it is looked at
+        return None
+
+
+def _regions(dataset: Dataset, index: int) -> Iterator[Dataset]:
+    """Yield what is stated of the frame, of all frames and of the object, in that order (PS3.3, C.7.6.16.2.8)."""
+    groups = [*dataset.get("PerFrameFunctionalGroupsSequence", [])[index : index + 1]]
+    groups += [*dataset.get("SharedFunctionalGroupsSequence", [])[:1]]
+    stated = [anatomy for group in groups for anatomy in group.get("FrameAnatomySequence", [])[:1]]
+    for part in [*stated, dataset]:
+        yield from part.get("AnatomicRegionSequence", [])[:1]
