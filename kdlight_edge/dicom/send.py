@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from pydicom.dataset import Dataset
+from pydicom.uid import UID
 from pynetdicom import AE, evt
 
 from kdlight_edge.dicom.listen import check_title
@@ -30,6 +31,11 @@ ROOM_SECONDS = 5.0
 
 CLOSE_SECONDS = 10.0
 """How long the end of a run waits for what is still to be sent, counted from the last that was."""
+
+UNTAKEN = "it does not take this kind of object"
+
+NO_SUCH_CLASS = 0x0122
+"""Status of a node that takes a kind of object in its negotiation and not in the end (PS3.7, C.5.6)."""
 
 
 class Node(NamedTuple):
@@ -131,6 +137,12 @@ class Sender:
         """Whether the last attempt did not get as far as to an answer about the object."""
         self._why = ""
         """Why the last attempt failed; empty where it did not."""
+        self._kind = ""
+        """SOP class of the last object, where it was refused for that."""
+        self._untaken = set[str]()
+        """SOP classes of which an object was refused so at all attempts: one is enough for the next ones."""
+        self._untold = 0
+        """Objects of those that were given up without a line each."""
         self._over = threading.Event()
         self._counting = threading.Lock()
         if found := len(self._waiting):
@@ -154,16 +166,31 @@ class Sender:
                 return
             self._waiting.settle(sent=not self._why)
             if self._why:
-                self._lose(1, self._why + (f"; in {self._waiting.where}/{REFUSED}" if self._waiting.kept else ""))
+                self._give_up()
                 self._why = ""  # of this one; the next may be taken, and `close` waits for it
             else:
                 self._sent += 1
+
+    def _give_up(self) -> None:
+        """Count an object that was refused; where all of its kind are, that is told of the first."""
+        if self._kind in self._untaken:
+            self._untold += 1
+            self._count(1)
+            return
+        why = self._why
+        if self._kind:
+            self._untaken.add(self._kind)
+            why += f" ({UID(self._kind).name}; further ones are told at the end)"
+        self._lose(1, why + self._aside())
+
+    def _aside(self) -> str:
+        return f"; in {self._waiting.where}/{REFUSED}" if self._waiting.kept else ""
 
     def _deliver(self, made: Dataset) -> None:
         """Try to send an object until it was sent, or refused often enough, or the run is over."""
         absences, refusals, away = iter(self._waits), iter(self._waits), False
         while why := self._attempt(made):
-            wait = next(absences if self._away else refusals, None)
+            wait = None if self._kind in self._untaken else next(absences if self._away else refusals, None)
             if wait is None and self._away:
                 wait = AWAY_SECONDS
                 if not away:
@@ -176,7 +203,7 @@ class Sender:
 
     def _attempt(self, made: Dataset) -> str:
         """Send one object; returns why it could not be, or an empty string."""
-        self._away = True
+        self._away, self._kind = True, ""
         try:
             self._why = self._associate_and_store(made)
         except OSError as error:  # a name that is not known now may be known later: DNS fails like any network
@@ -199,8 +226,8 @@ class Sender:
             evt_handlers=[(evt.EVT_CONN_OPEN, lambda _: there.set())],
         )  # fmt: skip
         if association.rejected_contexts:
-            self._away = False
-            return "it does not take this kind of object"
+            self._away, self._kind = False, str(made.SOPClassUID)
+            return UNTAKEN
         if not association.is_established:  # it would say the same to any object, until somebody mends that
             return "no association: it does not know our title, or is too busy" if there.is_set() else "no connection"
         self._away = False
@@ -210,12 +237,25 @@ class Sender:
             association.release()
         if status is None:
             return "no answer"
-        # Success, or a warning that the object was stored with other attributes (PS3.4, B.2.3).
-        return "" if status == 0 or status >> 8 == 0xB0 else f"refused with status 0x{status:04X}"  # noqa: PLR2004
+        if status == 0 or status >> 8 == 0xB0:  # noqa: PLR2004 - a warning: stored with other attributes (PS3.4, B.2.3)
+            if (kind := str(made.SOPClassUID)) in self._untaken:
+                self._untaken.remove(kind)
+                self._report(f"{self._name} takes {UID(kind).name} now")
+            return ""
+        if status == NO_SUCH_CLASS:
+            self._kind = str(made.SOPClassUID)
+            return UNTAKEN
+        return f"refused with status 0x{status:04X}"
 
-    def _lose(self, count: int, reason: str) -> None:
+    def _count(self, count: int) -> None:
         with self._counting:  # of the run's thread and of ours
             self.lost += count
+
+    def _lose(self, count: int, reason: str) -> None:
+        self._count(count)
+        self._tell(count, reason)
+
+    def _tell(self, count: int, reason: str) -> None:
         what = "an answer was" if count == 1 else f"{count} answers were"
         self._report(f"{what} not sent to {self._name}: {reason}")
 
@@ -230,6 +270,8 @@ class Sender:
             sent = self._sent
             self._thread.join(CLOSE_SECONDS)
         self._over.set()
+        if self._untold:
+            self._tell(self._untold, f"{UNTAKEN}{self._aside()}")
         left = len(self._waiting)
         if left and self._waiting.kept:
             self._report(f"{left:,} answers for {self._name} wait in {self._waiting.where}; the next run sends them")

@@ -2,7 +2,7 @@
 
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -43,11 +43,20 @@ def words(tool: str, file: Path | str, *flags: str) -> str:
 
 
 @contextmanager
-def archive(folder: Path, port: int = 0) -> Iterator[int]:
-    """Run dcmtk's storescp and yield its port."""
+def archive(folder: Path, port: int = 0, *, kinds: Sequence[str] = ()) -> Iterator[int]:
+    """Run dcmtk's storescp, which takes all kinds of objects or those alone, and yield its port."""
     folder.mkdir(exist_ok=True)
     port = port or free_port()
-    command = [str(DCMTK["storescp"]), "--aetitle", "ARCHIVE", "--output-directory", str(folder), str(port)]
+    command = [str(DCMTK["storescp"]), "--aetitle", "ARCHIVE", "--output-directory", str(folder)]
+    if kinds:
+        profile = folder.with_suffix(".cfg")
+        taken = "".join(f"PresentationContext{i} = {kind}\\Plain\n" for i, kind in enumerate(kinds, 1))
+        profile.write_text(
+            "[[TransferSyntaxes]]\n[Plain]\nTransferSyntax1 = LittleEndianImplicit\n"
+            f"[[PresentationContexts]]\n[Kinds]\n{taken}[[Profiles]]\n[Some]\nPresentationContexts = Kinds\n"
+        )
+        command += ["--config-file", str(profile), "Some"]
+    command += [str(port)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
             until(lambda: listens(port), "storescp")
