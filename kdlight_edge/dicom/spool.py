@@ -18,6 +18,9 @@ from kdlight_edge.errors import KDLightError
 REFUSED = "refused"
 """Folder in the spool for what the node did not take; moved back into the spool, it is sent again by the next run."""
 
+REFUSED_BYTES = 256 << 20
+"""Of files in `REFUSED`, above which the oldest make room: an archive may take none of a kind, for months."""
+
 _NAME = re.compile(r"([0-9]{8,})-.*\.dcm")
 """A number, of more digits after the first hundred million of a run, and the object's own name."""
 
@@ -43,7 +46,10 @@ class Spool:
         self.where = str(folder)
         self._folder, self._report = folder, report
         self._changed = threading.Condition()
-        self._over = False
+        self._over = self._told = False
+        """Whether the run is over; whether it was told that refused answers make room."""
+        self._aside = REFUSED_BYTES
+        """Bytes in `REFUSED`; until they are counted, so many that they will be."""
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._guard = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -103,8 +109,28 @@ class Spool:
             elif path.exists():
                 (self._folder / REFUSED).mkdir(mode=0o700, exist_ok=True)
                 path.replace(self._folder / REFUSED / path.name)
+                self._aside += (self._folder / REFUSED / path.name).stat().st_size
         except OSError as error:
             self._report(f"{path} cannot be taken away: {error.strerror}; the next run sends it again")
+        with contextlib.suppress(OSError):  # a person moves some back just now; the next one tries again
+            self._make_room()
+
+    def _make_room(self) -> None:
+        """Take the oldest refused answers away until nine tenths of the room are taken, so that it is done seldom."""
+        if self._aside <= REFUSED_BYTES:
+            return
+        found = [(path, path.stat()) for path in (self._folder / REFUSED).iterdir() if _NAME.fullmatch(path.name)]
+        self._aside = sum(of.st_size for _, of in found)  # a person may have moved some back
+        if self._aside <= REFUSED_BYTES:
+            return
+        for path, of in sorted(found, key=lambda item: (item[1].st_mtime_ns, item[0])):
+            if self._aside <= REFUSED_BYTES * 9 // 10:
+                break
+            path.unlink(missing_ok=True)
+            self._aside -= of.st_size
+        if not self._told:
+            self._report(f"{self.where}/{REFUSED} holds {REFUSED_BYTES:,} bytes: the oldest answers in it make room")
+        self._told = True
 
     def end(self) -> None:
         """Let `first` return None where nothing waits."""

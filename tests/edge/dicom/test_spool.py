@@ -104,6 +104,31 @@ def test_answers_that_the_archive_refuses_are_put_aside(
     assert pydicom.dcmread(left).SOPInstanceUID == answer.SOPInstanceUID
 
 
+def test_refused_answers_make_room_for_newer_ones_and_other_files_beside_them_do_not(
+    tmp_path: Path, answer: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told, refused = list[str](), tmp_path / "spool" / "refused"
+    for run in range(3):  # each numbers its answers from 1
+        spool = Spool(tmp_path / "spool", told.append)
+        for number in range(3):
+            answer.SOPInstanceUID = f"1.{run}.{number}"
+            spool.put(answer)
+            (file,) = (tmp_path / "spool").glob("*.dcm")
+            os.utime(file, (0, 10 * run + number))
+            if run == number == 0:
+                monkeypatch.setattr("kdlight_edge.dicom.spool.REFUSED_BYTES", file.stat().st_size * 5)
+            spool.settle(sent=False)
+        (refused / "note.txt").write_bytes(bytes(1 << 20))
+        spool.close()
+    assert {path.name.partition("-")[2] for path in refused.glob("*.dcm")} == {
+        "1.1.1.dcm", "1.1.2.dcm", "1.2.0.dcm", "1.2.1.dcm", "1.2.2.dcm",
+    }  # fmt: skip
+    assert (refused / "note.txt").exists()
+    assert len(told) == 2, "once a run"
+    assert told[0].startswith(f"{refused} holds ")
+    assert told[0].endswith("bytes: the oldest answers in it make room")
+
+
 def test_the_end_of_a_run_waits_for_an_answer_behind_one_that_was_refused(
     tmp_path: Path, answer: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
