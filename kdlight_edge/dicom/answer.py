@@ -6,9 +6,11 @@ asks for; the picture is a Secondary Capture, which shows and is no data. Both s
 
 import hashlib
 import logging
+import re
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import highdicom
@@ -42,6 +44,9 @@ _EMPTY_WHERE_MISSING = (
 
 _NAMED_BY = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")
 """What an answer names its object by; an empty one names nothing."""
+
+_MADE = ("InstanceCreation{}", "Content{}", "{}OfSecondaryCapture")
+"""Elements that say when an answer was made, each a ``Date`` and a ``Time``."""
 
 # It logs identifiers of the objects it copies from.
 logging.getLogger("highdicom").setLevel(logging.CRITICAL + 1)
@@ -192,8 +197,27 @@ def _finished(made: Any, reference: Dataset) -> Dataset:
         made[keyword] = reference[keyword]
     if "SpecificCharacterSet" in reference:
         made.SpecificCharacterSet = reference.SpecificCharacterSet
+    _zoned(made, reference)
     answer: Dataset = made
     return answer
+
+
+def _zoned(made: Any, reference: Dataset) -> None:
+    """Tell all times in the zone that the object names: it is one for a whole answer, and the study's stand in it."""
+    stated = str(reference.get("TimezoneOffsetFromUTC") or "").strip()
+    found = re.fullmatch(r"([+-])(\d\d)([0-5]\d)", stated)
+    if found is None or int(found[2]) > 14:  # noqa: PLR2004 - the furthest zone (PS3.3, C.12.1.1.8)
+        return
+    offset = timedelta(hours=int(found[2]), minutes=int(found[3]))
+    now = datetime.now(timezone(-offset if found[1] == "-" else offset))
+    made.TimezoneOffsetFromUTC = stated
+    for name in _MADE:
+        if (date := name.format("Date")) in made:
+            setattr(made, date, f"{now:%Y%m%d}")
+            setattr(made, name.format("Time"), f"{now:%H%M%S.%f}")
+    for equipment in made.ContributingEquipmentSequence:
+        if "ContributionDateTime" in equipment:
+            equipment.ContributionDateTime = f"{now:%Y%m%d%H%M%S.%f}"
 
 
 def _reference(dataset: Dataset) -> tuple[Dataset, Dataset]:

@@ -1,6 +1,7 @@
 """What answers say of the patient and the study: what their object says, letter by letter, or there is no answer."""
 
 from collections.abc import Callable
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -93,3 +94,31 @@ def test_a_scan_whose_identifier_is_empty_has_no_answer_and_that_is_told(
     _, answers, told = answered(tiny_bundle(), made, tmp_path)
     assert answers == []
     assert told == [f"scan 0 has no answer object: it has no {keyword}"]
+
+
+@pytest.mark.parametrize("zone", ["+0545", "-0930"])
+def test_the_times_of_an_answer_stand_in_the_zone_that_its_scan_names(
+    tmp_path: Path, tiny_bundle: MakeBundle, make_scan: MakeScan, zone: str
+) -> None:
+    before = datetime.now(timezone.utc)
+    _, answers, _ = answered(tiny_bundle(), make_scan(RED, TimezoneOffsetFromUTC=zone), tmp_path)
+    after = datetime.now(timezone.utc)
+    assert len(answers) == 2
+    for answer in answers:
+        assert answer.TimezoneOffsetFromUTC == zone
+        assert (answer.StudyDate, answer.StudyTime) == ("20260101", "120000")
+        told = [answer.InstanceCreationDate + answer.InstanceCreationTime, answer.ContentDate + answer.ContentTime]
+        told += [one.ContributionDateTime for one in answer.ContributingEquipmentSequence[1:]]
+        if answer.Modality == "OT":
+            told.append(answer.DateOfSecondaryCapture + answer.TimeOfSecondaryCapture)
+        for moment in told:
+            assert before <= datetime.strptime(moment + zone, "%Y%m%d%H%M%S.%f%z") <= after
+
+
+@pytest.mark.parametrize("zone", ["", "JST", "+9", "+9900"])
+def test_a_zone_that_is_none_is_passed_over(
+    tmp_path: Path, tiny_bundle: MakeBundle, make_scan: MakeScan, zone: str
+) -> None:
+    _, answers, told = answered(tiny_bundle(), make_scan(RED, TimezoneOffsetFromUTC=zone), tmp_path)
+    assert (len(answers), told) == (2, [])
+    assert not any("TimezoneOffsetFromUTC" in answer for answer in answers)
