@@ -26,9 +26,11 @@ def looked_up(values: npt.NDArray[Any], table: Dataset, *, little_endian: bool) 
         little_endian: how the object that it is from was written.
 
     Raises:
-        DataError: it has fewer entries than it says, or its entries more bits than there are.
+        DataError: it has fewer entries than it says, its entries more bits than there are, or it is text.
     """
-    count, first, bits = (int(number) for number in table.LUTDescriptor)
+    if not all(isinstance(number, int) for number in table.LUTDescriptor):
+        raise DataError("its LUTDescriptor is no three numbers")
+    count, first, bits = table.LUTDescriptor
     count = count or 1 << 16
     if not 1 <= bits <= 16:  # noqa: PLR2004 - its entries have 16 at most
         raise DataError(f"its look-up table says that entries have {bits} bits, 16 are the most")
@@ -44,6 +46,8 @@ def looked_up(values: npt.NDArray[Any], table: Dataset, *, little_endian: bool) 
 def _entries(data: Any, count: int, bits: int, *, little_endian: bool) -> npt.NDArray[np.int64]:
     """Return the entries: numbers (US), words (OW), or bytes where there is no room for words."""
     if not isinstance(data, bytes | bytearray):
+        if isinstance(data, str):  # an error about it would quote it
+            raise DataError("its LUTData are no numbers")
         return np.atleast_1d(np.asarray(data, np.int64))
     if bits <= 8 and len(data) < 2 * count:  # noqa: PLR2004 - entries of a byte each
         return np.frombuffer(data, np.uint8).astype(np.int64)

@@ -40,9 +40,13 @@ turbo.register()
 
 _NEEDED = ("Rows", "Columns", "BitsStored", "PhotometricInterpretation", "PixelRepresentation")
 
-_NUMBERS = ("NumberOfFrames", "RescaleSlope", "RescaleIntercept", "WindowCenter", "WindowWidth")
+_NUMBERS = (
+    "NumberOfFrames", "RescaleSlope", "RescaleIntercept", "WindowCenter", "WindowWidth", "Rows", "Columns",
+    "SamplesPerPixel", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PlanarConfiguration",
+    "PixelPaddingValue", "PixelPaddingRangeLimit",
+)  # fmt: skip
 _CODES = ("PhotometricInterpretation", "VOILUTFunction")
-"""Elements that are written as text: anything may stand there, also a name, which errors about it would quote."""
+"""Elements that are text, or of which a file may say so: a name can stand there, which errors about it would quote."""
 
 CODE = re.compile(r"[A-Z0-9_ ]{1,16}")
 """A code string (PS3.5, 6.2); anything else in its place might be a name and is not told."""
@@ -221,8 +225,11 @@ def _without_window(values: Array, dataset: Dataset, rules: Dataset) -> tuple[Ar
         return (values - low) * (255 / ((high - low) or 1.0)), "full range"
     seen = values
     if "PixelPaddingValue" in dataset:
-        last = dataset.get("PixelPaddingRangeLimit", dataset.PixelPaddingValue)
-        first, last = sorted(_rescaled(np.array([dataset.PixelPaddingValue, last]), rules).tolist())
+        edges = [dataset.PixelPaddingValue, dataset.get("PixelPaddingRangeLimit", dataset.PixelPaddingValue)]
+        # Some write it without the sign that the pixels have, or with one that they have not: its bits are what counts.
+        kind = f"{'i' if dataset.PixelRepresentation else 'u'}{dataset.BitsAllocated // 8}"
+        padding = _stored(np.array(edges, np.int64).astype(kind), bits)
+        first, last = sorted(_rescaled(padding, rules).tolist())
         inside = values[(values < first) | (values > last)]
         seen = inside if inside.size else values
     low, high = float(seen.min()), float(seen.max())

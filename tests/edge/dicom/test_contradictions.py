@@ -1,15 +1,18 @@
 """Headers that contradict their pixels or themselves: one line each, which quotes none of their values."""
 
 import json
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 
 from kdlight_edge.cli import main
+from kdlight_edge.dicom.pixels import shown
 from kdlight_edge.frame import Frame, Unreadable
 from kdlight_edge.sources import open_source
 
@@ -42,6 +45,41 @@ def test_pixels_of_another_number_of_samples_than_their_colours_need_end_no_run(
     assert bad["decision"] == "error"
     assert said in bad["reason"]
     assert good["decision"] != "error"
+
+
+@pytest.mark.parametrize("keyword", ["Rows", "BitsAllocated", "PixelRepresentation", "PixelPaddingValue", "LUTData"])
+def test_a_name_that_a_file_calls_a_text_where_numbers_belong_is_not_quoted(
+    tmp_path: Path, make_scan: MakeScan, keyword: str
+) -> None:
+    scan = make_scan(np.arange(64, dtype=np.uint16).reshape(8, 8))
+    table = Dataset()
+    table.LUTDescriptor = [8, 0, 8]
+    within = table if keyword == "LUTData" else scan
+    within[keyword] = DataElement(keyword, "LO", "DOE^JANE")
+    if within is table:
+        scan.VOILUTSequence = [table]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        scan.save_as(tmp_path / "scan.dcm", enforce_file_format=True)
+    (item,) = open_source(str(tmp_path / "scan.dcm"))
+    assert isinstance(item, Unreadable)
+    assert item.reason in {f"its {keyword} is no number", f"its {keyword} are no numbers"}
+
+
+@pytest.mark.parametrize(
+    ("pixels", "padding"),
+    [
+        (np.array([[-2000, 0], [510, 1020]], np.int16), ("US", 63536)),
+        (np.array([[63536, 0], [510, 1020]], np.uint16), ("SS", -2000)),
+    ],
+    ids=["signed pixels", "unsigned pixels"],
+)
+def test_padding_that_is_written_with_another_sign_than_the_pixels_is_known_as_such(
+    make_scan: MakeScan, pixels: Any, padding: tuple[str, int]
+) -> None:
+    scan = make_scan(pixels)
+    scan.add_new("PixelPaddingValue", *padding)
+    assert shown(scan, 0).window == "no window: 0 to 1020"
 
 
 @pytest.mark.parametrize(
