@@ -42,6 +42,9 @@ _EMPTY_WHERE_MISSING = (
 )  # fmt: skip
 """Elements of type 2: they may be empty and must be there."""
 
+_TEXTS = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
+"""What is written in an object's character sets (PS3.5, 6.1.2.3), or in another by mistake: copied as bytes."""
+
 _NAMED_BY = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")
 """What an answer names its object by; an empty one names nothing."""
 
@@ -126,7 +129,7 @@ def report(dataset: Dataset, predictions: Sequence[Prediction], author: Author, 
     )
     if missing:
         made.CompletionFlagDescription = f"{missing} of {frames_of(reference)} frames have no answer"
-    return _finished(made, reference)
+    return _finished(made, dataset, reference)
 
 
 def _group(reference: Dataset, prediction: Prediction, author: Author) -> Any:
@@ -187,16 +190,19 @@ def capture(
     if frames_of(reference) > 1:
         source.ReferencedFrameNumber = frame  # else it would be of all of them (PS3.3, 10.3)
     made.SourceImageSequence = [source]
-    return _finished(made, reference)
+    return _finished(made, dataset, reference)
 
 
-def _finished(made: Any, reference: Dataset) -> Dataset:
+def _finished(made: Any, dataset: Dataset, reference: Dataset) -> Dataset:
     """Give an answer what its object says of the patient and the study, letter by letter, odd things too."""
     made.copy_patient_and_study_information(reference)
     for keyword in _EMPTY_WHERE_MISSING:
         made[keyword] = reference[keyword]
     if "SpecificCharacterSet" in reference:
         made.SpecificCharacterSet = reference.SpecificCharacterSet
+    for tag, content in getattr(dataset, "as_read", {}).items():
+        if content and tag in made and made[tag].VR in _TEXTS and made[tag].value == reference[tag].value:
+            made[tag] = DataElement(tag, made[tag].VR, content)
     _zoned(made, reference)
     answer: Dataset = made
     return answer

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import pydicom
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 from pydicom.filereader import _read_file_meta_info, read_preamble
@@ -64,7 +65,7 @@ def read(source: str | os.PathLike[str] | bytes) -> Dataset:
     try:
         if not isinstance(source, bytes):
             source = _content(Path(source))
-        return _read(io.BytesIO(source))
+        return with_bytes(_read(io.BytesIO(source)))
     except DataError:
         raise
     except InvalidDicomError as error:
@@ -85,6 +86,16 @@ def _read(file: BinaryIO, **how: Any) -> Dataset:
         check_inflated(file)
     file.seek(0)
     return pydicom.dcmread(file, **how)
+
+
+def with_bytes(dataset: Dataset) -> Dataset:
+    """Return an object that was just read, with ``as_read``: its elements' bytes by tag, before any is looked at.
+
+    To look decodes, and what a name has beyond the character set that the object names would be lost.
+    """
+    elements = [(tag, raw) for tag, raw in dataset.items() if tag.group < 0x7FE0]  # noqa: PLR2004 - that of the pixels
+    dataset.as_read = {tag: raw.value for tag, raw in elements if isinstance(raw, RawDataElement)}
+    return dataset
 
 
 def check_inflated(file: BinaryIO) -> None:

@@ -21,7 +21,7 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from kdlight_edge.dicom.caller import ANNOUNCED, Caller
 from kdlight_edge.dicom.listen import Listen, read_listen
-from kdlight_edge.dicom.scan import check_inflated, frame_of, frames_of, no_scan
+from kdlight_edge.dicom.scan import check_inflated, frame_of, frames_of, no_scan, with_bytes
 from kdlight_edge.errors import DataError, SourceError
 from kdlight_edge.frame import Frame, Moment, Unreadable
 from kdlight_edge.plain import place_of
@@ -205,7 +205,7 @@ def _decoded(event: evt.Event) -> tuple[Dataset | None, str]:
         request: Any = event.request
         if event.context.transfer_syntax == uid.DeflatedExplicitVRLittleEndian:
             check_inflated(io.BytesIO(request.DataSet.getvalue()))
-        dataset = event.dataset
+        dataset = with_bytes(event.dataset)
         dataset.file_meta = event.file_meta
     except DataError as error:
         return None, str(error)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pydicom
 import pytest
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 
 from kdlight_edge.classifier import open_classifier
@@ -62,6 +63,30 @@ def test_a_name_in_any_writing_is_in_its_answers_byte_by_byte(
     for answer in answers:
         assert {keyword: raw(answer, keyword) for keyword in COPIED} == {key: raw(scan, key) for key in COPIED}
         assert str(answer.PatientName) == name
+
+
+@pytest.mark.parametrize(
+    ("sets", "content"),
+    [
+        ("ISO_IR 192", b"M\xdcLLER^J\xdcRG "),
+        (["ISO 2022 IR 13", "ISO 2022 IR 87"], "山田^太郎".encode("shift_jis")),
+        (["", "ISO 2022 IR 87"], b"Yamada^Tarou=\x1b$B;3ED\x1b(B^\x1b$BB@O:\x1b(B "),
+    ],
+    ids=["Latin called Unicode", "Shift JIS called ISO 2022", "with escapes"],
+)
+def test_what_is_written_otherwise_than_its_object_says_is_in_its_answers_byte_by_byte(
+    tmp_path: Path, tiny_bundle: MakeBundle, make_scan: MakeScan, sets: str | list[str], content: bytes
+) -> None:
+    made, keywords = (
+        make_scan(RED, SpecificCharacterSet=sets),
+        {"PatientName": "PN", "PatientID": "LO", "StudyID": "SH"},
+    )
+    for keyword, kind in keywords.items():
+        made[keyword] = DataElement(keyword, kind, content)
+    scan, answers, told = answered(tiny_bundle(), made, tmp_path)
+    assert (len(answers), told) == (2, [])
+    for keyword in keywords:
+        assert [raw(one, keyword) for one in (scan, *answers)] == [content.strip()] * 3
 
 
 @pytest.mark.filterwarnings("ignore:Invalid value for VR")
