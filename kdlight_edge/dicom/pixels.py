@@ -121,6 +121,8 @@ def _bounded(dataset: Dataset) -> None:
         raise DataError(f"its header lacks {', '.join(missing)}")
     if "TransferSyntaxUID" not in getattr(dataset, "file_meta", ()):
         raise DataError("its header does not say how its pixels are written (no transfer syntax)")
+    if not UID(dataset.file_meta.TransferSyntaxUID).is_valid:
+        raise DataError("its TransferSyntaxUID is no identifier")
     if dataset.BitsStored == 0:
         raise DataError("its BitsStored is 0: there are no pixels in it")
     if int(dataset.get("HighBit", dataset.BitsStored - 1)) != dataset.BitsStored - 1:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
+from pydicom.uid import ExplicitVRLittleEndian
 
 from kdlight_edge.cli import main
 from kdlight_edge.dicom.pixels import shown
@@ -101,6 +102,15 @@ def test_a_name_in_the_place_of_a_number_or_a_code_is_not_quoted(
     (item,) = open_source(str(file))
     assert isinstance(item, Unreadable)
     assert item.reason == said
+
+
+def test_a_name_in_the_place_of_a_transfer_syntax_is_not_quoted(tmp_path: Path, make_scan: MakeScan) -> None:
+    file = tmp_path / "scan.dcm"
+    make_scan(GREY).save_as(file, enforce_file_format=True)
+    file.write_bytes(file.read_bytes().replace(ExplicitVRLittleEndian.encode(), b"DOE^JANE".ljust(19)))
+    (item,) = open_source(str(file))
+    assert isinstance(item, Unreadable)
+    assert item.reason == "its TransferSyntaxUID is no identifier"
 
 
 @pytest.mark.parametrize("empty", [b"", None])
