@@ -44,6 +44,14 @@ IDENTIFIERS = {
 }  # fmt: skip
 """What is told as a hash, by the name it is told under."""
 
+_COMPUTED = {
+    "1.2.840.10008.5.1.4.1.1.481.2": "a dose (RT Dose)",
+    "1.2.840.10008.5.1.4.1.1.66.4": "a segmentation",
+    "1.2.840.10008.5.1.4.1.1.66.7": "a segmentation",
+    "1.2.840.10008.5.1.4.1.1.30": "a parametric map",
+}
+"""SOP classes whose pixels are no picture of anybody, though they read like one."""
+
 _STEP = 1 << 16
 """Bytes that are inflated at a time."""
 
@@ -176,6 +184,8 @@ def no_scan(dataset: Dataset) -> str:
     """Return why a whole object is no scan, as a study holds many (reports, plans, our answers); empty for a scan."""
     if _text(dataset, "ManufacturerModelName") == MODEL_NAME:
         return "an answer of kdlight-edge, not a scan"
+    if what := _COMPUTED.get(_text(dataset, "SOPClassUID").strip(" \0")):
+        return f"{what}, computed from scans, is no picture for people"
     if _code(dataset, "PresentationIntentType") == "FOR PROCESSING":
         return "raw values of a detector (FOR PROCESSING), no picture for people; send the one FOR PRESENTATION"
     return "" if "PixelData" in dataset or "Rows" in dataset else "holds no picture (no pixel data)"

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
-from pydicom.uid import ExplicitVRLittleEndian
+from pydicom.uid import UID, ExplicitVRLittleEndian, ParametricMapStorage, RTDoseStorage, SegmentationStorage
 
 from kdlight_edge.cli import main
 from kdlight_edge.dicom.pixels import shown
@@ -178,3 +178,22 @@ def test_raw_values_of_a_detector_are_no_picture(tmp_path: Path, make_scan: Make
     assert isinstance(raw, Unreadable)
     assert "raw values of a detector (FOR PROCESSING)" in raw.reason
     assert isinstance(shown, Frame)
+
+
+@pytest.mark.parametrize(
+    ("kind", "what"),
+    [
+        (RTDoseStorage, "a dose (RT Dose)"),
+        (SegmentationStorage, "a segmentation"),
+        (ParametricMapStorage, "a parametric map"),
+    ],
+)
+def test_what_a_program_computed_from_scans_is_no_picture(
+    tmp_path: Path, make_scan: MakeScan, kind: UID, what: str
+) -> None:
+    scan = make_scan(GREY, SOPClassUID=kind)
+    scan.file_meta.MediaStorageSOPClassUID = kind
+    scan.save_as(tmp_path / "scan", enforce_file_format=True)
+    (item,) = open_source(str(tmp_path / "scan"))
+    assert isinstance(item, Unreadable)
+    assert item.reason == f"{what}, computed from scans, is no picture for people"

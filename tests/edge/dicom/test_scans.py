@@ -121,7 +121,7 @@ def test_a_folder_without_scans_is_refused(tmp_path: Path) -> None:
     [
         ("MR_truncated.dcm", "pixel data is less than expected"),
         ("test-SR.dcm", "holds no picture"),
-        ("badVR.dcm", "its NumberOfFrames is no number"),
+        ("badVR.dcm", "a dose (RT Dose), computed from scans, is no picture for people"),
         ("JPEG2000-embedded-sequence-delimiter.dcm", "the compressed frame says 3722445056x1024 pixels"),
     ],
 )
