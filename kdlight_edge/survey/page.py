@@ -11,7 +11,7 @@ from importlib import resources
 from pathlib import PurePath
 from typing import Any
 
-from kdlight_edge.survey.record import Surface, band_name, length_text
+from kdlight_edge.survey.record import NOTHING, Surface, band_name, length_text
 
 HEADS = (
     "Picture", "Taken", "Found", "Coverage %", "Longest run, px", "Longest run, mm", "Band", "Judged %", "Not judged",
@@ -94,21 +94,23 @@ class Page:
 
     def _row(self, surface: Surface) -> str:
         runs = [finding.runs[0] for finding in surface.findings if finding.runs]
-        longest = max((run.pixels for run in runs), default=0.0)
+        longest = None if surface.coverage is None else max((run.pixels for run in runs), default=0.0)
         scale = surface.mm_per_pixel
-        found = ", ".join(self._texts.get(f.label, f.label) for f in surface.findings if f.tiles)
+        found = ", ".join(self._texts.get(f.label, f.label) for f in surface.findings if f.tiles) or "nothing"
         if surface.survey is None:
             found = f"not read: {surface.reason}"
+        elif surface.coverage is None:
+            found = NOTHING
         band = surface.band
         cells: list[tuple[object, str]] = [
             (
                 surface.taken.utc or surface.taken.local or "",
                 html.escape(surface.taken.local or surface.taken.utc or ""),
             ),
-            (found, html.escape(found or "nothing")),
+            (found, html.escape(found)),
             _number(surface.coverage, "{:.2f}"),
-            _number(longest if surface.survey else None, "{:,.0f}"),
-            _number(longest * scale if scale and surface.survey else None, "{:,.0f}"),
+            _number(longest, "{:,.0f}"),
+            _number(longest * scale if scale and longest is not None else None, "{:,.0f}"),
             ("" if band is None else band, f'<i class="band {_colour(band, surface.bands)}"></i>{_words(surface)}'),
             _number(surface.judged_percent, "{:.1f}"),
             (sum(surface.skipped.values()), html.escape(_counts(surface.skipped))),
@@ -120,7 +122,9 @@ class Page:
         said = [f'<i class="band {_colour(surface.band, surface.bands)}"></i><b>{name}</b>']
         if surface.survey is None:
             said.append(html.escape(surface.reason))
-        for finding in surface.findings:
+        elif surface.coverage is None:
+            said.append(NOTHING)
+        for finding in () if surface.coverage is None else surface.findings:
             text = f"{self._texts.get(finding.label, finding.label)}: {finding.coverage or 0:.2f} %"
             if finding.runs:
                 text += f", longest run {length_text(finding.runs[0], surface.mm_per_pixel)}"

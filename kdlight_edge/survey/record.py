@@ -15,6 +15,9 @@ from kdlight_edge.survey.runs import Run, coverage, runs
 
 SCHEMA = "kdlight-edge/surface/1"
 
+NOTHING = "nothing could be judged"
+"""What people are told of a surface without a coverage."""
+
 COLUMNS = (
     "source", "taken", "taken_utc", "latitude", "longitude", "altitude", "width", "height", "label", "tiles_found",
     "coverage_percent", "run_tiles", "run_pixels", "run_mm", "band", "tiles", "tiles_judged", "judged_percent",
@@ -184,7 +187,7 @@ def to_line(surface: Surface, texts: Mapping[str, str]) -> str:
             text += f", longest run {length_text(finding.runs[0], surface.mm_per_pixel)}"
         said.append(text)
     if surface.band is None:
-        said = ["nothing could be judged"]
+        said = [NOTHING]
     elif surface.bands:
         said.append(f"band {surface.band} ({band_name(surface.bands, surface.band)})")
     survey = surface.survey

@@ -120,7 +120,15 @@ def test_a_surface_of_which_nothing_can_be_judged_has_no_coverage_and_no_band(
     path = save(tmp_path / "night.png", np.zeros((300, 400, 3), np.uint8))
     code, (line,), _ = tiles(capsys, "--source", str(path), "--report", str(tmp_path / "out"))
     assert (code, line["coverage_percent"], line["band"], line["judged_percent"]) == (0, None, None, 0.0)
-    assert "Not judged (1)" in (tmp_path / "out" / "index.html").read_text()
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert "Not judged (1)" in page
+    card, row = (re.search(f"<{part}.*</{part}>", page, re.DOTALL) for part in ("figcaption", "tbody"))
+    assert card is not None
+    assert "<b>night.png</b><br>nothing could be judged<br>" in card[0]
+    assert row is not None
+    assert [re.sub(r"<.*?>", "", cell) for cell in row[0].split("</tbody>")[0].split("</td>")[:6]] == [
+        "night.png", "", "nothing could be judged", "", "", "",
+    ]  # fmt: skip
 
 
 def test_a_tile_larger_than_the_picture_is_one_tile(
