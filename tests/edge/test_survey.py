@@ -397,7 +397,7 @@ def test_a_flag_of_tiles_without_tiles_is_refused(capsys: pytest.CaptureFixture[
 
 
 @pytest.mark.skipif(shutil.which("chromedriver") is None, reason="chromium-driver is not installed")
-def test_the_page_of_an_inspection_opens_without_a_network_sorts_and_fits_a_phone(
+def test_the_page_of_an_inspection_opens_without_a_network_sorts_and_fits_a_phone_and_paper(
     wall: Pixels, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder, out = tmp_path / "site", tmp_path / "out"
@@ -423,6 +423,14 @@ def test_the_page_of_an_inspection_opens_without_a_network_sorts_and_fits_a_phon
         assert window.run(names)[0] == "c.jpg"
         loaded = "[...document.images].every(image => (image.loading = 'eager', image.naturalWidth > 0))"
         assert window.wait(loaded)
+        cell = "[...document.querySelectorAll('#all tr')].find(row => /not read: /.test(row.innerText)).cells[2]"
+        assert window.run(f"return {cell}.offsetWidth") < 200  # the figures behind it stay in reach
+        window.size(718, 1000)  # A4 between the margins of a browser
+        dark = {"name": "prefers-color-scheme", "value": "dark"}
+        window.devtools("Emulation.setEmulatedMedia", {"media": "print", "features": [dark]})
+        cut = "[...document.querySelectorAll('.table')].filter(table => table.scrollWidth > table.clientWidth).length"
+        assert window.run(f"return {cut}") == 0
+        assert window.run("return getComputedStyle(document.body).color") == "rgb(20, 24, 29)"
         assert window.complaints() == []
     overlay = read_picture(out / "pictures" / "00001.jpg")
     assert overlay.shape == (600, 600, 3)
