@@ -27,8 +27,8 @@ from kdlight_edge.trouble import Trouble
 
 STATUS = "kdlight-edge/status/1"
 
-_EVENT = json.dumps({"schema": EVENT})[:-1]
-"""What an event begins with, and no result."""
+_EVENT = json.dumps({"schema": EVENT})[1:-1]
+"""What an event begins with behind its brace, and no result."""
 
 WINDOW = 20
 """Results on their way at once without the broker's acknowledgement."""
@@ -246,10 +246,11 @@ class Mqtt:
         if self._resending and self._flying:
             return  # paho sends what was under way once more: newer results wait, for the order's sake
         self._resending = False
-        for number, body in self._store.after(self._sent, WINDOW - len(self._flying)):
-            names = json.dumps({"id": f"{self._store.name}-{number}", "device": self._device})
+        for number, text in self._store.after(self._sent, WINDOW - len(self._flying)):
+            brought, _, body = text.partition("{")  # with an id of its own: see `spare`
+            names = json.dumps({"id": brought.rstrip() or f"{self._store.name}-{number}", "device": self._device})
             where = self._topic("event" if body.startswith(_EVENT) else "result")
-            message = self._client.publish(where, f"{names[:-1]}, {body[1:]}", qos=1)
+            message = self._client.publish(where, f"{names[:-1]}, {body}", qos=1)
             self._moved = self._moved if self._flying else time.monotonic()
             self._flying[message.mid] = number
             self._sent = number

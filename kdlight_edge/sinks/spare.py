@@ -3,7 +3,6 @@
 import contextlib
 import os
 import sqlite3
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +11,9 @@ from kdlight_edge.errors import KDLightError
 from kdlight_edge.plain import home_of
 from kdlight_edge.sinks.store import Store
 from kdlight_edge.sources import tell
+
+BATCH = 1000
+"""Texts that are brought from memory to the disk at a time."""
 
 
 def default_path(device: str) -> Path:
@@ -51,11 +53,15 @@ def _is_sick(cause: BaseException | None) -> bool:
 
 
 def _bring(spare: Path, store: Store) -> None:
-    """Put what waits in memory behind what waits on the disk."""
+    """Put what waits in memory behind what waits on the disk, with the ids under which it may have been sent."""
     waiting = Store(spare)
     try:
-        for _, body in waiting.after(0, sys.maxsize):
-            store.put(body)
+        while batch := waiting.after(0, BATCH):
+            for number, text in batch:
+                store.put(f"{waiting.name}-{number} {text}")
+            # Cut off before this they come again, under the same ids.
+            waiting.take(number for number, _ in batch)
+            waiting.checkpoint()
     finally:
         waiting.close()
     store.checkpoint()

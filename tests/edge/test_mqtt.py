@@ -21,13 +21,16 @@ import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
 from kdlight_edge.cli import main
+from kdlight_edge.decide import to_record
 from kdlight_edge.errors import UsageError
 from kdlight_edge.events import Event
+from kdlight_edge.events import to_record as event_record
 from kdlight_edge.frame import Moment
 from kdlight_edge.selftest.broker import Broker as PlainBroker
 from kdlight_edge.sinks import mqtt as sending
 from kdlight_edge.sinks.broker import broker_of, check_device
 from kdlight_edge.sinks.mqtt import Mqtt
+from kdlight_edge.sinks.spare import open_store
 from kdlight_edge.sinks.store import Store
 from kdlight_edge.sources import Patience
 from tests.edge.fakes import prediction
@@ -156,6 +159,30 @@ def test_a_broker_stopped_and_started_gets_every_result_once_in_order(
     assert [result["index"] for result in listener.once()] == list(range(index))
     assert f"mqtt: {broker.url} lost: the connection broke; trying again, results wait" in told
     assert any("is back" in line for line in told)
+
+
+def test_what_waited_in_memory_keeps_its_ids_on_the_disk_also_where_it_is_brought_there_twice(
+    sender: Callable[..., Mqtt], listener: Listener, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path))
+    spare = Store(tmp_path / "spare-store.sqlite")
+    for index in range(3):
+        spare.put(json.dumps(to_record(prediction(index), ORIGIN)))
+    spare.put(json.dumps(event_record(Event("cam", "crack", Moment.now(), Moment.now(), 2, 0.9, "held"))))
+    spare.close()
+    left = {path: path.read_bytes() for path in tmp_path.glob("spare-*")}
+    for _ in range(2):  # killed before it had taken them out of the memory
+        for path, content in left.items():
+            path.write_bytes(content)
+        open_store(tmp_path / "store.sqlite", live=True).close()
+    mqtt = sender()
+    mqtt.write(prediction(3), None)
+    until(lambda: len(listener.once()) == 4 and bool(listener.events))
+    ids = {result["index"]: result["id"] for result in listener.once()}
+    assert [ids[index] for index in range(3)] == [f"{spare.name}-{number}" for number in (1, 2, 3)]
+    assert ids[3].rpartition("-")[0] not in {spare.name, ""}
+    assert {event["id"] for event in listener.events} == {f"{spare.name}-4"}
+    assert all(result["schema"] == "kdlight-edge/prediction/1" for result in listener.results)
 
 
 def test_a_frozen_broker_does_not_hold_up_the_writer(

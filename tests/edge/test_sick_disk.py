@@ -99,10 +99,34 @@ def test_results_of_a_service_wait_in_memory_until_the_disk_is_well(
     assert "Read-only file system; results wait in memory instead" in told[0]
     disk.sick = 0
     store = open_store(path, live=True, report=told.append)
-    assert [body for _, body in store.after(0, 9)] == ["0", "1"]
+    assert [text.partition(" ")[2] for _, text in store.after(0, 9)] == ["0", "1"]
     store.close()
     assert len(told) == 2
     assert not list(memory.glob("spare*"))
+
+
+def test_what_waited_in_memory_comes_to_the_disk_once_where_that_fills_up_on_the_way(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path))
+    monkeypatch.setattr("kdlight_edge.sinks.spare.BATCH", 2)
+    spare = Store(tmp_path / "spare-x")
+    for number in range(5):
+        spare.put(str(number))
+    spare.close()
+    put, room = Store.put, iter(range(4))
+
+    def refusing(store: Store, text: str) -> None:
+        if next(room, None) is None:
+            raise KDLightError("database or disk is full")
+        put(store, text)
+
+    with monkeypatch.context() as full:
+        full.setattr(Store, "put", refusing)
+        open_store(folder / "x", live=True).close()
+    store = open_store(folder / "x", live=True)
+    assert [text for _, text in store.after(0, 9)] == [f"{spare.name}-{number + 1} {number}" for number in range(5)]
+    store.close()
 
 
 def test_a_store_that_another_process_has_is_no_sick_disk(
