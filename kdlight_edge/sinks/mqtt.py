@@ -98,7 +98,7 @@ class Mqtt:
         """Paho's message number to the store's, of what was sent and not acknowledged."""
         self._acknowledged: deque[int] = deque()
         self._done: list[int] = []
-        """Acknowledged, and still in the store where the disk refused to take them out."""
+        """Acknowledged, and not taken out of the store yet."""
         self._sent = self._delivered = self._refused = 0
         self._moved = self._taken = time.monotonic()
         self._client = self._connect(patience or Patience())
@@ -195,7 +195,7 @@ class Mqtt:
 
         Nobody would notice its end, as results go on to be stored: so nothing ends it, and what went wrong is told.
         """
-        told = ""
+        told, rest = "", 0.0
         while not self._ended.is_set():
             self._wake.wait(TICK)
             self._wake.clear()
@@ -210,14 +210,15 @@ class Mqtt:
                         self._trouble.tell(f"{self._broker} takes results and acknowledges none of them; they wait")
                     for last, text, retain in self._desk.due(self.delivery()) if self._desk is not None else ():
                         self._client.publish(self._topic(last), text, qos=1 if last == "answer" else 0, retain=retain)
-                self._store.tidy()
-                told = ""
+                if time.monotonic() >= rest:
+                    rest = time.monotonic() + 1.0  # of a disk that refuses: sending goes on meanwhile
+                    self._store.tidy()
+                    told, rest = "", 0.0
             except Exception as error:  # noqa: BLE001 - a fault of ours, too
                 what = str(error) if isinstance(error, KDLightError) else f"{type(error).__name__}: {error}"
                 if what != told:
                     self._report(f"mqtt: {what}; trying again")
                 told = what
-                self._ended.wait(1.0)
         with contextlib.suppress(Exception):  # the next run sends them again, under the same ids
             self._settle(now=True)
 
@@ -232,8 +233,8 @@ class Mqtt:
                     self._trouble.over(f"{self._broker} acknowledges again, {len(self._store):,} results wait")
         if self._done and (now or time.monotonic() - self._taken >= TICK):
             self._taken = time.monotonic()
-            self._store.take(self._done)
             self._delivered += len(self._done)
+            self._store.take(self._done)
             self._done.clear()
 
     def _send(self) -> None:

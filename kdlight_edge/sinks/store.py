@@ -27,8 +27,11 @@ TAIL_LIMIT = 8 << 20
 WORN = 64 << 10
 """Size of the tail's file from which on it is begun anew."""
 
-BLOCK = 1 << 16
-"""Numbers set aside on the disk by one write; a power cut skips the rest of them, so that none is used twice."""
+BLOCK = 1 << 32
+"""Numbers set aside on the disk by one write: for years, as the disk may take no other. A power cut skips the rest."""
+
+SLICE = 1000
+"""Texts taken out of the file by one commit."""
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS box (number INTEGER PRIMARY KEY, body TEXT NOT NULL);
@@ -62,6 +65,8 @@ class Store:
         """Drawn when the file was made: with a number it names a text in all the world."""
         self._limit, self._report = limit, report
         self._lock = threading.Lock()
+        self._gone: set[int] = set()
+        """Taken out, and still there as the disk or the folder in memory refused it."""
         self._closed = self._unsynced = False
         self._synced = time.monotonic()
         try:
@@ -127,10 +132,7 @@ class Store:
             self._held = undo.pop_all()
 
     def _reserve(self, last: int, *, synced: bool = False) -> None:
-        """Have numbers up to this one taken as given after a power cut.
-
-        ``synced`` waits for the disk, where the next numbers are given before a checkpoint; in no transaction.
-        """
+        """Have numbers up to this one taken as given after a power cut; ``synced``, in no transaction, waits for it."""
         if synced:
             self._data.execute("PRAGMA synchronous = FULL")
         try:
@@ -149,7 +151,7 @@ class Store:
         return opened
 
     def __len__(self) -> int:
-        return int(self._count) + len(self._tail.texts)
+        return max(0, int(self._count) + len(self._tail.texts) - len(self._gone))
 
     def put(self, body: str) -> None:
         """Append a text of one line; the oldest ones are given up where there is no room for it.
@@ -204,25 +206,24 @@ class Store:
             return [*found, *itertools.islice(young, max(0, most - len(found)))]
 
     def take(self, numbers: Iterable[int]) -> None:
-        """Take texts out; after an error some may still be there.
+        """Take texts out; what the disk, or the folder in memory, refuses now is tried again by `tidy`, which tells."""
+        with self._lock, contextlib.suppress(sqlite3.Error, OSError):
+            self._gone.update(numbers)
+            self._take_out()
 
-        Raises:
-            KDLightError: the disk, or the folder in memory, is full or broken.
-        """
-        wanted = list(numbers)
-        with self._lock, self._told():
-            self._tail.take(wanted)
-            if self._count:
-                self._take_old(wanted)
-
-    def _take_old(self, numbers: list[int]) -> None:
-        length = "SELECT length(body) FROM box WHERE number = ?"
-        found = {number: row[0] for number in numbers if (row := self._data.execute(length, (number,)).fetchone())}
-        if found:
+    def _take_out(self) -> None:
+        young = self._gone & self._tail.texts.keys()
+        self._tail.take(young)
+        self._gone -= young
+        while some := list(itertools.islice(self._gone, SLICE)) if self._count else []:
+            length = "SELECT length(body) FROM box WHERE number = ?"
+            found = [row[0] for number in some if (row := self._data.execute(length, (number,)).fetchone())]
             with self._commit():
-                self._data.executemany("DELETE FROM box WHERE number = ?", [(number,) for number in found])
+                self._data.executemany("DELETE FROM box WHERE number = ?", [(number,) for number in some])
+            self._gone.difference_update(some)
             self._count -= len(found)
-            self._length -= sum(found.values())
+            self._length -= sum(found)
+        self._gone.clear()
 
     @contextlib.contextmanager
     def _commit(self) -> Iterator[None]:
@@ -244,13 +245,13 @@ class Store:
         """
         with self._lock, self._told():
             waited = self._tail.waited() >= WAITED
-            if waited:
-                self._settle()
-            elif self._tail.size > WORN:
-                self._tail.restart(self._last, dict(self._tail.texts))
-            if self._last + BLOCK // 2 > self._reserved:
-                self._reserve(self._last + BLOCK)
-                self._unsynced = True  # a checkpoint comes long before the half that is left is used up
+            try:
+                self._take_out()
+                if waited:
+                    self._settle()
+            finally:  # a disk that refuses for months must not fill the memory
+                if self._tail.size > WORN + 2 * self._tail.bytes:
+                    self._tail.restart(self._last, dict(self._tail.texts))
         if waited or (self._unsynced and time.monotonic() - self._synced >= WAITED):
             self.checkpoint()
 

@@ -185,6 +185,27 @@ def test_what_waited_in_memory_keeps_its_ids_on_the_disk_also_where_it_is_brough
     assert all(result["schema"] == "kdlight-edge/prediction/1" for result in listener.results)
 
 
+def test_what_waits_on_a_disk_that_turns_read_only_is_sent_and_results_go_on(
+    broker: Broker, listener: Listener, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kdlight_edge.sinks.store.WAITED", 0.0)
+    told: list[str] = []
+    store = Store(tmp_path / "store.sqlite")
+    for index in range(100):
+        store.put(json.dumps(to_record(prediction(index), ORIGIN)))
+    store.tidy()
+    store._data.execute("PRAGMA query_only = ON")
+    mqtt = Mqtt(broker_of(broker.url), "wall", store, ORIGIN, stop=threading.Event(), report=told.append)
+    for index in range(100, 200):
+        mqtt.write(prediction(index), None)
+    until(lambda: len(listener.results) >= 200)
+    until(lambda: mqtt.delivery().waiting == 0)
+    mqtt.close()
+    assert [result["index"] for result in listener.results] == list(range(200))
+    assert len(told) == 1
+    assert "readonly database; trying again" in told[0]
+
+
 def test_a_frozen_broker_does_not_hold_up_the_writer(
     sender: Callable[..., Mqtt], listener: Listener, broker: Broker
 ) -> None:

@@ -98,16 +98,37 @@ def test_a_tail_that_grows_goes_to_the_disk_before_anything_has_waited(
     store.close()
 
 
-def test_numbers_are_set_aside_ahead_by_the_thread_that_may_wait(
+def test_numbers_are_set_aside_for_a_year_as_a_disk_may_turn_read_only(tmp_path: Path) -> None:
+    store = Store(tmp_path / "q.sqlite")
+    assert store._reserved - store._last > 30 * 3600 * 24 * 365
+    store.close()
+
+
+def test_what_a_disk_refuses_to_take_out_counts_as_gone_and_is_taken_out_once_it_can_be(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kdlight_edge.sinks.store.BLOCK", 10)
+    monkeypatch.setattr("kdlight_edge.sinks.store.WAITED", 0.0)
+    monkeypatch.setattr("kdlight_edge.sinks.store.SLICE", 2)
     store = Store(tmp_path / "q.sqlite")
-    for _ in range(8):
-        store.put("x")
+    for text in "abcde":
+        store.put(text)
     store.tidy()
-    assert store._reserved >= store._last + 5
+    store._data.execute("PRAGMA query_only = ON")
+    store.take(range(1, 6))
+    for number in range(6, 600):
+        store.put("x" * 1000)
+        store.take([number])
+        with pytest.raises(KDLightError, match="readonly"):
+            store.tidy()
+    assert len(store) == 0
+    assert len(store._gone) == 5, "what is in memory is not asked for again"
+    assert store._tail.size < 100_000, "the file in memory does not grow without end"
+    store._data.execute("PRAGMA query_only = OFF")
+    store.tidy()
     store.close()
+    again = Store(tmp_path / "q.sqlite")
+    assert bodies(again) == []
+    again.close()
 
 
 def test_the_file_stays_small_when_much_has_gone_through_it(tmp_path: Path) -> None:
