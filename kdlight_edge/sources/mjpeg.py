@@ -127,25 +127,11 @@ def load(uri: str, patience: Patience, report: Callable[[str], None]) -> Source:
         SourceError: nobody answers, or with an error (and ``patience.at_start`` is not set).
     """
     name = without_password(uri)
-    try:
-        answer = _get(uri, name, patience)
-    except SourceError:
-        if not patience.at_start:
-            raise
-        return keep_reading(name, lambda: _either(uri, name, patience), patience, report)
-    if not _is_mjpeg(answer, name):
-        answer.close()
-        return opencv.load(uri, patience, report)
-    waiting = [answer]  # the answer just seen is the first feed: some cameras serve one connection only
-
-    def connect() -> Mjpeg:
-        return Mjpeg(waiting.pop() if waiting else _get(uri, name, patience), patience.stall_timeout)
-
-    return keep_reading(name, connect, patience, report)
+    return keep_reading(name, lambda: _opened(uri, name, patience), patience, report)
 
 
-def _either(uri: str, name: str, patience: Patience) -> Feed:
-    """Connect to a camera of which nothing was seen yet, as MJPEG or through OpenCV."""
+def _opened(uri: str, name: str, patience: Patience) -> Feed:
+    """Connect, and look each time at what it sends: another firmware may have made it another camera."""
     answer = _get(uri, name, patience)
     if _is_mjpeg(answer, name):
         return Mjpeg(answer, patience.stall_timeout)

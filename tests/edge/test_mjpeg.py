@@ -107,7 +107,7 @@ def test_an_mjpeg_camera_that_is_busy_at_the_start_can_be_waited_for() -> None:
     busy = sends(b"HTTP/1.0 503 Busy\r\n\r\n")
     camera = Server(busy, busy, *[sends(MULTIPART, part(jpeg()))] * 3)
     told = Told()
-    source = open_source(camera.uri, Patience(1.0, 1, first_wait=0.05, at_start=True), told)
+    source = open_source(camera.uri, Patience(1.0, 2, first_wait=0.05, at_start=True), told)
     frame = next(iter(source))
     source.close()
     camera.close()
@@ -231,6 +231,25 @@ def test_a_camera_that_refuses_tells_what_to_write() -> None:
     with pytest.raises(SourceError, match=r"answers 401 .*USER:PASSWORD@"):
         open_source(camera.uri, HASTY)
     camera.close()
+
+
+@pytest.mark.parametrize("began_as_mjpeg", [True, False])
+def test_a_camera_that_comes_back_with_another_kind_of_stream_is_read_as_what_it_is_now(
+    tmp_path: Path, *, began_as_mjpeg: bool
+) -> None:
+    clip = sends(b"HTTP/1.0 200 OK\r\nContent-Type: video/x-msvideo\r\n\r\n", video(tmp_path / "clip.avi").read_bytes())
+    parts = sends(MULTIPART, part(jpeg()), part(jpeg((10, 10, 200))))
+    camera = Server(*([parts] if began_as_mjpeg else []), clip, clip, clip, *[parts] * 3, *[clip] * 9)
+    source = open_source(camera.uri, Patience(1.0, 5, first_wait=0.05, longest_wait=0.2), lambda _: None)
+    widths: list[int] = []
+    for item in source:
+        assert isinstance(item, Frame)
+        widths += [item.image.shape[1]] if item.image.shape[1] not in widths else []
+        if len(widths) == 2:
+            break
+    source.close()
+    camera.close()
+    assert widths == ([40, 64] if began_as_mjpeg else [64, 40])
 
 
 def test_a_page_that_is_no_stream_is_refused() -> None:
