@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import json
+import math
 import os
 import stat
 import tempfile
@@ -54,7 +55,7 @@ def open_bundle(path: str | os.PathLike[str]) -> Bundle:
             raise BundleError(f"there is no bundle at {folder}; {hint}") from error
         raise BundleError(f"{folder} is not a bundle: {MANIFEST} cannot be read ({_reason(error)})") from error
     try:
-        record = json.loads(text, parse_constant=_no_constant)
+        record = json.loads(text, parse_constant=_no_constant, parse_float=_finite)
     except (ValueError, RecursionError) as error:
         raise BundleError(f"{file} is not JSON ({error}); copy the bundle again") from error
     manifest = from_json(record)
@@ -158,6 +159,13 @@ def _inside(folder: Path, name: str) -> Path:
 
 def _no_constant(name: str) -> None:
     raise ValueError(f"it holds {name}, which no JSON has")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):  # a temperature or a tolerance would pass every check
+        raise ValueError(f"it holds {text}, which is too large")
+    return number
 
 
 def _reason(error: Exception) -> str:

@@ -12,7 +12,6 @@ from kdlight_edge.errors import BundleError, KDLightError
 from kdlight_edge.strict import Reader
 
 SCHEMA_VERSION = 1
-
 READER = Reader("manifest", BundleError, "export the bundle again")
 
 
@@ -77,7 +76,7 @@ class Artifact:
     """Divides the logits before the softmax (Guo et al., ICML 2017); fitted on validation pictures."""
     thresholds: Thresholds
     accuracy: float | None = None
-    """On the pictures named in ``provenance.metrics``, 0 to 1."""
+    """On the held-out pictures, 0 to 1."""
     agreement: float | None = None
     """Share of held-out pictures with the same first label as the torch student, from encoded bytes on."""
     max_logit_difference: float | None = None
@@ -105,8 +104,7 @@ class Golden:
     tolerances: Mapping[str, float] = field(default_factory=dict)
     """Artifact file to its own tolerance where ``tolerance`` is too narrow: 8-bit sums are rounded more coarsely."""
     log_odds: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
-    """Artifact file to log(p / (1 - p)) of the probability p that its temperature gives each picture's first label;
-    empty in bundles that are older than this key."""
+    """Artifact file to log(p / (1 - p)), p what its temperature gives each first label; older bundles lack it."""
 
     def allowed(self, file: str) -> float:
         """Return the tolerance of an artifact's file."""
@@ -277,13 +275,12 @@ def _check_meaning(manifest: Manifest) -> None:
     for artifact in manifest.artifacts:
         if not artifact.temperature > 0:
             raise BundleError(f"manifest key 'temperature' of {artifact.file} is {artifact.temperature}, not above 0")
-        _check_usual(artifact)
-        for label, least in artifact.thresholds.answer.items():
-            if label not in ids or not 0 < least <= 1:
-                raise BundleError(f"manifest key 'thresholds.answer' of {artifact.file} has {label!r} at {least:g}")
+        _check_shares(artifact, ids)
         rows = manifest.golden.logits.get(artifact.file)
         if rows is None or len(rows) != len(seeds) or any(len(row) != len(ids) for row in rows):
             raise BundleError(f"manifest key 'golden.logits' does not cover {artifact.file}; export the bundle again")
+        if len(manifest.golden.log_odds.get(artifact.file, seeds)) != len(seeds):
+            raise BundleError(f"manifest key 'golden.log_odds' does not cover {artifact.file}; export the bundle again")
 
 
 def _check_names(manifest: Manifest) -> None:
@@ -294,7 +291,10 @@ def _check_names(manifest: Manifest) -> None:
         READER.check_line(label.id + label.text, "labels")
 
 
-def _check_usual(artifact: Artifact) -> None:
+def _check_shares(artifact: Artifact, ids: list[str]) -> None:
     for decision, share in artifact.usual.items():
         if decision not in {"abstained", "outlier"} or not 0 <= share <= 1:
             raise BundleError(f"manifest key 'usual' of {artifact.file} has {decision!r} at {share:g}")
+    for label, least in artifact.thresholds.answer.items():
+        if label not in ids or not 0 < least <= 1:
+            raise BundleError(f"manifest key 'thresholds.answer' of {artifact.file} has {label!r} at {least:g}")

@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import sys
 import types
 import typing
 import unicodedata
@@ -12,6 +13,9 @@ from typing import Any, Literal, TypeVar
 from kdlight_edge.errors import KDLightError
 
 Record = TypeVar("Record")
+
+LARGEST = sys.float_info.max
+"""A whole number above it, of 309 digits or more, is no float."""
 
 
 def one_line(text: str) -> bool:
@@ -73,7 +77,7 @@ class Reader:
             return self._collection(origin, arguments, value, where)
         if dataclasses.is_dataclass(hint):
             return self.record(typing.cast("type[Any]", hint), value, f"{where}.")
-        if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        if hint is float and isinstance(value, int) and not isinstance(value, bool) and abs(value) <= LARGEST:
             return float(value)
         if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
             raise self.error(f"{self.what} key '{where}' holds {value!r} where {hint.__name__} should be")

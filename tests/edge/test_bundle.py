@@ -114,11 +114,12 @@ def test_a_bundle_may_itself_be_reached_by_a_link(path: Path) -> None:
     [
         ("not json", "is not JSON"),
         ('{"schema_version": NaN}', "is not JSON .it holds NaN"),
+        ('{"schema_version": 1e999}', "is not JSON .it holds 1e999, which is too large"),
         ("[" * 100_000, "is not JSON"),
         ("[]", "holds list where an object should be"),
         ("{}", "schema_version is None"),
     ],
-    ids=["text", "NaN", "deep", "list", "empty"],
+    ids=["text", "NaN", "huge", "deep", "list", "empty"],
 )
 def test_a_manifest_that_is_none_is_refused(path: Path, text: str, message: str) -> None:
     (path / "manifest.json").write_text(text)

@@ -99,6 +99,7 @@ def test_a_value_of_the_wrong_type_is_named_with_its_key(record: Record, key: st
         ("input.height", 0, "'input' has size 32x0"),
         ("input.width", 5000, "'input' has size 5000x32"),
         ("artifacts.0.temperature", 0, "'temperature' of model.onnx is 0.0, not above 0"),
+        pytest.param("artifacts.0.temperature", 10**400, "'artifacts[0].temperature' holds 1000", id="400 digits"),
         ("scans", {"modalities": ["dx"]}, "'scans.modalities' holds 'dx', which no scan has"),
         ("scans", {"body_parts": ["CHEST "]}, "'scans.body_parts' holds 'CHEST ', which no scan has"),
         ("golden.seeds", [], "'golden.seeds' needs one or more whole numbers from 0 on, got []"),
@@ -106,6 +107,7 @@ def test_a_value_of_the_wrong_type_is_named_with_its_key(record: Record, key: st
         ("golden.seeds", [1, 2, 3], "'golden.logits' does not cover model.onnx"),
         ("golden.logits", {}, "'golden.logits' does not cover model.onnx"),
         ("golden.logits", {"model.onnx": [[1.0], [2.0]]}, "'golden.logits' does not cover model.onnx"),
+        ("golden.log_odds", {"model.onnx": [1.0]}, "'golden.log_odds' does not cover model.onnx"),
     ],
 )
 def test_what_cannot_be_true_is_refused(record: Record, key: str, value: Any, message: str) -> None:
