@@ -54,7 +54,7 @@ def load(bundle: Bundle, artifact: Artifact, *, threads: int = 0) -> OnnxRuntime
         # ONNX Runtime raises a family of types without a common parent below Exception.
         reason = str(error).splitlines()[0]
         raise BundleError(f"ONNX Runtime {onnxruntime.__version__} does not take {artifact.file}: {reason}") from error
-    _check_graph(session, bundle, artifact)
+    check_graph(session, bundle, artifact)
     return OnnxRuntimeEngine(session, artifact)
 
 
@@ -71,8 +71,8 @@ def session_options(threads: int) -> Any:
     return options
 
 
-def _check_graph(session: Any, bundle: Bundle, artifact: Artifact) -> None:
-    """Refuse a file whose inputs and outputs are not what the manifest says."""
+def check_graph(session: Any, bundle: Bundle, artifact: Artifact) -> None:
+    """Refuse a file whose inputs and outputs are not what the manifest says; raises as `load`."""
     inputs = {entry.name: (entry.type, entry.shape[1:]) for entry in session.get_inputs()}
     outputs = {entry.name: entry.shape[-1] for entry in session.get_outputs()}
     spec, labels = bundle.manifest.input, len(bundle.manifest.labels)

@@ -11,7 +11,7 @@ import numpy as np
 import onnxruntime
 
 from kdlight_edge.bundle import Bundle
-from kdlight_edge.engines.onnxruntime import SHORT, session_options
+from kdlight_edge.engines.onnxruntime import SHORT, check_graph, session_options
 from kdlight_edge.errors import BundleError, KDLightError
 from kdlight_edge.golden import golden_picture
 from kdlight_edge.layers import PRECISIONS, RUNS, Layer
@@ -61,6 +61,7 @@ def _profile(
             # As in the engine: a family of types without a common parent below Exception.
             reason = str(error).splitlines()[0]
             raise BundleError(f"ONNX Runtime does not take {artifact.file}: {reason}") from error
+        check_graph(session, bundle, artifact)
         for _ in range(runs + 1):
             session.run(SHORT, {"image": batch})
         file = Path(session.end_profiling())

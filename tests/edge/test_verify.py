@@ -87,6 +87,18 @@ def test_a_file_that_its_engine_refuses_does_not_hide_what_the_others_answer(
     assert "does not take model.xml" in said.err
 
 
+def test_a_network_of_another_size_than_the_manifests_is_refused_by_each_verb_in_one_line(
+    tiny_bundle: Make, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tiny_bundle()
+    manifest = open_bundle(path).manifest
+    wide = dataclasses.replace(manifest, input=dataclasses.replace(manifest.input, width=64))
+    write_bundle(path, wide, {"model.onnx": (path / "model.onnx").read_bytes()})
+    for verb in ("verify", "inspect"):
+        assert main([verb, str(path)]) == 5
+        assert "not image uint8 [N, 32, 64, 3] -> logits" in capsys.readouterr().err
+
+
 def test_an_inspection_without_room_for_the_engines_profile_says_where(
     tiny_bundle: Make,
     disk_of: Callable[[int], Path],
