@@ -11,6 +11,7 @@ from typing import Any
 from kdlight_devices.fingerprint import fingerprint, versions
 from kdlight_devices.kernel import read
 from kdlight_edge import fresh, scenarios
+from kdlight_edge.bundle import open_bundle
 from kdlight_edge.classifier import Classifier, open_classifier
 from kdlight_edge.decide import Settings
 from kdlight_edge.errors import UsageError
@@ -35,7 +36,7 @@ FOLDER_FILES = 256
 """Files of the folder whose run is weighed, as in ``bench``."""
 
 ACCURACY = ("n", "accuracy", "ci95", "balanced_accuracy", "ece", "per_class", "coverage", "abstained", "outliers")
-"""What is kept of an evaluation."""
+"""What is kept of an evaluation, beside how many pictures could not be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,20 +63,24 @@ def run(scenario: str, plan: Plan) -> dict[str, Any]:
 
     Raises:
         UsageError: there is no such scenario.
+        DataError: the pictures of ``plan.data`` are not of the bundle's labels.
     """
     if scenario not in SCENARIOS:
         raise UsageError(f"there is no scenario {scenario}; choose of {', '.join(NAMES)}")
     begun = datetime.now(timezone.utc).isoformat(timespec="seconds")
     threads = plan.threads if scenario != "d" else 1
-    labels = Settings(topk=_labels(plan.model))
-    with open_classifier(plan.model, engine=plan.engine, threads=threads, settings=labels) as classifier:
+    ids = [label.id for label in open_bundle(plan.model).manifest.labels]
+    # Pictures that cannot be judged are told now, not after the time it takes to measure.
+    album = Labelled(labels_of(plan.data, ids, None)) if plan.data else None
+    settings = Settings(topk=len(ids))
+    with open_classifier(plan.model, engine=plan.engine, threads=threads, settings=settings) as classifier:
         difference = classifier.verify()
         times: list[float] = []
         vigil = Vigil()
         with vigil:
             figures = SCENARIOS[scenario](classifier, plan, times)
         # Accuracy and cold starts have no place in a span whose power is measured, and share its configuration.
-        figures |= _beside(scenario, classifier, plan)
+        figures |= _beside(scenario, classifier, plan, album)
         seen = vigil.report()
         return {
             "schema": SCHEMA,
@@ -94,12 +99,6 @@ def run(scenario: str, plan: Plan) -> dict[str, Any]:
             "joules": vigil.joules(times) if times else None,
             "labels": _marks(figures, seen),
         }
-
-
-def _labels(model: str) -> int:
-    from kdlight_edge.bundle import open_bundle
-
-    return len(open_bundle(model).manifest.labels)
 
 
 def _what(classifier: Classifier, threads: int) -> dict[str, Any]:
@@ -166,12 +165,11 @@ def _views(plan: Plan) -> list[bytes]:
     return scenarios.encoded_pictures(640, 480, max(2, plan.effort.pictures))
 
 
-def _beside(scenario: str, classifier: Classifier, plan: Plan) -> dict[str, Any]:
+def _beside(scenario: str, classifier: Classifier, plan: Plan, album: Labelled | None) -> dict[str, Any]:
     """Return what is measured once beside a scenario: accuracy with A, cold starts and memory with D."""
-    if scenario == "a" and plan.data:
-        ids = [label.id for label in classifier.bundle.manifest.labels]
-        record = evaluate(classifier, Labelled(labels_of(plan.data, ids, None)))
-        return {"accuracy": {key: record[key] for key in ACCURACY}}
+    if scenario == "a" and album is not None:
+        record = evaluate(classifier, album)
+        return {"accuracy": {key: record[key] for key in ACCURACY} | {"unreadable": record["unreadable"]["count"]}}
     if scenario != "d":
         return {}
     pictures = scenarios.encoded_pictures(640, 480, plan.effort.pictures)

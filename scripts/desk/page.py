@@ -152,15 +152,20 @@ def _accuracy(record: Record) -> Iterator[tuple[str, Table, str]]:
         golden, judged = trial["golden"], trial["figures"].get("accuracy")
         rows.append(
             (f"{trial['scenario']}, {trial['clocks']}", f"{golden['largest_difference']:.2g}", f"{golden['allowed']:g}",
-             "-" if judged is None else f"{judged['accuracy']:.1%} of {judged['n']}")
+             "-" if judged is None else _judged(judged))
         )  # fmt: skip
         if judged is not None and trial["exported_accuracy"] is not None:
-            note = f"At export this engine's file had {trial['exported_accuracy']:.1%}, on its own test pictures."
+            note = f"At export this engine's file had {trial['exported_accuracy']:.1%}, on its held-out pictures."
     yield (
         "Accuracy, by the engine that was timed",
         [("scenario", "golden |Δlogit|", "allowed", "accuracy"), *rows],
         note,
     )
+
+
+def _judged(accuracy: Record) -> str:
+    bad = accuracy.get("unreadable", 0)  # older records do not count them
+    return f"{accuracy['accuracy']:.1%} of {accuracy['n']}" + (f", {bad} more unreadable" if bad else "")
 
 
 def _cameras(record: Record) -> Iterator[tuple[str, Table, str]]:

@@ -62,9 +62,9 @@ def _accuracy(trial: Trial) -> list[Figure]:
     judged = trial["figures"].get("accuracy")
     if judged is None:
         return []
-    recalls = [one["sensitivity"] for one in judged["per_class"].values() if one["sensitivity"] is not None]
+    recalls = [one["sensitivity"] for one in judged["per_class"].values()]
     listed = [Figure("a.accuracy", judged["accuracy"], "", "higher")]
-    listed += [Figure("a.lowest_recall", min(recalls), "", "higher")] if recalls else []
+    listed += [Figure("a.lowest_recall", min(recalls), "", "higher")] if None not in recalls else []
     if trial["exported_accuracy"] is not None:
         listed.append(Figure("a.accuracy_drop", trial["exported_accuracy"] - judged["accuracy"], ""))
     return listed

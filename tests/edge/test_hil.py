@@ -18,6 +18,7 @@ from kdlight_edge.classifier import open_classifier
 from kdlight_edge.cli import main
 from kdlight_edge.errors import UsageError
 from kdlight_edge.hil import live, replay, vigil
+from kdlight_edge.hil import trial as trial_module
 from kdlight_edge.hil.replay import Fault
 from kdlight_edge.scenarios import encoded_pictures
 from scripts.desk import clocks
@@ -169,16 +170,43 @@ def test_pictures_are_judged_by_the_engine_that_was_timed(
         folder.mkdir(parents=True, exist_ok=True)
         for number in range(count):
             cv2.imwrite(str(folder / f"{colour[1]}-{number}.png"), np.full((32, 32, 3), colour, np.uint8))
+    (tmp_path / "data" / "crack" / "cut.png").write_bytes(b"no picture")
     flags = ["--scenario", "a", "--quick", "--seconds", "0.1", "--data", str(tmp_path / "data")]
     assert main(["bench", str(tiny_bundle()), *flags]) == 0
     trial = {**json.loads(capsys.readouterr().out), "exported_accuracy": 1.0}
     assert (trial["figures"]["accuracy"]["n"], trial["figures"]["accuracy"]["accuracy"]) == (6, 5 / 6)
+    assert trial["figures"]["accuracy"]["unreadable"] == 1
+    page = markdown(record_of({"a": {**trial, "clocks": "deployed"}}))
+    assert "83.3% of 6, 1 more unreadable" in page
+    assert "had 100.0%, on its held-out pictures" in page
     found = {one.name: one.value for one in figures(trial)}
     assert found["a.lowest_recall"] == 2 / 3
     assert found["a.accuracy_drop"] == pytest.approx(1 / 6)
     rows = budget_rows([{**trial, "clocks": "deployed"}], {"acc_drop": 0.01, "recall_floor": 0.5})
     assert rows is not None
     assert [row["met"] for row in rows["rows"]] == [False, True]
+
+
+def test_pictures_that_cannot_be_judged_are_told_before_anything_is_measured(
+    tiny_bundle: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def measure(*_: object) -> dict[str, Any]:
+        raise AssertionError("was measured")
+
+    monkeypatch.setitem(trial_module.SCENARIOS, "a", measure)
+    assert main(["bench", str(tiny_bundle()), "--scenario", "a", "--data", str(tmp_path / "nowhere")]) == 1
+    assert f"--data {tmp_path / 'nowhere'} cannot be read" in capsys.readouterr().err
+
+
+def test_a_class_without_pictures_keeps_no_floor_of_recall() -> None:
+    classes = {"crack": {"sensitivity": None}, "no_crack": {"sensitivity": 1.0}}
+    trial = {
+        "scenario": "a", "clocks": "deployed", "bundle": {"bytes": 1}, "joules": None, "exported_accuracy": None,
+        "figures": {"model": dict.fromkeys(("p50", "p90", "p99")), "accuracy": {"accuracy": 1.0, "per_class": classes}},
+    }  # fmt: skip
+    found = budget_rows([trial], {"recall_floor": 0.9})
+    assert found is not None
+    assert [(row["measured"], row["met"]) for row in found["rows"]] == [(None, False)]
 
 
 def test_a_bound_without_a_proved_figure_is_not_met(trials: dict[str, dict[str, Any]]) -> None:
