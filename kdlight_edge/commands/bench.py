@@ -180,17 +180,23 @@ def _head(args: argparse.Namespace, bundle: "Bundle", engine: str, file: str) ->
 
 def _budget(board: str, budget: "Budget", record: dict[str, Any]) -> dict[str, Any]:
     size = record["bundle"]["input"]
-    rows = [
-        {"what": what, "measured": found, "allowed": allowed, "met": found <= allowed}
-        for what, found, allowed in (
-            ("network p50, ms", record["model"]["p50"], budget.p50_ms(*size)),
-            ("network p99, ms", record["model"]["p99"], budget.p99_ms(*size)),
-            ("bundle, bytes", record["bundle"]["bytes"], budget.bundle_bytes),
-            ("peak memory, bytes", record["peak_rss_bytes"], budget.rss_bytes),
-        )
-        if found is not None  # --quick may take too few samples for a p99
-    ]
-    return {"board": board, "measured_on": record["machine"]["board"], "source": budget.source, "rows": rows}
+    bounds = (
+        ("network p50, ms", record["model"]["p50"], budget.p50_ms(*size)),
+        ("network p99, ms", record["model"]["p99"], budget.p99_ms(*size)),
+        ("bundle, bytes", record["bundle"]["bytes"], budget.bundle_bytes),
+        ("peak memory, bytes", record["peak_rss_bytes"], budget.rss_bytes),
+    )
+    return {
+        "board": board,
+        "measured_on": record["machine"]["board"],
+        "source": budget.source,
+        "rows": [
+            {"what": what, "measured": found, "allowed": allowed, "met": found <= allowed}
+            for what, found, allowed in bounds
+            if found is not None
+        ],
+        "unproved": [what for what, found, _ in bounds if found is None],  # --quick may take too few samples for a p99
+    }
 
 
 def _tell(what: str) -> None:
@@ -262,6 +268,7 @@ def _verdict(budget: dict[str, Any] | None) -> list[str]:
             f" of {_number(row['allowed']):>14}"
             for row in budget["rows"]
         ),
+        *(f"  {'-':<7}{what:<30} not compared: the samples prove none" for what in budget["unproved"]),
     ]
 
 

@@ -89,6 +89,22 @@ def check_table(record: dict[str, Any]) -> None:
     )
 
 
+def test_a_p99_that_the_samples_do_not_prove_is_said_not_to_be_compared() -> None:
+    model = {"p50": 1.0, "p99": None}
+    record = {
+        "bundle": {"input": [128, 128], "bytes": 1},
+        "model": model,
+        "peak_rss_bytes": 1,
+        "machine": {"board": "pi-5"},
+    }
+    assert raspberry_pi.PI_5.budget is not None
+    found = bench._budget("pi-5", raspberry_pi.PI_5.budget, record)
+    assert [row["met"] for row in found["rows"]] == [True] * 3
+    assert "-      network p99, ms                not compared: the samples prove none" in "\n".join(
+        bench._verdict(found)
+    )
+
+
 @pytest.mark.usefixtures("short")
 def test_a_missed_budget_is_exit_code_3_after_the_figures(
     tiny_bundle: Make, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
