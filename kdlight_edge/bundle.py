@@ -151,6 +151,8 @@ def _inside(folder: Path, name: str) -> Path:
     pure = PurePosixPath(name)
     if pure.is_absolute() or ".." in pure.parts or not pure.parts or "\\" in name or "\0" in name:
         raise BundleError(f"the manifest names the file {name!r}, which lies outside the bundle; refuse its sender")
+    if not name.isprintable():
+        raise BundleError(f"the manifest names the file {name!r}, which cannot be shown; refuse its sender")
     file = folder.joinpath(*pure.parts)
     if not file.resolve().is_relative_to(folder.resolve()):
         raise BundleError(f"the file {name!r} leads out of the bundle by a link; copy the bundle again")

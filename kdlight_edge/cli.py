@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from kdlight_edge import __version__
 from kdlight_edge.config import Configurable
 from kdlight_edge.errors import KDLightError, UsageError, missing_package
+from kdlight_edge.strict import shown
 
 COMMANDS = {
     "train": ("kdlight_train.command", "distil a student from a folder of pictures"),
@@ -139,7 +140,7 @@ def _report(error: KDLightError, *, debug: bool) -> int:
         raise error
     _let_go_of_stdout()
     hint = "; --help shows the flags" if isinstance(error, UsageError) and "--help" not in str(error) else ""
-    line = " ".join(f"{error}{hint}".splitlines())  # a file's name may hold a line break
+    line = shown(" ".join(f"{error}{hint}".splitlines()))  # a file's name may hold a line break
     print(f"kdlight-edge: {line}", file=sys.stderr)  # noqa: T201 - the one place where errors are printed
     return error.exit_code
 

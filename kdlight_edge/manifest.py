@@ -284,7 +284,7 @@ def _check_meaning(manifest: Manifest) -> None:
 
 
 def _check_names(manifest: Manifest) -> None:
-    for key in ("name", "version"):
+    for key in ("name", "version", "student"):
         if not (text := getattr(manifest, key)).isprintable():
             raise BundleError(f"manifest key {key!r} holds {text!r}, which cannot be shown; export the bundle again")
     for label in manifest.labels:

@@ -23,6 +23,11 @@ def one_line(text: str) -> bool:
     return not any(unicodedata.category(letter) in {"Cc", "Zl", "Zp"} for letter in text)
 
 
+def shown(text: str) -> str:
+    """Return a text for a terminal: what could move its cursor, and so write a verdict of its own, as escapes."""
+    return "".join(letter if one_line(letter) else ascii(letter)[1:-1] for letter in text)
+
+
 @dataclass(frozen=True, slots=True)
 class Reader:
     """Reads one kind of document; knows what to call it and which error to raise."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from kdlight_edge.commands.threads import check_threads
 from kdlight_edge.errors import BundleError, EngineNotReady, MissingPackage, UsageError
+from kdlight_edge.strict import shown
 
 if TYPE_CHECKING:
     from kdlight_edge.bundle import Bundle
@@ -54,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(_record(bundle, args.threads, files), indent=1))
     else:
-        print("\n".join(_lines(bundle, files)))
+        print("\n".join(map(shown, _lines(bundle, files))))
     if refused:
         raise refused[0]
     return 0

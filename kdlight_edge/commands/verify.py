@@ -14,6 +14,7 @@ from kdlight_edge.errors import (
     ParityError,
     UsageError,
 )
+from kdlight_edge.strict import shown
 
 if TYPE_CHECKING:
     from kdlight_edge.bundle import Bundle
@@ -122,10 +123,10 @@ def _tell(bundle: "Bundle", rows: list[dict[str, Any]]) -> None:
             seen = f"|Δlogit| {row['max_logit_difference']:.2g} of {row['tolerance']:g} allowed"
             print(f"{where}equal: {seen}, {row['milliseconds']:.1f} ms")
         else:
-            print(f"{where}{row['status']}: {row['reason']}")
+            print(shown(f"{where}{row['status']}: {row['reason']}"))
     card = manifest.card
     for title, text in (
         ("For", card.intended_use), ("Not for", card.not_for), ("Data", card.data_terms), ("Notes", card.notes),
     ):  # fmt: skip
         if text:
-            print(textwrap.fill(f"{title}: {text}", 100, subsequent_indent="  "))
+            print(textwrap.fill(f"{title}: {shown(' '.join(text.split()))}", 100, subsequent_indent="  "))

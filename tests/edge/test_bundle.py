@@ -88,6 +88,12 @@ def test_a_path_that_climbs_out_is_refused(path: Path, name: str) -> None:
         open_bundle(path)
 
 
+def test_a_file_whose_name_cannot_be_shown_is_refused(path: Path) -> None:
+    rename_artifact(path, "a\x1b[2J.onnx")
+    with pytest.raises(BundleError, match=r"the file 'a\\x1b\[2J\.onnx', which cannot be shown; refuse its sender"):
+        open_bundle(path)
+
+
 def test_a_link_that_leads_out_is_refused(path: Path) -> None:
     shutil.move(path / "model.onnx", path.parent / "elsewhere.onnx")
     (path / "model.onnx").symlink_to("../elsewhere.onnx")

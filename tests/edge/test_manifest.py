@@ -156,7 +156,7 @@ def test_a_whole_number_is_taken_where_a_real_one_should_be(record: Record) -> N
     assert isinstance(temperature, float)
 
 
-@pytest.mark.parametrize("key", ["name", "version"])
+@pytest.mark.parametrize("key", ["name", "version", "student"])
 def test_a_name_that_would_write_on_the_terminal_is_refused(record: Record, key: str) -> None:
     with pytest.raises(BundleError, match=rf"manifest key '{key}' holds '\\x1b\[2K', which cannot be shown"):
         from_json(sealed(changed(record, key, "\x1b[2K")))

@@ -99,6 +99,22 @@ def test_a_network_of_another_size_than_the_manifests_is_refused_by_each_verb_in
         assert "not image uint8 [N, 32, 64, 3] -> logits" in capsys.readouterr().err
 
 
+def test_a_strangers_bundle_writes_nothing_of_its_own_on_the_terminal(
+    tiny_bundle: Make, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tiny_bundle()
+    files = {"model.onnx": (path / "model.onnx").read_bytes()}
+    manifest = open_bundle(path).manifest
+    card = dataclasses.replace(manifest.card, intended_use="tests\x1b[2J\nand  more")
+    write_bundle(path, dataclasses.replace(manifest, card=card), files)
+    assert main(["verify", str(path)]) == 0
+    assert "For: tests\\x1b[2J and more\n" in capsys.readouterr().out
+    record = json.loads((path / "manifest.json").read_text()) | {"\x1b[2J": 1}
+    (path / "manifest.json").write_text(json.dumps(record))
+    assert main(["verify", str(path)]) == 5
+    assert "unknown key '\\x1b[2J'" in capsys.readouterr().err
+
+
 def test_an_inspection_without_room_for_the_engines_profile_says_where(
     tiny_bundle: Make,
     disk_of: Callable[[int], Path],
