@@ -12,6 +12,8 @@ import torchvision
 
 from kdlight_edge.cli import main
 from kdlight_edge.errors import DataError
+from kdlight_train import training
+from kdlight_train.finished import require
 from kdlight_train.kept import KEPT, _keep, keep_pictures
 from kdlight_train.pictures import Picture, Split
 
@@ -51,6 +53,26 @@ def test_a_list_that_cannot_be_written_is_told_with_what_goes_on(tmp_path: Path)
         DataError, match=r"held_out.csv could not be written \(Is a directory\); .* go on with --resume"
     ):
         _keep(tmp_path / "held_out.csv", split_of(12, tmp_path), LABELS, KEPT)
+
+
+def test_a_training_whose_lists_could_not_be_written_has_not_ended(
+    tmp_path: Path, make: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise DataError("held_out.csv could not be written")
+
+    monkeypatch.setattr(training, "keep_pictures", full)
+    make(tmp_path / "data", {"train/a": 12, "train/b": 12})
+    with torch.random.fork_rng():
+        torch.save(torchvision.models.mobilenet_v3_small().state_dict(), tmp_path / "teacher.pth")
+    words = [
+        "train", "--data", tmp_path / "data", "--out", tmp_path / "run", "--cache", tmp_path, "--method", "none",
+        "--teacher", "mobilenet_v3_small", "--teacher-weights", tmp_path / "teacher.pth", "--teacher-imgsz", 32,
+        "--teacher-epochs", 1, "--student", "nano", "--imgsz", 32, "--epochs", 1, "--device", "cpu",
+    ]  # fmt: skip
+    assert main([str(word) for word in words]) == 1
+    with pytest.raises(DataError, match="the training has not ended; finish it with train --resume"):
+        require(tmp_path / "run")
 
 
 def test_a_small_split_is_listed_whole(tmp_path: Path) -> None:

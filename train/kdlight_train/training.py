@@ -142,8 +142,9 @@ def train(
             "made": made,
             "versions": {name: metadata.version(name) for name in ("kdlight-edge", "torch", "torchvision", "numpy")},
         }
-        acceptance = _finish(run, student, shelf, results["student"].temperature, provenance, others)
+        # Before the student, which tells export that the training has ended: it is judged by no half of a list.
         keep_pictures(run, shelf.readable("val"), shelf.readable("train"), data.labels)
+        acceptance = _finish(run, student, shelf, results["student"].temperature, provenance, others)
         report = _report(run, shelf, (*teachers, student), results, gap, made, found.to_json(), acceptance)
         write_report(run, report)
         if together:
