@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from desk.page import headline, markdown
+from desk.reference import read_references, write_rows
 from desk.report import html
 from desk.session import Request, measure
 from desk.ssh import Host
 from desk.verdict import budget_rows, compared, read_budget, reference_rows
 
-from kdlight_devices.reference import read_references, write_rows
 from kdlight_edge.errors import BudgetExceeded, KDLightError, UsageError
 from kdlight_edge.hil.trial import NAMES
 

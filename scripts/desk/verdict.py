@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from kdlight_devices.detect import BOARDS
-from kdlight_devices.reference import Row, compare
 from kdlight_edge.errors import UsageError
+
+from .reference import Row, compare
 
 Trial = dict[str, Any]
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from kdlight_devices.reference import Row, compare, read_references, write_rows
+from scripts.desk.reference import Row, compare, read_references, write_rows
 
 ROOT = Path(__file__).resolve().parents[2]
 ROW = Row(
