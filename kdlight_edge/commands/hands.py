@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from kdlight_edge.errors import KDLightError
-from kdlight_edge.unit import Service, text_of
+from kdlight_edge.unit import Service, edited_by_hand, text_of
 
 
 class Hands:
@@ -42,6 +42,13 @@ class Hands:
             content.flush()
             os.fsync(content.fileno())
         beside.replace(file)
+
+    def keeps(self, unit: Path, mend: str) -> bool:
+        """Tell whether a unit was edited by hand, so that it stays as it is; says so, and how to ``mend`` that."""
+        if not unit.is_file() or not edited_by_hand(text_of(unit)):
+            return False
+        self.say(f"{unit} was edited by hand and is kept; {mend}")
+        return True
 
     def copy_bundle(self, given: Path, place: Path) -> None:
         """Copy a bundle whole or not at all, also over another one."""

@@ -75,12 +75,10 @@ def _install(service: "Service", hands: "Hands", args: argparse.Namespace) -> No
     program = unit.PACKAGED_PROGRAM if service.packaged else unit.find_program(service, sys.executable)
     if args.model is not None:  # from here on something is changed, and before it everything that is given was judged
         _bring_model(service, hands, Path(args.model).resolve())
-    kept = service.unit_file.is_file() and unit.edited_by_hand(unit.text_of(service.unit_file))
-    if kept:
-        hands.say(f"{service.unit_file} was edited by hand and is kept; remove it and install again to have ours")
-    elif service.packaged:
+    kept = hands.keeps(service.unit_file, "remove it and install again to have ours")
+    if service.packaged:
         hands.say(f"{service.packaged_file} is the package's and serves")
-    else:
+    elif not kept:
         hands.write(service.unit_file, unit.unit_text(service, program))
     if not kept and hands.here and _systemd_version() >= unit.STEPS_SINCE:
         hands.write(service.back_off_file, unit.BACK_OFF)
@@ -140,9 +138,7 @@ def _uninstall(service: "Service", hands: "Hands", *, purge: bool) -> None:
     hands.systemctl("disable", "--now", service.instance)
     update_units.uninstall(service, hands, others)
     if service.unit_file.is_file() and not any(other.template == service.template for other in others):
-        if unit.edited_by_hand(unit.text_of(service.unit_file)):
-            hands.say(f"{service.unit_file} was edited by hand and is kept; remove it yourself")
-        else:
+        if not hands.keeps(service.unit_file, "remove it yourself"):
             hands.remove(service.unit_file)
         hands.remove(service.back_off_file)
         hands.remove_if_empty(service.back_off_file.parent)

@@ -16,9 +16,7 @@ def install(service: Service, hands: "Hands", settings: Mapping[str, str], progr
         return
     for kind in unit.UPDATE_KINDS:
         file = service.update_file(kind)
-        if file.is_file() and unit.edited_by_hand(unit.text_of(file)):
-            hands.say(f"{file} was edited by hand and is kept; remove it and install again to have ours")
-        else:
+        if not hands.keeps(file, "remove it and install again to have ours"):
             hands.write(file, unit.unit_text(service, program, file.name))
     hands.systemctl("daemon-reload")
     for kind in unit.UPDATE_STARTERS:
@@ -33,7 +31,5 @@ def uninstall(service: Service, hands: "Hands", others: Sequence[Service]) -> No
         if not file.is_file():
             continue
         hands.systemctl("disable", "--now", service.update_unit(kind))
-        if unit.edited_by_hand(unit.text_of(file)):
-            hands.say(f"{file} was edited by hand and is kept; remove it yourself")
-        elif not shared:
+        if not hands.keeps(file, "remove it yourself") and not shared:
             hands.remove(file)
