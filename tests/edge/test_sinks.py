@@ -1,4 +1,4 @@
-"""Sinks: whole lines whatever happens, tables that spreadsheets read, and pictures that show what they say."""
+"""Sinks of lines: whole whatever happens, and tables that spreadsheets read."""
 
 import contextlib
 import csv
@@ -12,36 +12,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
 import pytest
 
-from kdlight_edge.classifier import Classifier
-from kdlight_edge.decide import Prediction, Voted, failed, to_record
+from kdlight_edge.decide import Voted, failed, to_record
 from kdlight_edge.errors import KDLightError
-from kdlight_edge.frame import Frame, Moment, Unreadable
-from kdlight_edge.sinks import ink
-from kdlight_edge.sinks.annotated import Annotated, copy_name
+from kdlight_edge.frame import Unreadable
 from kdlight_edge.sinks.csv import COLUMNS, Csv
 from kdlight_edge.sinks.jsonl import JsonLines
 from kdlight_edge.sinks.lines import Lines, open_lines
-from kdlight_edge.sinks.sheet import CARD_WIDTH, TILE, Sheet
 from kdlight_edge.sinks.text import Text
-
-NOW = Moment(1_700_000_000.25, 10.0)
-LATER = Moment(1_700_000_000.75, 10.5)
-
-
-def prediction(source: str = "in/a.jpg", *, decision: str = "accepted", index: int = 3) -> Prediction:
-    top = (("crack", 0.9), ("no_crack", 0.1))
-    stages = {"infer": 2.0}
-    return Prediction(source, index, NOW, LATER, decision, "", "crack", 0.9, top, 0.25, 2, stages)
-
-
-def frame(image: Any = None, *, index: int = 0, **meta: object) -> Frame:
-    picture = np.full((30, 40, 3), (220, 0, 0), np.uint8) if image is None else image
-    return Frame(picture, Moment.now(), "in/a.jpg", index, 0, meta)
-
+from tests.edge.results import NOW, prediction
 
 # Lines
 
@@ -218,126 +198,3 @@ def test_a_line_about_a_camera_tells_the_number_of_the_frame(tmp_path: Path) -> 
     sink.write(prediction("0", index=12), None)
     sink.close()
     assert path.read_text(encoding="utf-8").startswith("0 #12  crack")
-
-
-# Annotated copies
-
-
-@pytest.mark.parametrize(
-    ("below", "copy"),
-    [
-        ("a/b.jpg", "a/b.jpg"), ("a/b.JPEG", "a/b.JPEG"), ("a/b.png", "a/b.png.jpg"), ("b.tif", "b.tif.jpg"),
-        ("a/b.png.jpg", "a/b.png.jpg.jpg"), ("b.jpg.JPG", "b.jpg.JPG.jpg"), ("b.7.jpg", "b.7.jpg"),
-    ],
-)  # fmt: skip
-def test_a_copy_lies_below_as_the_picture_does_and_never_replaces_another(below: str, copy: str) -> None:
-    assert copy_name(frame(below=below)) == copy
-
-
-def test_a_frame_of_a_camera_is_saved_by_its_number() -> None:
-    assert copy_name(frame(index=42)) == "frame-00000042.jpg"
-
-
-def test_an_annotated_copy_keeps_the_picture_and_adds_words(tmp_path: Path, classifier: Classifier) -> None:
-    sink = Annotated(tmp_path / "out", classifier.bundle.manifest)
-    picture = np.full((300, 400, 3), (220, 0, 0), np.uint8)
-    sink.write(prediction(), frame(picture, below="a/b.jpg"))
-    sink.close()
-    copy = cv2.imread(str(tmp_path / "out/a/b.jpg"), cv2.IMREAD_COLOR_RGB)
-    assert copy is not None
-    assert copy.shape == (300, 400, 3)
-    assert np.abs(copy[:200].astype(int) - (220, 0, 0)).max() < 12
-    assert (copy[260:] > 200).all(axis=2).sum() > 40  # white letters
-    assert (picture == (220, 0, 0)).all()
-
-
-@pytest.mark.parametrize("size", [(1, 1), (20_000, 30), (2, 700)])
-def test_a_copy_of_any_size_can_be_drawn(tmp_path: Path, classifier: Classifier, size: tuple[int, int]) -> None:
-    sink = Annotated(tmp_path, classifier.bundle.manifest)
-    sink.write(prediction(decision="abstained"), frame(np.zeros((size[1], size[0], 3), np.uint8), below="a.jpg"))
-    copy = cv2.imread(str(tmp_path / "a.jpg"))
-    assert copy is not None
-    assert max(copy.shape) <= 4096
-
-
-def test_a_copy_that_cannot_be_written_is_one_clear_error(tmp_path: Path, classifier: Classifier) -> None:
-    (tmp_path / "a").write_text("a file where a folder should be")
-    with pytest.raises(KDLightError, match=r"a/b\.jpg cannot be written"):
-        Annotated(tmp_path, classifier.bundle.manifest).write(prediction(), frame(below="a/b.jpg"))
-
-
-# The contact sheet
-
-
-def sheet_of(path: Path, classifier: Classifier, count: int, *, tiles: int = 24) -> Sheet:
-    sheet = Sheet(path, classifier, tiles=tiles)
-    for index in range(count):
-        picture = np.full((30, 40, 3), (220, 0, 0) if index % 2 else (0, 220, 0), np.uint8)
-        item = frame(picture, index=index, truth="crack" if index % 2 else "no_crack")
-        sheet.write(classifier.classify(item), item)
-    return sheet
-
-
-def test_a_sheet_shows_its_pictures_in_a_grid(tmp_path: Path, classifier: Classifier) -> None:
-    path = tmp_path / "sheet.png"
-    sheet_of(path, classifier, 7).close()
-    picture = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
-    assert picture is not None
-    assert picture.shape[1] > 6 * CARD_WIDTH
-    green = (np.abs(picture.astype(int) - (0, 220, 0)).max(axis=2) < 12).sum()
-    assert green > 3 * TILE * TILE * 0.9
-    assert (picture[0, 0] == ink.PAPER).all()
-
-
-@pytest.mark.parametrize("count", [1, 5, 24, 25, 200])
-def test_a_sheet_of_a_run_of_any_length_holds_pictures_from_its_beginning_to_its_end(
-    tmp_path: Path, classifier: Classifier, count: int
-) -> None:
-    sheet = sheet_of(tmp_path / "sheet.png", classifier, count, tiles=12)
-    assert min(count, 12) <= len(sheet._kept) < 24
-    kept = [tile.prediction.index for tile in sheet._kept]
-    assert kept[0] == 0
-    assert kept[-1] >= count - 2 * max(1, count // 12)
-    sheet.close()
-    assert (tmp_path / "sheet.png").exists()
-
-
-def test_the_heat_lies_where_the_network_sees_the_positive_class(tmp_path: Path, classifier: Classifier) -> None:
-    picture = np.full((64, 64, 3), (0, 160, 0), np.uint8)
-    picture[:, 32:] = (230, 0, 0)
-    sheet = Sheet(tmp_path / "sheet.png", classifier)
-    item = frame(picture)
-    sheet.write(classifier.classify(item), item)
-    (heat,) = sheet._heat(sheet._kept)
-    assert heat.shape == (TILE, TILE)
-    assert heat[:, TILE // 2 + 12 :].min() > 0.8
-    assert heat[:, : TILE // 2 - 12].max() == 0
-
-
-def test_a_run_without_pictures_draws_no_sheet(tmp_path: Path, classifier: Classifier) -> None:
-    sheet = Sheet(tmp_path / "sheet.png", classifier)
-    sheet.write(failed(Unreadable("empty file", NOW, "x", 0)), None)
-    sheet.close()
-    assert not (tmp_path / "sheet.png").exists()
-
-
-def test_a_sheet_that_cannot_be_written_is_one_clear_error(classifier: Classifier) -> None:
-    with pytest.raises(KDLightError, match=r"cannot be written: No space left"):
-        sheet_of(Path("/dev/full"), classifier, 2).close()
-
-
-def test_words_that_are_too_long_are_cut_in_the_middle() -> None:
-    words = ink.shortened("a very long name of a label that nobody reads", 18, 120)
-    assert "..." in words
-    assert ink.width_of(words, 18) <= 120
-    assert ink.shortened("short", 18, 120) == "short"
-
-
-def test_letters_have_ink_and_round_corners_are_round() -> None:
-    paper = np.zeros((60, 200, 3), np.uint8)
-    ink.text(paper, "crack · 97%", (10, 40), 24, ink.WHITE, bold=True)
-    assert 100 < (paper > 128).all(axis=2).sum() < 4000
-    card = np.zeros((40, 40, 3), np.uint8)
-    ink.rounded(card, (0, 0, 40, 40), 12, ink.WHITE)
-    assert card[0, 0].max() == 0
-    assert (card[20, 0] == ink.WHITE).all()
