@@ -1,4 +1,4 @@
-"""What tests of the runtime share: an open bundle, one for a TensorRT engine with a fake GPU, and a service manager."""
+"""What tests of the runtime share: pictures, an open bundle, one for TensorRT with a fake GPU, a service manager."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -6,8 +6,18 @@ from pathlib import Path
 import pytest
 
 from kdlight_edge.classifier import Classifier, open_classifier
+from tests.edge.encoded import png
 from tests.edge.fake_tensorrt import Gpu, add_plan, give_gpu
 from tests.edge.notified import Manager
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """A folder with four pictures of each class of a tiny bundle."""
+    for i in range(4):
+        png(tmp_path / f"in/crack/{i}.png", (220, 0, 0))
+        png(tmp_path / f"in/no_crack/{i}.png", (0, 220, 0))
+    return tmp_path / "in"
 
 
 @pytest.fixture

@@ -17,6 +17,12 @@ def jpeg(colour: tuple[int, int, int] = (200, 10, 10), size: tuple[int, int] = (
     return cv2.imencode(".jpg", image)[1].tobytes()
 
 
+def png(path: Path, colour: tuple[int, int, int], size: tuple[int, int] = (20, 20)) -> None:
+    """Write a PNG of one colour (RGB), of that width and height, and the folder that it lies in."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(cv2.imencode(".png", np.full((size[1], size[0], 3), colour[::-1], np.uint8))[1].tobytes())
+
+
 def video(path: Path, frames: int = 12) -> Path:
     """Write a clip that grows ever more red."""
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 10, (64, 48))
