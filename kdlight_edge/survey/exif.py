@@ -198,6 +198,8 @@ def _place(gps: Tags, order: str) -> tuple[Place, str]:
     longitude = _degrees(gps, order, 0x0004, {"E": 1, "W": -1}, 180)
     if latitude is None or longitude is None:
         return (None, None, None), "EXIF place cannot be used: it is no latitude and longitude"
+    if not latitude and not longitude:  # in the Gulf of Guinea, 600 km from land
+        return (None, None, None), "EXIF place cannot be used: 0, 0 is what a receiver notes that has not found it"
     height = _rationals(gps, order, 0x0006)
     below = gps.get(0x0005, (1, b"\0"))[1][:1] == b"\1"
     return (latitude, longitude, None if height is None else round(-height[0] if below else height[0], 3)), ""

@@ -171,6 +171,15 @@ def test_a_picture_without_a_note_has_none_and_a_broken_one_is_told(tmp_path: Pa
     assert read_taken(tmp_path / "empty.jpg") == Taken()
 
 
+def test_the_place_of_a_receiver_that_has_not_found_it_is_none(tmp_path: Path) -> None:
+    zero = (TiffImagePlugin.IFDRational(0, 1),) * 3
+    taken = read_taken(save(tmp_path / "a.jpg", np.zeros((8, 8, 3), np.uint8), exif(gps={2: zero, 4: zero})))
+    assert (taken.latitude, taken.longitude, taken.altitude) == (None, None, None)
+    assert taken.note == "EXIF place cannot be used: 0, 0 is what a receiver notes that has not found it"
+    greenwich = read_taken(save(tmp_path / "b.jpg", np.zeros((8, 8, 3), np.uint8), exif(gps={4: zero})))
+    assert (greenwich.latitude, greenwich.longitude, greenwich.note) == (47.51, 0.0, "")
+
+
 def test_no_note_whatever_its_bytes_stops_an_inspection() -> None:
     rng = np.random.default_rng(2)
     whole = exif().tobytes()[6:]
