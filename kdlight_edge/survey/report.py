@@ -72,23 +72,25 @@ class Report:
         self._count += 1
         if self._folder is not None and self._page is not None:
             shown = ""
-            if picture is not None:
-                shown = overlay_name(self._count)
-                (self._folder / shown).write_bytes(to_jpeg(picture, QUALITY))
-            if surface.survey is not None:
-                self._heat(self._folder, surface.survey)
-            self._page.add(surface, shown)
+            try:
+                if picture is not None:
+                    _whole(self._folder / overlay_name(self._count), to_jpeg(picture, QUALITY))
+                    shown = overlay_name(self._count)
+                if surface.survey is not None:
+                    self._heat(self._folder, surface.survey)
+            finally:
+                self._page.add(surface, shown)  # what the lines have, the page has too
 
     def _heat(self, folder: Path, survey: Survey) -> None:
         for label, plane in zip(survey.classes, survey.chances, strict=True):
-            (folder / heat_name(self._count, label)).write_bytes(heat_png(plane))
+            _whole(folder / heat_name(self._count, label), heat_png(plane))
 
     def finish(self) -> None:
         """Close the maps and write the page."""
         for file in self._maps:
             _put(file, "\n]}\n")
         if self._folder is not None and self._page is not None:
-            (self._folder / "index.html").write_text(self._page.html(), "utf-8", ODD_NAMES)
+            _whole(self._folder / "index.html", self._page.html().encode("utf-8", ODD_NAMES))
 
 
 @contextlib.contextmanager
@@ -148,7 +150,18 @@ def _put(file: TextIO, text: str) -> None:
     except BrokenPipeError:
         raise
     except OSError as error:
-        raise _unwritten(file, error) from error
+        raise _unwritten(file.name, error) from error
+
+
+def _whole(path: Path, content: bytes) -> None:
+    """Write a file or none: half a picture would take the room of the page, and half a page opens empty."""
+    try:
+        path.write_bytes(content)
+    except OSError as error:
+        if error.filename is not None:  # it was not even opened: what is there is not ours
+            raise
+        path.unlink(missing_ok=True)
+        raise _unwritten(path, error) from error
 
 
 def _close(file: TextIO) -> None:
@@ -157,11 +170,11 @@ def _close(file: TextIO) -> None:
     except BrokenPipeError:
         raise
     except OSError as error:  # what `_put` could not write is tried once more
-        raise _unwritten(file, error) from error
+        raise _unwritten(file.name, error) from error
 
 
-def _unwritten(file: TextIO, error: OSError) -> KDLightError:
-    return KDLightError(f"{file.name} cannot be written: {error.strerror}; make room or choose another place")
+def _unwritten(name: str | Path, error: OSError) -> KDLightError:
+    return KDLightError(f"{name} cannot be written: {error.strerror}; make room or choose another place")
 
 
 def _row(values: tuple[object, ...]) -> str:

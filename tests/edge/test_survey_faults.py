@@ -173,6 +173,28 @@ def test_a_full_disk_is_told_with_the_name_of_what_is_on_it(flag: str, tmp_path:
     assert (ran.returncode, ran.stderr) == (1, said)
 
 
+def test_a_disk_that_is_full_at_a_picture_leaves_a_page_of_what_was_told_and_no_half_of_anything(
+    tmp_path: Path,
+) -> None:
+    picture(tmp_path / "in/a.png")
+    noise = np.random.default_rng(1).integers(90, 200, (600, 800, 3), np.uint8)
+    cv2.imwrite(str(tmp_path / "in/b.png"), noise)
+    out = tmp_path / "out"
+    limited = ["sh", "-c", 'ulimit -f 120; exec "$@"', "sh", *COMMAND]  # no file above 60 kB
+    ran = subprocess.run(
+        [*limited, "--folder", str(tmp_path / "in"), "--report", str(out)],
+        capture_output=True, text=True, timeout=30, check=False,
+    )  # fmt: skip
+    told = (
+        f"kdlight-edge: {out}/pictures/00002.jpg cannot be written: File too large; make room or choose another place\n"
+    )
+    assert (ran.returncode, ran.stderr) == (1, told)
+    assert sorted(path.name for path in (out / "pictures").iterdir()) == ["00001-crack.png", "00001.jpg"]
+    page = (out / "index.html").read_text(encoding="utf-8")
+    assert (page.count("<figure"), page.count("<img"), page.endswith("</html>\n")) == (2, 1, True)
+    assert len((out / "surfaces.jsonl").read_text().splitlines()) == 2
+
+
 def test_a_full_disk_behind_stdout_is_no_fault_of_a_report(tmp_path: Path) -> None:
     command = [*COMMAND, "--folder", str(picture(tmp_path / "in/a.png").parent)]
     with Path("/dev/full").open("w") as full:
