@@ -21,10 +21,11 @@ from tuf.api.exceptions import (
 )
 from tuf.api.metadata import Metadata, TargetFile, Targets
 from tuf.ngclient import FetcherInterface, Updater
+from urllib3.exceptions import HTTPError
 
 from kdlight_edge.began import NEWBORN
 from kdlight_edge.errors import BundleError, KDLightError, SourceError
-from kdlight_edge.sources.address import without_password
+from kdlight_edge.sources.address import with_login, without_password
 from kdlight_edge.update.state import State, now
 
 CLOCK_FLOOR = datetime.fromtimestamp(NEWBORN, timezone.utc).isoformat()
@@ -56,11 +57,14 @@ class FolderFetcher(FetcherInterface):
 
     def _fetch(self, url: str) -> Iterator[bytes]:
         file = Path(urllib.parse.unquote(urllib.parse.urlsplit(url).path))
-        if not file.is_file():
-            raise DownloadHTTPError(f"there is no {file}", 404)
-        with file.open("rb") as content:
-            while piece := content.read(CHUNK):
-                yield piece
+        try:
+            if not file.is_file():
+                raise DownloadHTTPError(f"there is no {file}", 404)
+            with file.open("rb") as content:
+                while piece := content.read(CHUNK):
+                    yield piece
+        except OSError as error:
+            raise DownloadError(f"{file} cannot be read: {error.strerror}") from None
 
 
 class Repository:
@@ -80,7 +84,7 @@ class Repository:
             BundleError: the root cannot be trusted.
         """
         self._location, self._state = without_password(location), state
-        self._url = location if "://" in location else Path(location).resolve().as_uri()
+        self._url = with_login(location) if "://" in location else Path(location).resolve().as_uri()
         local = self._url.startswith("file://")
         bootstrap = self._root(root)
         earlier = check_clock(state, right=right)
@@ -163,8 +167,8 @@ class Repository:
             raise BundleError(f"{where} is not signed by the keys that are trusted here ({error}); refused") from error
         except RepositoryError as error:
             raise BundleError(f"the metadata of {where} is refused: {error}") from error
-        except DownloadError as error:
-            reason = _first_cause(error)
+        except (DownloadError, HTTPError) as error:  # the second where an answer breaks off that had begun
+            reason = _first_cause(error).replace(self._url, where)  # what cannot be an address is told whole
             raise SourceError(f"{where} cannot be reached: {reason}; check the address and the network") from error
 
 
