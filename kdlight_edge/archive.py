@@ -27,6 +27,9 @@ MOST_FILES = 64
 DAMAGED = (tarfile.TarError, ValueError, OverflowError, RecursionError)
 """What the standard library raises for headers of an archive; all but the first only where somebody prepared them."""
 
+LONG = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
+"""Headers that go on in a content of their own, which `pack` never needs."""
+
 READER = Reader("seal", BundleError, "pack the bundle again")
 
 
@@ -63,6 +66,18 @@ class Envelope:
 
     record: Mapping[str, Any]
     seal: Seal
+
+
+class Header(tarfile.TarInfo):
+    """The header of a member that stands alone: one that goes on would be read into memory whole, unjudged."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> "Header":
+        """Read the 512 bytes of a header; raises `tarfile.ReadError` for one that goes on."""
+        header = super().frombuf(buf, encoding, errors)
+        if header.type in LONG:
+            raise tarfile.ReadError("it has an extended header, which no packed bundle has")
+        return header
 
 
 def seal_of(bundle: Bundle) -> bytes:
@@ -196,7 +211,7 @@ def _opened(file: Path) -> tarfile.TarFile:
     if file.exists() and not file.is_file() and not file.is_dir():  # it would be waited for, or has no end
         raise BundleError(f"{file} is a pipe or device and no packed bundle; give a file of bundle sign")
     try:
-        return tarfile.open(file, mode="r:")
+        return tarfile.open(file, mode="r:", tarinfo=Header)
     except FileNotFoundError as error:
         raise UsageError(f"there is no {file}; give a file that kdlight-edge bundle sign wrote") from error
     except DAMAGED as error:

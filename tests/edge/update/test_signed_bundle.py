@@ -171,6 +171,23 @@ def test_headers_that_somebody_prepared_are_refused_in_one_line(
     assert len(capfd.readouterr().err.splitlines()) == 1
 
 
+@pytest.mark.parametrize("size", [7 << 30, 1 << 62])
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK])
+@pytest.mark.parametrize("place", ["first", "last"])
+def test_a_header_that_says_it_is_longer_than_the_memory_is_not_read(
+    packed: Path, keys: Path, kind: bytes, size: int, place: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    prepared = tarfile.TarInfo("x")
+    prepared.type, prepared.size = kind, size
+    header = prepared.tobuf(tarfile.GNU_FORMAT)
+    whole = packed.read_bytes()
+    files = whole.rstrip(b"\0")
+    files += bytes(-len(files) % 512)
+    packed.write_bytes(header + whole if place == "first" else files + header)
+    assert verify(packed, keys) == BundleError.exit_code
+    assert len(capfd.readouterr().err.splitlines()) == 1
+
+
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9])
 def test_a_half_copied_file_is_refused(
     packed: Path, keys: Path, share: float, capfd: pytest.CaptureFixture[str]
