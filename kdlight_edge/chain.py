@@ -25,7 +25,7 @@ BEGIN = "0" * 64
 SMALLEST_KEY = 16
 """Bytes a key has at least."""
 
-_LINE = re.compile(rb'(\{"n":(\d+),"prev":"([0-9a-f]{64})","record":.*),"hash":"([0-9a-f]{64})"\}', re.DOTALL)
+_LINE = re.compile(rb'(\{"n":(\d{1,18}),"prev":"([0-9a-f]{64})","record":.*),"hash":"([0-9a-f]{64})"\}', re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,17 +148,20 @@ def verify(path: Path, key: bytes, head: str = "", *, partial: bool = False) -> 
         link = Link(int(match[2]), match[4].decode())
         count, first, seen = count + 1, first or link.number, seen or link.hash == head
         closed = b'"event": "close"' in line
-        lost += _lost(line)
+        lost += _lost(match[1]) or 0
     if not count and not torn and not fault:
         raise KDLightError(f"{path} holds no line; name the file that --audit wrote")
     return Verdict(count, first, link, fault, torn, closed, seen, lost)
 
 
-def _lost(line: bytes) -> int:
-    """Return how many results a sealed line says are missing before it."""
-    if b'"record":{"event": "gap"' not in line:
+def _lost(body: bytes) -> int | None:
+    """Return how many results a line, before its hash, says are missing before it; None where it does not say that."""
+    if b'"record":{"event": "gap"' not in body:
         return 0
-    return sum(json.loads(line)["record"]["lost"].values())
+    with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        counts = json.loads(body + b"}")["record"]["lost"].values()
+        return sum(counts) if all(type(count) is int and count >= 0 for count in counts) else None
+    return None
 
 
 def _fault(match: re.Match[bytes] | None, before: Link, key: bytes, *, begun: bool, partial: bool) -> str:
@@ -169,6 +172,8 @@ def _fault(match: re.Match[bytes] | None, before: Link, key: bytes, *, begun: bo
     if not hmac.compare_digest(digest(match[1], key), match[4].decode()):
         hint = "" if begun else ", or the chain has another key"
         return f"was edited: its hash does not belong to its content (number {number}){hint}"
+    if _lost(match[1]) is None:  # without a key anybody can seal a line
+        return f"says that results are missing, and not how many (number {number}): written by something else"
     if not begun and partial:
         return ""
     if number != before.number + 1:

@@ -235,6 +235,29 @@ def test_of_a_chain_that_is_broken_at_its_first_line_nothing_is_said_to_hold(
     assert (out, len(err.splitlines())) == ("", 1)
 
 
+@pytest.mark.parametrize(
+    ("number", "record", "said"),
+    [
+        ("1" * 5000, "{}", "is not a line of an audit"),
+        ("1", '{"event": "gap"', "not how many"),
+        ("1", '{"event": "gap"}', "not how many"),
+        ("1", '{"event": "gap", "lost": 3}', "not how many"),
+        ("1", '{"event": "gap", "lost": {"failed": "x"}}', "not how many"),
+        ("1", '{"event": "gap", "lost": {"failed": 1e999}}', "not how many"),
+    ],
+    ids=["digits", "torn", "nothing", "number", "text", "endless"],
+)
+def test_a_line_that_somebody_prepared_is_one_clear_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], number: str, record: str, said: str
+) -> None:
+    body = f'{{"n":{number},"prev":"{BEGIN}","record":{record}'
+    (tmp_path / "a").write_text(f'{body},"hash":"{digest(body.encode(), b"")}"}}\n')
+    assert main(["audit", "verify", str(tmp_path / "a")]) == 1
+    out, err = capsys.readouterr()
+    assert (out, len(err.splitlines())) == ("", 1)
+    assert said in err
+
+
 def test_what_cannot_be_read_is_one_clear_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["audit", "verify", str(tmp_path / "none")]) == 1
     assert "cannot be read: No such file" in capsys.readouterr().err
