@@ -96,6 +96,8 @@ class Mqtt:
         self._connected, self._short = 0.0, 0
         self._flying: dict[int, int] = {}
         """Paho's message number to the store's, of what was sent and not acknowledged."""
+        self._said: set[int] = set()
+        """Paho's numbers of what was said of us and not acknowledged: paho says it again at the next connection."""
         self._acknowledged: deque[int] = deque()
         self._done: list[int] = []
         """Acknowledged, and not taken out of the store yet."""
@@ -225,7 +227,9 @@ class Mqtt:
     def _settle(self, *, now: bool = False) -> None:
         """Take what was acknowledged out of the store."""
         while self._acknowledged:
-            number = self._flying.pop(self._acknowledged.popleft(), None)
+            message = self._acknowledged.popleft()
+            self._said.discard(message)
+            number = self._flying.pop(message, None)
             if number is not None:
                 self._done.append(number)
                 self._moved = time.monotonic()
@@ -238,12 +242,11 @@ class Mqtt:
             self._done.clear()
 
     def _send(self) -> None:
-        if not self._announced:
-            self._announced = True
-            status = self._status("online", "", since=utc(Moment.now()))
-            self._client.publish(self._topic("status"), status, qos=1, retain=True)
-            for where, text in self._greetings:
-                self._client.publish(where, text, qos=1, retain=True)
+        if not self._announced and not self._said:
+            status = self._topic("status"), self._status("online", "", since=utc(Moment.now()))
+            for where, text in (status, *self._greetings):
+                self._said.add(self._client.publish(where, text, qos=1, retain=True).mid)
+        self._announced = True
         if self._resending and self._flying:
             return  # paho sends what was under way once more: newer results wait, for the order's sake
         self._resending = False

@@ -1,11 +1,13 @@
 """MQTT against a real broker that is stopped, frozen and started, and with kill -9 of the program that sends."""
 
+import contextlib
 import functools
 import gc
 import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -204,6 +206,37 @@ def test_what_waits_on_a_disk_that_turns_read_only_is_sent_and_results_go_on(
     assert [result["index"] for result in listener.results] == list(range(200))
     assert len(told) == 1
     assert "readonly database; trying again" in told[0]
+
+
+def test_a_broker_that_breaks_off_before_it_acknowledges_is_told_of_us_once_at_each_connection(tmp_path: Path) -> None:
+    listener = socket.create_server(("127.0.0.1", 0))
+    heard: list[bytes] = []
+
+    def serve() -> None:
+        for _ in range(4):
+            connection, _ = listener.accept()
+            with connection, contextlib.suppress(OSError):
+                connection.recv(4096)
+                connection.sendall(b"\x20\x02\x00\x00")  # CONNACK
+                said = b""
+                while b"wall/status" not in said and (more := connection.recv(4096)):
+                    said += more
+                connection.settimeout(0.3)
+                with contextlib.suppress(TimeoutError):
+                    while more := connection.recv(4096):
+                        said += more
+                heard.append(said)
+
+    threading.Thread(target=serve, daemon=True).start()
+    where = broker_of(f"mqtt://127.0.0.1:{listener.getsockname()[1]}")
+    mqtt = Mqtt(
+        where, "wall", Store(tmp_path / "store.sqlite"), ORIGIN, stop=threading.Event(), linger=0.0,
+        greetings=[("home/wall", "hello")], patience=Patience(first_wait=1, longest_wait=1), report=lambda _: None,
+    )  # fmt: skip
+    until(lambda: len(heard) == 4)
+    mqtt.close()
+    listener.close()
+    assert [(said.count(b"wall/status"), said.count(b"home/wall")) for said in heard] == [(1, 1)] * 4
 
 
 def test_a_frozen_broker_does_not_hold_up_the_writer(
