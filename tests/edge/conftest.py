@@ -1,4 +1,4 @@
-"""What tests of the runtime share: pictures, an open bundle, one for TensorRT with a fake GPU, a service manager."""
+"""What tests of the runtime share: pictures, a broker, bundles (one for TensorRT on a fake GPU), a service manager."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -8,6 +8,7 @@ import pytest
 from kdlight_edge.classifier import Classifier, open_classifier
 from tests.edge.encoded import png
 from tests.edge.fake_tensorrt import Gpu, add_plan, give_gpu
+from tests.edge.mosquitto import Broker
 from tests.edge.notified import Manager
 
 
@@ -25,6 +26,13 @@ def classifier(tiny_bundle: Callable[..., Path]) -> Iterator[Classifier]:
     """A tiny bundle, open."""
     with open_classifier(tiny_bundle(), threads=1) as opened:
         yield opened
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Broker]:
+    """A real broker to which everybody may speak, and which holds what waits for those who are away."""
+    with Broker(tmp_path, "allow_anonymous true\nmax_queued_messages 0\n") as made:
+        yield made
 
 
 @pytest.fixture
