@@ -14,45 +14,22 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import tifffile
-from PIL import ExifTags, Image, TiffImagePlugin
 
 from kdlight_edge.cli import main
 from kdlight_edge.errors import DataError
 from kdlight_edge.picture import read_picture
 from kdlight_edge.surface import render
-from kdlight_edge.survey.exif import Taken, read_taken, taken_of
 from kdlight_edge.survey.raster import open_raster
 from tests.edge.browser import browser
+from tests.edge.photographs import Pixels, exif, save
 
 MODEL = str(Path(__file__).resolve().parents[2] / "models" / "surface-crack.kdl")
-
-Pixels = npt.NDArray[np.uint8]
 
 
 @pytest.fixture(scope="module")
 def wall() -> Pixels:
     """Return concrete with a crack from top to bottom, as a camera near it sees it."""
     return render("concrete", 5, (1400, 1100), view=900, crack_at=0.42).image
-
-
-def exif(sign: str = "N", east: str = "E", **more: Any) -> Image.Exif:
-    def fraction(value: int, below: int = 1) -> TiffImagePlugin.IFDRational:
-        return TiffImagePlugin.IFDRational(value, below)
-
-    note = Image.Exif()
-    note.get_ifd(ExifTags.IFD.Exif).update({0x9003: "2026:05:04 14:30:00", **more.get("exif", {})})
-    note.get_ifd(ExifTags.IFD.GPSInfo).update({
-        1: sign, 2: (fraction(47), fraction(30), fraction(3600, 100)), 3: east,
-        4: (fraction(8), fraction(15), fraction(0)), 5: b"\0", 6: fraction(4321, 10),
-        7: (fraction(12), fraction(30), fraction(1)), 29: "2026:05:04", **more.get("gps", {}),
-    })  # fmt: skip
-    return note
-
-
-def save(path: Path, image: Pixels, note: Image.Exif | None = None) -> Path:
-    more: dict[str, Any] = {} if note is None else {"exif": note.tobytes()}
-    Image.fromarray(image).save(path, quality=92, **more)
-    return path
 
 
 def tiles(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, list[dict[str, Any]], str]:
@@ -137,59 +114,6 @@ def test_a_tile_larger_than_the_picture_is_one_tile(
     path = save(tmp_path / "wall.jpg", wall[:200, :300])
     _, (line,), _ = tiles(capsys, "--source", str(path), "--tiles", "5000")
     assert (line["tiles"]["count"], line["tiles"]["width"], line["tiles"]["height"]) == (1, 300, 200)
-
-
-@pytest.mark.parametrize(
-    ("sign", "east", "place"), [("N", "E", (47.51, 8.25)), ("S", "E", (-47.51, 8.25)), ("S", "W", (-47.51, -8.25))]
-)
-@pytest.mark.parametrize("ending", [".jpg", ".png", ".webp", ".tif"])
-def test_time_and_place_of_a_camera_are_read(
-    ending: str, sign: str, east: str, place: tuple[float, float], tmp_path: Path
-) -> None:
-    image = np.zeros((8, 8, 3), np.uint8)
-    taken = read_taken(save(tmp_path / f"a{ending}", image, exif(sign, east)))
-    assert (taken.latitude, taken.longitude, taken.altitude) == (*place, 432.1)
-    assert (taken.local, taken.utc, taken.note) == ("2026-05-04T14:30:00", "2026-05-04T12:30:01Z", "")
-
-
-def test_the_offset_of_a_clock_and_a_place_below_the_sea_are_understood(tmp_path: Path) -> None:
-    note = exif(exif={0x9011: "+02:00"}, gps={5: b"\1"})
-    taken = read_taken(save(tmp_path / "a.jpg", np.zeros((8, 8, 3), np.uint8), note))
-    assert (taken.local, taken.utc) == ("2026-05-04T14:30:00+02:00", "2026-05-04T12:30:00Z")
-    assert taken.altitude == -432.1
-
-
-def test_a_picture_without_a_note_has_none_and_a_broken_one_is_told(tmp_path: Path) -> None:
-    image = np.zeros((8, 8, 3), np.uint8)
-    assert read_taken(save(tmp_path / "a.jpg", image)) == Taken()
-    zero = TiffImagePlugin.IFDRational(0, 0)
-    broken = read_taken(save(tmp_path / "b.jpg", image, exif(gps={2: (zero, zero, zero)}, exif={0x9003: "yesterday"})))
-    assert (broken.latitude, broken.local) == (None, None)
-    assert "place" in broken.note
-    assert "time" in broken.note
-    (tmp_path / "empty.jpg").touch()
-    assert read_taken(tmp_path / "empty.jpg") == Taken()
-
-
-def test_the_place_of_a_receiver_that_has_not_found_it_is_none(tmp_path: Path) -> None:
-    zero = (TiffImagePlugin.IFDRational(0, 1),) * 3
-    taken = read_taken(save(tmp_path / "a.jpg", np.zeros((8, 8, 3), np.uint8), exif(gps={2: zero, 4: zero})))
-    assert (taken.latitude, taken.longitude, taken.altitude) == (None, None, None)
-    assert taken.note == "EXIF place cannot be used: 0, 0 is what a receiver notes that has not found it"
-    greenwich = read_taken(save(tmp_path / "b.jpg", np.zeros((8, 8, 3), np.uint8), exif(gps={4: zero})))
-    assert (greenwich.latitude, greenwich.longitude, greenwich.note) == (47.51, 0.0, "")
-
-
-def test_no_note_whatever_its_bytes_stops_an_inspection() -> None:
-    rng = np.random.default_rng(2)
-    whole = exif().tobytes()[6:]
-    assert taken_of(whole).latitude == 47.51
-    for _ in range(3000):
-        damaged = bytearray(whole[: rng.integers(0, len(whole))] if rng.random() < 0.3 else whole)
-        for at in rng.integers(0, max(1, len(damaged)), 6 if damaged else 0):
-            damaged[at] = rng.integers(0, 256)
-        found = taken_of(bytes(damaged))
-        assert found.latitude is None or -90 <= found.latitude <= 90
 
 
 def mosaic(path: Path, image: npt.NDArray[Any], **options: Any) -> Path:
