@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kdlight_edge.commands.named import named_path
@@ -44,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     mapping = read_map(args.map)
     album = Labelled(labels_of(args.data, ids, mapping))
     if args.predictions:
-        originals.check_evaluation(args, [path for path, _ in album.listed()])
+        originals.check_evaluation(args, [*(path for path, _ in album.listed()), *map(Path, args.map)])
     for label in ids:
         if label not in album.labels.values():
             print(

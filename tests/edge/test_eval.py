@@ -59,15 +59,16 @@ def test_the_figures_are_those_of_the_pictures(
     assert record["classes"] == {"crack": {"label": "crack", "n": 4}, "no_crack": {"label": "no_crack", "n": 2}}
 
 
-@pytest.mark.parametrize("read", ["crack/0.png", "manifest.json"])
+@pytest.mark.parametrize("read", ["crack/0.png", "manifest.json", "names.csv"])
 def test_predictions_are_not_written_over_what_is_to_be_read(
     tiny_bundle: Make, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], read: str
 ) -> None:
-    bundle = tiny_bundle()
-    file = next(folder / read for folder in (data, bundle) if (folder / read).exists())
+    bundle, names, out = tiny_bundle(), tmp_path / "names.csv", tmp_path / "out.jsonl"
+    names.write_text("from,to\ncrack,crack\n", encoding="utf-8")
+    file = next(folder / read for folder in (data, bundle, tmp_path) if (folder / read).exists())
     before = file.read_bytes()
-    (tmp_path / "out.jsonl").symlink_to(file)
-    assert main(["eval", str(bundle), "--data", str(data), "--predictions", str(tmp_path / "out.jsonl")]) == 2
+    out.symlink_to(file)
+    assert main(["eval", str(bundle), "--data", str(data), "--map", str(names), "--predictions", str(out)]) == 2
     assert f"would write over {file}, which is to be read; name another place" in capsys.readouterr().err
     assert file.read_bytes() == before
 
