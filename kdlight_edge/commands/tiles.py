@@ -122,7 +122,8 @@ def run(args: argparse.Namespace, model: str | None) -> int:
             size = args.tiles or 2 * max(manifest.input.width, manifest.input.height)
             texts = {label.id: label.text for label in manifest.labels}
             count = failed = 0
-            with open_report(args.report, args.csv, args.geojson, classifier.origin, manifest, read) as report:
+            written = args.report, args.csv, args.geojson
+            with open_report(*written, classifier.origin, manifest, read, len(listed)) as report:
                 for surface, picture in _surfaces(args, listed, judge, size, stop):
                     count += 1
                     failed += surface.survey is None

@@ -62,9 +62,9 @@ class _Entry:
 class Page:
     """Collects surfaces; keeps a few hundred bytes of each."""
 
-    def __init__(self, origin: Mapping[str, Any], texts: Mapping[str, str], read: str) -> None:
-        """Take what is the same for all; ``read`` is the folder or picture that is read."""
-        self._origin, self._texts, self._read = origin, texts, read
+    def __init__(self, origin: Mapping[str, Any], texts: Mapping[str, str], read: str, listed: int) -> None:
+        """Take what is the same for all; ``read`` is the folder or picture that is read, with ``listed`` pictures."""
+        self._origin, self._texts, self._read, self._listed = origin, texts, read, listed
         self._entries: list[_Entry] = []
 
     def add(self, surface: Surface, picture: str) -> None:
@@ -144,7 +144,7 @@ class Page:
         parts = {
             "NAME": bundle.get("name", ""), "VERSION": bundle.get("version", ""), "DIGEST": bundle.get("digest", ""),
             "ENGINE": f"{self._origin.get('engine', '')} {self._origin.get('precision', '')}",
-            "TITLE": f"{len(self._entries):,} {'picture' if len(self._entries) == 1 else 'pictures'}",
+            "TITLE": self._title(),
             "WHEN": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
         }  # fmt: skip
         parts = {key: html.escape(str(value)) for key, value in parts.items()}
@@ -161,6 +161,11 @@ class Page:
         text = resources.files("kdlight_edge.survey").joinpath("pages", "report.html").read_text(encoding="utf-8")
         # In one go, so that a picture called {{ROWS}} is only a name.
         return re.sub(r"\{\{([A-Z]+)\}\}", lambda found: parts[found[1]], text)
+
+    def _title(self) -> str:
+        done, listed = len(self._entries), self._listed
+        many = "picture" if listed == 1 else "pictures"
+        return f"{listed:,} {many}" if done == listed else f"{done:,} of {listed:,} {many}; it ended before the others"
 
     def _facts(self) -> list[tuple[str, str]]:
         kinds = Counter(entry.kind for entry in self._entries)

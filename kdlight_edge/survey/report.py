@@ -33,9 +33,12 @@ ODD_NAMES = "backslashreplace"
 class Report:
     """Takes surfaces one by one and holds little of each."""
 
-    def __init__(self, origin: Mapping[str, Any], manifest: Manifest, folder: Path | None, read: str) -> None:
+    def __init__(
+        self, origin: Mapping[str, Any], manifest: Manifest, folder: Path | None, read: str, listed: int
+    ) -> None:
         self._origin, self._folder = origin, folder
-        self._page = Page(origin, {label.id: label.text for label in manifest.labels}, read) if folder else None
+        texts = {label.id: label.text for label in manifest.labels}
+        self._page = Page(origin, texts, read, listed) if folder else None
         self._lines: list[TextIO] = []
         self._tables: list[TextIO] = []
         self._maps: list[TextIO] = []
@@ -95,7 +98,13 @@ class Report:
 
 @contextlib.contextmanager
 def open_report(
-    folder: str | None, table: str | None, geojson: str | None, origin: Mapping[str, Any], manifest: Manifest, read: str
+    folder: str | None,
+    table: str | None,
+    geojson: str | None,
+    origin: Mapping[str, Any],
+    manifest: Manifest,
+    read: str,
+    listed: int,
 ) -> Iterator[Report]:
     """Give a report that is finished at the end, also of a run that was stopped, or whose reader went away.
 
@@ -106,12 +115,13 @@ def open_report(
         origin: what is the same for every line of the run (`Classifier.origin`).
         manifest: of the bundle.
         read: the folder or picture that is inspected; the page names pictures by their path below it.
+        listed: how many pictures are to come; a page with fewer says so.
 
     Raises:
         KDLightError: it cannot be written.
         UsageError: the folder has pictures of somebody else's where those of the report belong.
     """
-    report = Report(origin, manifest, Path(folder) if folder else None, read)
+    report = Report(origin, manifest, Path(folder) if folder else None, read, listed)
     with contextlib.ExitStack() as files:
         try:
             report.open(files, table, geojson)

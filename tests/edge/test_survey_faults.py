@@ -121,6 +121,7 @@ def test_a_picture_that_is_called_like_a_part_of_the_page_is_only_a_name(
     page = (tmp_path / "out/index.html").read_text(encoding="utf-8")
     assert ">{{SECTIONS}}.png</a>" in page
     assert (page.count("<figure"), page.count("inspected and clean")) == (2, 1)
+    assert "<h1>Inspection: 2 pictures</h1>" in page
 
 
 def test_every_link_of_a_page_leads_somewhere_also_to_pictures_without_a_card(
@@ -231,6 +232,7 @@ def test_a_reader_that_goes_away_leaves_a_whole_report(tmp_path: Path) -> None:
         assert len({one["properties"]["source"] for one in places}) == len(told)
     page = (out / "index.html").read_text(encoding="utf-8")
     assert all(f"pictures/{number:05}.jpg" in page for number in range(1, len(told) + 1))
+    assert f"<h1>Inspection: {len(told)} of 40 pictures; it ended before the others</h1>" in page
 
 
 def test_a_second_report_leaves_nothing_of_the_first_and_everything_of_others(
