@@ -16,7 +16,7 @@ from kdlight_edge.errors import BundleError, KDLightError, ParityError, SourceEr
 from kdlight_edge.sources.address import without_password
 from kdlight_edge.update import ledger, trial
 from kdlight_edge.update.fetch import Repository, order
-from kdlight_edge.update.state import State, version_of
+from kdlight_edge.update.state import Named, State, version_of
 
 SPARE_BYTES = 8_000_000
 """Room that is left on the disk after an update, for the ledger and for what the service stores."""
@@ -109,9 +109,10 @@ def _bring(state: State, wanted: Order, tell: Tell) -> str | None:
     bundle = archive.unpack(packed, envelope, state.incoming / "bundle.kdl")
     version = version_of(bundle.manifest)
     tell(f"{version} is whole, and signed by who is trusted here")
-    if _is_served(state, bundle, version, tell):
+    if _is_served(state, bundle.manifest):
+        tell(f"{version} serves already")
         return None
-    _check_version(state, bundle, version, wanted)
+    _check_version(state, bundle.manifest, wanted)
     _try(state, bundle, wanted, running.get("engine") or "auto", tell)
     _switch(state, bundle, version, wanted.probation)
     tell(_next_step(state, version, wanted.probation))
@@ -135,10 +136,10 @@ def _fetch(state: State, wanted: Order, name: str | None, tell: Tell) -> tuple[P
         return given, envelope
     repository = Repository(wanted.location, state, wanted.root, right=wanted.clock_is_right)
     offer = repository.newest(name)
-    serving = (state.running() or {}).get("digest")
-    if offer.digest == serving:
+    if _is_served(state, offer):
         tell(f"{offer.name} {offer.version} serves already; {without_password(wanted.location)} has nothing newer")
         return None
+    _check_version(state, offer, wanted)  # and not only what is fetched: a device asks every day, and some pay for it
     _need_room(state, offer.bytes)
     place = state.incoming / "bundle.kdl.tar"
     repository.fetch(offer, place)
@@ -168,30 +169,24 @@ def _need_room(state: State, size: int) -> None:
         raise KDLightError(f"{state.folder} has room for {free:,} bytes, and {needed:,} are needed; make room there")
 
 
-def _is_served(state: State, bundle: Bundle, version: str, tell: Tell) -> bool:
-    digest = (state.running() or {}).get("digest")
-    if version == state.current() or digest == bundle.manifest.digest:
-        tell(f"{version} serves already")
-        return True
-    return False
+def _is_served(state: State, bundle: Named) -> bool:
+    return version_of(bundle) == state.current() or bundle.digest == (state.running() or {}).get("digest")
 
 
-def _check_version(state: State, bundle: Bundle, version: str, wanted: Order) -> None:
+def _check_version(state: State, bundle: Named, wanted: Order) -> None:
+    version = version_of(bundle)
     if version in state.ledger().failed and not wanted.again:
         raise BundleError(f"{version} was rolled back here before; --again tries it once more")
     running = state.running()
-    present = (
-        str(running["bundle_version"]) if running is not None and running["name"] == bundle.manifest.name else None
-    )
+    present = str(running["bundle_version"]) if running is not None and running["name"] == bundle.name else None
     if (current := state.current()) is not None:
         with contextlib.suppress(KDLightError):
             manifest = open_bundle(state.path(current)).manifest
-            present = manifest.version if manifest.name == bundle.manifest.name else None
-    newer = present is None or order(bundle.manifest.version) > order(present)
+            present = manifest.version if manifest.name == bundle.name else None
+    newer = present is None or order(bundle.version) > order(present)
     if not newer and not wanted.downgrade:
         raise BundleError(
-            f"{bundle.manifest.name} {bundle.manifest.version} is not newer than {present}, which serves; "
-            "--allow-downgrade takes it"
+            f"{bundle.name} {bundle.version} is not newer than {present}, which serves; --allow-downgrade takes it"
         )
 
 

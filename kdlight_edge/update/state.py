@@ -9,13 +9,12 @@ import shutil
 from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from kdlight_edge import durable
 from kdlight_edge.bundle import open_bundle
 from kdlight_edge.engines.tensorrt_plan import prune_engines
 from kdlight_edge.errors import BundleError, KDLightError
-from kdlight_edge.manifest import Manifest
 from kdlight_edge.update import ledger
 from kdlight_edge.update.ledger import Last, Ledger
 
@@ -23,6 +22,17 @@ SCHEMA_STATUS = "kdlight-edge/update-status/1"
 
 NAMED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")
 """Names and versions of bundles that become names of folders."""
+
+
+class Named(Protocol):
+    """What a bundle is told by: its manifest, or what a repository says of it."""
+
+    @property
+    def name(self) -> str: ...  # noqa: D102 - see the manifest
+    @property
+    def version(self) -> str: ...  # noqa: D102
+    @property
+    def digest(self) -> str: ...  # noqa: D102
 
 
 class State:
@@ -164,16 +174,16 @@ class State:
         return told
 
 
-def version_of(manifest: Manifest) -> str:
+def version_of(bundle: Named) -> str:
     """Return the folder's name of a bundle: NAME-VERSION-DIGEST.
 
     Raises:
         BundleError: name or version cannot be in one.
     """
-    for what, text in (("name", manifest.name), ("version", manifest.version)):
+    for what, text in (("name", bundle.name), ("version", bundle.version)):
         if not NAMED.fullmatch(text):
             raise BundleError(f"the bundle's {what} {text!r} cannot name a folder; use letters, digits, . _ + and -")
-    return f"{manifest.name}-{manifest.version}-{manifest.digest[:16]}"
+    return f"{bundle.name}-{bundle.version}-{bundle.digest[:16]}"
 
 
 def now() -> str:

@@ -118,6 +118,25 @@ def test_where_nothing_is_newer_nothing_is_done(
     assert state.current() == first
 
 
+def test_what_the_offer_alone_tells_to_refuse_is_not_fetched(
+    publisher: Publisher, bundle: Bundles, update: Update, state: State, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publisher.add(bundle("1"))
+    second = publisher.add(bundle("2"))
+    update()
+    publisher.withdraw(second)  # it serves here, and the newest on offer is the one before
+    fetched: list[object] = []
+    monkeypatch.setattr("kdlight_edge.update.fetch.Repository.fetch", lambda *given: fetched.append(given))
+    for _ in range(2):
+        with pytest.raises(BundleError, match="tiny 1 is not newer than 2, which serves; --allow-downgrade takes it"):
+            update()
+    state.roll_back("a person asked for it")
+    publisher.add(bundle("2"))
+    with pytest.raises(BundleError, match=f"{second} was rolled back here before; --again tries it once more"):
+        update()
+    assert not fetched
+
+
 def test_two_bundles_of_one_version_are_refused_by_the_publisher(publisher: Publisher, bundle: Bundles) -> None:
     publisher.add(bundle("1"))
     with pytest.raises(UsageError, match="offered already as"):
