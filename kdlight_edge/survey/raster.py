@@ -7,7 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from kdlight_edge.errors import DataError
-from kdlight_edge.picture import read_picture
+from kdlight_edge.header import read_header
+from kdlight_edge.picture import decode, read_file
 from kdlight_edge.survey.georef import Georeference, from_world_file
 
 
@@ -19,6 +20,8 @@ class Raster(Protocol):
     georeference: Georeference | None
     unplaced: str
     """Why a georeference that is there cannot be used; empty where nothing is wrong."""
+    upright: bool
+    """Whether its rows are those of the file; one that lies on its side, by its EXIF orientation, was turned."""
     more: str
     """What else the file holds and is not read; empty where that is nothing."""
 
@@ -40,8 +43,14 @@ class Raster(Protocol):
 class Whole:
     """A picture that was decoded at once."""
 
-    def __init__(self, image: npt.NDArray[np.uint8], georeference: Georeference | None, unplaced: str) -> None:
-        self._image = image
+    def __init__(self, path: Path, georeference: Georeference | None, unplaced: str) -> None:
+        """Decode it; raises as `open_raster`."""
+        try:
+            content = read_file(path)
+        except OSError as error:
+            raise DataError(f"cannot be opened: {error.strerror}") from error
+        image = self._image = decode(content)
+        self.upright = read_header(content).orientation == 1
         self.height, self.width = image.shape[:2]
         self.georeference, self.unplaced, self.more = georeference, unplaced, ""
 
@@ -68,8 +77,11 @@ def open_raster(path: Path, epsg: int | None = None) -> Raster:
         if opened.georeference is None and (georeference or unplaced):
             opened.georeference, opened.unplaced = georeference, unplaced
     else:
-        opened = Whole(read_picture(path), georeference, unplaced)
+        opened = Whole(path, georeference, unplaced)
     here = opened.georeference
+    if here is not None and not opened.upright:  # it is of the pixels as they lie in the file
+        here = opened.georeference = None
+        opened.unplaced = "its georeference is of a picture that lies on its side"
     if here is not None and not here.holds(opened.width, opened.height):
         opened.georeference = None
         opened.unplaced = f"its georeference lies outside of EPSG {here.epsg}, so its numbers are of another system"

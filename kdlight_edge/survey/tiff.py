@@ -62,6 +62,7 @@ class TiffRaster:
             self.width, self.height = int(page.imagewidth), int(page.imagelength)
             self._meaning = samples_of(page)
             self.georeference, self.unplaced = _georeference(page, epsg)
+            self.upright = _orientation(page) == 1
             self._whole = self._decoded(path)
         except DataError:
             self._file.close()
@@ -85,8 +86,6 @@ class TiffRaster:
         else:
             return None
         whole = read_picture(path)
-        if self.georeference is not None and _orientation(self._page) != 1:
-            self.georeference, self.unplaced = None, "its georeference is of a picture that lies on its side"
         self.height, self.width = whole.shape[:2]
         return whole
 

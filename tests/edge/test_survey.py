@@ -1,5 +1,6 @@
 """Surfaces larger than the network's input, from a file on the disk to the page of the inspection."""
 
+import contextlib
 import csv
 import json
 import re
@@ -202,6 +203,20 @@ def test_a_world_file_places_a_photograph_once_its_system_is_named(
     assert (line["note"], line["mm_per_pixel"]) == ("", 20.0)
     (tmp_path / "deck.jgw").write_text("hello")
     assert "no world file" in tiles(capsys, "--source", str(path))[1][0]["note"]
+
+
+@pytest.mark.parametrize("ending", [".jpg", ".png", ".tif"])
+def test_a_world_file_is_not_laid_over_a_photograph_that_was_turned(ending: str, tmp_path: Path) -> None:
+    note = Image.Exif()
+    note[0x0112] = 6
+    path = save(tmp_path / f"deck{ending}", np.full((200, 300, 3), 90, np.uint8), note)
+    path.with_suffix(".wld").write_text("0.02\n0\n0\n-0.02\n500000.01\n4999999.99\n")
+    with contextlib.closing(open_raster(path, 32632)) as raster:
+        assert (raster.width, raster.height) == (200, 300)
+        assert (raster.georeference, raster.unplaced) == (
+            None,
+            "its georeference is of a picture that lies on its side",
+        )
 
 
 def ifd(*entries: tuple[int, int, int, int]) -> bytes:
