@@ -56,9 +56,11 @@ def _bring(spare: Path, store: Store) -> None:
     """Put what waits in memory behind what waits on the disk, with the ids under which it may have been sent."""
     waiting = Store(spare)
     try:
-        while batch := waiting.after(0, BATCH):
+        brought = 0
+        while batch := waiting.after(brought, BATCH):  # also where the memory has no room to take them out
             for number, text in batch:
                 store.put(f"{waiting.name}-{number} {text}")
+            brought = batch[-1][0]
             # Cut off before this they come again, under the same ids.
             waiting.take(number for number, _ in batch)
             waiting.checkpoint()

@@ -63,8 +63,7 @@ class Store:
         self._count = self._reserved = 0
         self.name = secrets.token_hex(4)
         """Drawn when the file was made: with a number it names a text in all the world."""
-        self._limit, self._report = limit, report
-        self._lock = threading.Lock()
+        self._limit, self._report, self._lock = limit, report, threading.Lock()
         self._gone: set[int] = set()
         """Taken out, and still there as the disk or the folder in memory refused it."""
         self._closed = self._unsynced = False
@@ -185,6 +184,7 @@ class Store:
     def _make_room(self, room: int) -> None:
         """Give up the oldest texts until no more than nine tenths of ``room`` are taken, so that it is done seldom."""
         self._settle()
+        self._take_out()
         left, count, doomed = self._length, 0, 0
         for number, length in self._data.execute("SELECT number, length(body) FROM box ORDER BY number"):
             if left <= room * 9 // 10:
@@ -213,8 +213,11 @@ class Store:
 
     def _take_out(self) -> None:
         young = self._gone & self._tail.texts.keys()
-        self._tail.take(young)
-        self._gone -= young
+        with contextlib.ExitStack() as undo:
+            undo.callback(self._gone.update, young)
+            self._gone -= young  # first: `len` waits for no lock, and is rather too high than 0
+            self._tail.take(young)
+            undo.pop_all()
         while some := list(itertools.islice(self._gone, SLICE)) if self._count else []:
             length = "SELECT length(body) FROM box WHERE number = ?"
             found = [row[0] for number in some if (row := self._data.execute(length, (number,)).fetchone())]
@@ -246,7 +249,8 @@ class Store:
         with self._lock, self._told():
             waited = self._tail.waited() >= WAITED
             try:
-                self._take_out()
+                with contextlib.suppress(*[OSError] if waited else []):  # of a full tail, for which there is room below
+                    self._take_out()
                 if waited:
                     self._settle()
             finally:  # a disk that refuses for months must not fill the memory
@@ -279,8 +283,7 @@ class Store:
         with self._lock:
             if self._closed:
                 return
-            self._closed = True
-            settled = False
+            self._closed, settled = True, False
             with contextlib.suppress(KDLightError), self._told():
                 self._settle()
                 self._reserve(self._last)

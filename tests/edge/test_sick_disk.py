@@ -129,6 +129,28 @@ def test_what_waited_in_memory_comes_to_the_disk_once_where_that_fills_up_on_the
     store.close()
 
 
+def test_what_waited_in_a_memory_without_room_to_take_it_out_comes_to_the_disk_once(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path))
+    monkeypatch.setattr("kdlight_edge.sinks.spare.BATCH", 2)
+    spare = Store(tmp_path / "spare-x")
+    for number in range(5):
+        spare.put(str(number))
+    spare.close()
+    after, asked = Store.after, iter(range(9))
+
+    def counted(store: Store, number: int, most: int) -> list[tuple[int, str]]:
+        next(asked)  # ends the test where it would go on for ever
+        return after(store, number, most)
+
+    monkeypatch.setattr(Store, "after", counted)
+    monkeypatch.setattr(Store, "_take_out", lambda _: None)
+    store = open_store(folder / "x", live=True)
+    assert [text for _, text in store.after(0, 9)] == [f"{spare.name}-{number + 1} {number}" for number in range(5)]
+    store.close()
+
+
 def test_a_store_that_another_process_has_is_no_sick_disk(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

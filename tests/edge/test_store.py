@@ -4,6 +4,7 @@ import errno
 import fcntl
 import os
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -120,6 +121,56 @@ def test_what_a_disk_refuses_to_take_out_counts_as_gone_and_is_taken_out_once_it
     again = Store(tmp_path / "q.sqlite")
     assert bodies(again) == []
     again.close()
+
+
+def test_what_was_taken_out_and_is_still_in_a_full_tail_comes_out_by_way_of_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("kdlight_edge.sinks.store.WAITED", 0.0)
+    store = Store(tmp_path / "q.sqlite")
+    store.put("a")
+    store.put("b")
+    with monkeypatch.context() as full:
+        full.setattr("kdlight_edge.sinks.tail._write", refused)
+        store.take([1])
+        store.tidy()
+        store.tidy()
+    assert (bodies(store), len(store), store._tail.texts) == (["b"], 1, {})
+    store.close()
+
+
+def test_what_was_sent_and_could_not_be_taken_out_is_not_counted_as_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(tmp_path / "q.sqlite", limit=1000)
+    for _ in range(9):
+        store.put("x" * 100)
+    with monkeypatch.context() as full:
+        full.setattr(store, "_take_out", lambda: None)
+        store.take(range(1, 10))
+    store.put("y" * 200)
+    assert (store.dropped, len(store), bodies(store)) == (0, 1, ["y" * 200])
+    store.close()
+
+
+def test_a_store_is_never_seen_empty_while_something_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, seen = Store(tmp_path / "q.sqlite"), list[int]()
+    take = store._tail.take
+
+    def looked_at(numbers: Iterable[int]) -> int:
+        found = take(numbers)
+        seen.append(len(store))  # as another thread may, at any moment
+        return found
+
+    for _ in range(20):
+        store.put("x")
+    monkeypatch.setattr(store._tail, "take", looked_at)
+    store.take(range(1, 11))
+    assert (seen, len(store)) == ([10], 10)
+    store.close()
 
 
 def test_the_file_stays_small_when_much_has_gone_through_it(tmp_path: Path) -> None:
