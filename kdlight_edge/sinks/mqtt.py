@@ -96,8 +96,8 @@ class Mqtt:
         self._connected, self._short = 0.0, 0
         self._flying: dict[int, int] = {}
         """Paho's message number to the store's, of what was sent and not acknowledged."""
-        self._said: set[int] = set()
-        """Paho's numbers of what was said of us and not acknowledged: paho says it again at the next connection."""
+        self._said: dict[int, str] = {}
+        """Paho's number to the topic, of what was said of us and not acknowledged: paho says it again when it is back."""
         self._acknowledged: deque[int] = deque()
         self._done: list[int] = []
         """Acknowledged, and not taken out of the store yet."""
@@ -228,7 +228,7 @@ class Mqtt:
         """Take what was acknowledged out of the store."""
         while self._acknowledged:
             message = self._acknowledged.popleft()
-            self._said.discard(message)
+            self._said.pop(message, None)
             number = self._flying.pop(message, None)
             if number is not None:
                 self._done.append(number)
@@ -242,11 +242,11 @@ class Mqtt:
             self._done.clear()
 
     def _send(self) -> None:
-        if not self._announced and not self._said:
+        if not self._announced:
+            self._announced = True
             status = self._topic("status"), self._status("online", "", since=utc(Moment.now()))
-            for where, text in (status, *self._greetings):
-                self._said.add(self._client.publish(where, text, qos=1, retain=True).mid)
-        self._announced = True
+            for where, text in (said for said in (status, *self._greetings) if said[0] not in self._said.values()):
+                self._said[self._client.publish(where, text, qos=1, retain=True).mid] = where
         if self._resending and self._flying:
             return  # paho sends what was under way once more: newer results wait, for the order's sake
         self._resending = False

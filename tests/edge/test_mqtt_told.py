@@ -151,6 +151,36 @@ def test_a_broker_that_takes_results_and_acknowledges_none_is_told_once(
     broker.stop()
 
 
+class Halting(PlainBroker):
+    """Acknowledges a status and no greeting, and keeps what it took, in order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.took: list[str] = []
+
+    def _take(self, head: int, body: bytes) -> bytes:
+        answer = super()._take(head, body)
+        self.took.append("status" if b"wall/status" in body else "greeting")
+        return answer if self.took[-1] == "status" else b""
+
+
+def test_a_status_that_was_acknowledged_is_said_again_at_the_next_connection_also_beside_a_greeting_that_was_not(
+    tmp_path: Path,
+) -> None:
+    broker = Halting()
+    mqtt = Mqtt(
+        broker_of(f"mqtt://127.0.0.1:{broker.port}"), "wall", Store(tmp_path / "box"), ORIGIN, stop=threading.Event(),
+        greetings=[("home/wall", "hello")], patience=Patience(first_wait=1, longest_wait=1), linger=0.0,
+        report=lambda _: None,
+    )  # fmt: skip
+    until(lambda: len(broker.took) == 2 and list(mqtt._said.values()) == ["home/wall"])
+    broker.stop()  # who listens is told now that we are gone
+    broker.start()
+    until(lambda: sorted(broker.took[2:]) == ["greeting", "status"])
+    mqtt.close()
+    broker.stop()
+
+
 def test_each_time_that_the_disk_refuses_results_and_takes_them_again_is_told(tmp_path: Path) -> None:
     store, told = Store(tmp_path / "box"), list[str]()
     where = broker_of("mqtt://127.0.0.1:1")
