@@ -43,7 +43,6 @@ _NEEDED = ("Rows", "Columns", "BitsStored", "PhotometricInterpretation", "PixelR
 _NUMBERS = (
     "NumberOfFrames", "RescaleSlope", "RescaleIntercept", "WindowCenter", "WindowWidth", "Rows", "Columns",
     "SamplesPerPixel", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PlanarConfiguration",
-    "PixelPaddingValue", "PixelPaddingRangeLimit",
 )  # fmt: skip
 _CODES = ("PhotometricInterpretation", "VOILUTFunction")
 """Elements that are text, or of which a file may say so: a name can stand there, which errors about it would quote."""
@@ -97,12 +96,19 @@ def check_header(dataset: Dataset, index: int) -> None:
     """
     for part in _parts(dataset, index):
         for keyword in _NUMBERS:
-            if not all(isinstance(number, int | float | Decimal) for number in _values(part, keyword)):
-                raise DataError(f"its {keyword} is no number")
+            _numbers(part, keyword)
         for keyword in _CODES:
             if not all(CODE.fullmatch(str(code)) for code in _values(part, keyword)):
                 raise DataError(f"its {keyword} is no code")
     _bounded(dataset)
+
+
+def _numbers(part: Dataset, keyword: str) -> list[Any]:
+    """Return the values of an element, without those that are empty; refused where they are no numbers."""
+    values = _values(part, keyword)
+    if not all(isinstance(number, int | float | Decimal) for number in values):
+        raise DataError(f"its {keyword} is no number")
+    return values
 
 
 def _values(part: Dataset, keyword: str) -> list[Any]:
@@ -226,13 +232,12 @@ def _without_window(values: Array, dataset: Dataset, rules: Dataset) -> tuple[Ar
         low, high = sorted(_rescaled(np.array(ends), rules).tolist())
         return (values - low) * (255 / ((high - low) or 1.0)), "full range"
     seen = values
-    if "PixelPaddingValue" in dataset:
-        edges = [dataset.PixelPaddingValue, dataset.get("PixelPaddingRangeLimit", dataset.PixelPaddingValue)]
+    if edges := _numbers(dataset, "PixelPaddingValue")[:1]:
+        edges += _numbers(dataset, "PixelPaddingRangeLimit")[:1]
         # Some write it without the sign that the pixels have, or with one that they have not: its bits are what counts.
         kind = f"{'i' if dataset.PixelRepresentation else 'u'}{dataset.BitsAllocated // 8}"
-        padding = _stored(np.array(edges, np.int64).astype(kind), bits)
-        first, last = sorted(_rescaled(padding, rules).tolist())
-        inside = values[(values < first) | (values > last)]
+        padding = _rescaled(_stored(np.array(edges, np.int64).astype(kind), bits), rules)
+        inside = values[(values < padding.min()) | (values > padding.max())]
         seen = inside if inside.size else values
     low, high = float(seen.min()), float(seen.max())
     return (values - low) * (255 / ((high - low) or 1.0)), f"no window: {low:g} to {high:g}"

@@ -84,6 +84,24 @@ def test_padding_that_is_written_with_another_sign_than_the_pixels_is_known_as_s
 
 
 @pytest.mark.parametrize(
+    ("value", "limit", "window"),
+    [(None, 9, "no window: 0 to 1020"), (0, None, "no window: 510 to 1020"), (0, 510, "no window: 1020 to 1020")],
+    ids=["no value", "no limit", "both"],
+)
+def test_padding_that_is_empty_is_none(make_scan: MakeScan, value: int | None, limit: int | None, window: str) -> None:
+    scan = make_scan(np.array([[0, 0], [510, 1020]], np.uint16))
+    scan.add_new("PixelPaddingValue", "US", value)
+    scan.add_new("PixelPaddingRangeLimit", "US", limit)
+    assert shown(scan, 0).window == window
+
+
+def test_padding_is_not_asked_for_where_a_window_is_given(make_scan: MakeScan) -> None:
+    scan = make_scan(np.array([[0, 0], [510, 1020]], np.uint16), WindowCenter=510, WindowWidth=1020)
+    scan.add_new("PixelPaddingValue", "OW", b"\0\0")
+    assert shown(scan, 0).window == "window 510.0/1020.0"
+
+
+@pytest.mark.parametrize(
     ("keyword", "said"),
     [
         ("WindowCenter", "its WindowCenter is no number"),
