@@ -14,11 +14,13 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 from pynetdicom import AE
+from pynetdicom.association import Association
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from kdlight_edge.dicom.listen import Listen
 from kdlight_edge.selftest.bench import Bench
 from kdlight_edge.selftest.dicom_fault import dicom
+from kdlight_edge.selftest.outcome import Wrong
 from kdlight_edge.sources.dicom_listener import DicomListener
 from tests.edge.dicom.dcmtk import call, needs_dcmtk, save
 from tests.edge.dicom.node import Node
@@ -176,3 +178,25 @@ def test_a_thousand_callers_twenty_at_once_some_cut_off_are_answered_in_bounded_
 ) -> None:
     found = dicom(Bench(str(tiny_bundle()), tmp_path), int(os.environ.get("KDLIGHT_CALLERS", "1000")))
     assert found.figures["stored"] == found.figures["callers"] * 4 // 5
+
+
+def test_an_object_whose_status_was_lost_may_have_two_lines_and_one_that_was_heard_of_may_not(
+    tiny_bundle: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send, deaf = Association.send_c_store, itertools.count()
+
+    def lose_the_first(self: Association, scan: Dataset) -> Dataset:
+        status = send(self, scan)
+        return Dataset() if next(deaf) == 0 else status
+
+    monkeypatch.setattr(Association, "send_c_store", lose_the_first)
+    found = dicom(Bench(str(tiny_bundle()), tmp_path), 5)
+    assert found.figures["stored"] == 4
+
+    def repeat(self: Association, scan: Dataset) -> Dataset:
+        send(self, scan)
+        return send(self, scan)
+
+    monkeypatch.setattr(Association, "send_c_store", repeat)
+    with pytest.raises(Wrong, match="4 answered, in 8 lines, of 5 callers, who sent 0 again as they heard nothing"):
+        dicom(Bench(str(tiny_bundle()), tmp_path), 5)
