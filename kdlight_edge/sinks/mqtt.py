@@ -97,7 +97,7 @@ class Mqtt:
         self._flying: dict[int, int] = {}
         """Paho's message number to the store's, of what was sent and not acknowledged."""
         self._said: dict[int, str] = {}
-        """Paho's number to the topic, of what was said of us and not acknowledged: paho says it again when it is back."""
+        """Paho's message number to the topic, of what was said of us and not acknowledged: paho says it again."""
         self._acknowledged: deque[int] = deque()
         self._done: list[int] = []
         """Acknowledged, and not taken out of the store yet."""
