@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import tifffile
+from PIL import Image
 
 from kdlight_edge.cli import main
 from kdlight_edge.errors import DataError
