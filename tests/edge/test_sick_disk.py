@@ -105,15 +105,21 @@ def test_results_of_a_service_wait_in_memory_until_the_disk_is_well(
     assert not list(memory.glob("spare*"))
 
 
-def test_what_waited_in_memory_comes_to_the_disk_once_where_that_fills_up_on_the_way(
-    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def five(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Let five results wait in memory, of which two are brought at a time; gives how they stand on the disk then."""
     monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path))
     monkeypatch.setattr("kdlight_edge.sinks.spare.BATCH", 2)
     spare = Store(tmp_path / "spare-x")
     for number in range(5):
         spare.put(str(number))
     spare.close()
+    return [f"{spare.name}-{number + 1} {number}" for number in range(5)]
+
+
+def test_what_waited_in_memory_comes_to_the_disk_once_where_that_fills_up_on_the_way(
+    five: list[str], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     put, room = Store.put, iter(range(4))
 
     def refusing(store: Store, text: str) -> None:
@@ -125,19 +131,13 @@ def test_what_waited_in_memory_comes_to_the_disk_once_where_that_fills_up_on_the
         full.setattr(Store, "put", refusing)
         open_store(folder / "x", live=True).close()
     store = open_store(folder / "x", live=True)
-    assert [text for _, text in store.after(0, 9)] == [f"{spare.name}-{number + 1} {number}" for number in range(5)]
+    assert [text for _, text in store.after(0, 9)] == five
     store.close()
 
 
 def test_what_waited_in_a_memory_without_room_to_take_it_out_comes_to_the_disk_once(
-    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+    five: list[str], folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path))
-    monkeypatch.setattr("kdlight_edge.sinks.spare.BATCH", 2)
-    spare = Store(tmp_path / "spare-x")
-    for number in range(5):
-        spare.put(str(number))
-    spare.close()
     after, asked = Store.after, iter(range(9))
 
     def counted(store: Store, number: int, most: int) -> list[tuple[int, str]]:
@@ -147,7 +147,7 @@ def test_what_waited_in_a_memory_without_room_to_take_it_out_comes_to_the_disk_o
     monkeypatch.setattr(Store, "after", counted)
     monkeypatch.setattr(Store, "_take_out", lambda _: None)
     store = open_store(folder / "x", live=True)
-    assert [text for _, text in store.after(0, 9)] == [f"{spare.name}-{number + 1} {number}" for number in range(5)]
+    assert [text for _, text in store.after(0, 9)] == five
     store.close()
 
 
