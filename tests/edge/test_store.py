@@ -12,7 +12,7 @@ import pytest
 from kdlight_edge.errors import KDLightError
 from kdlight_edge.sinks.spare import default_path
 from kdlight_edge.sinks.store import Store
-from tests.edge.stores import bodies, drain
+from tests.edge.stores import bodies, drain, settle
 
 
 def test_what_is_put_in_comes_out_in_order_and_only_once_taken_it_is_gone(tmp_path: Path) -> None:
@@ -55,11 +55,8 @@ def test_the_oldest_make_room_and_are_counted(tmp_path: Path) -> None:
 def test_texts_of_the_disk_and_of_the_tail_come_in_order_and_no_more_than_asked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kdlight_edge.sinks.store.WAITED", 0.0)
     store = Store(tmp_path / "q.sqlite")
-    store.put("a")
-    store.put("b")
-    store.tidy()
+    settle(store, "ab", monkeypatch)
     store.put("c")
     assert store.after(0, 2) == [(1, "a"), (2, "b")]
     assert store.after(1, 2) == store.after(1, 9) == [(2, "b"), (3, "c")]

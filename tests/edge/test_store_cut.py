@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from kdlight_edge.sinks.store import Store
-from tests.edge.stores import bodies
+from tests.edge.stores import bodies, settle
 
 
 def test_a_process_that_is_killed_leaves_all_that_it_put_in(tmp_path: Path) -> None:
@@ -40,12 +40,8 @@ def test_a_process_that_is_killed_leaves_all_that_it_put_in(tmp_path: Path) -> N
 def test_what_waits_is_on_the_disk_after_some_seconds_and_outlives_a_power_cut(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kdlight_edge.sinks.store.WAITED", 0.0)
     store = Store(tmp_path / "q.sqlite")
-    store.put("a")
-    store.put("b")
-    store.tidy()
-    monkeypatch.setattr("kdlight_edge.sinks.store.WAITED", 5.0)
+    settle(store, "ab", monkeypatch)
     store.put("young")
     store.tidy()
     cut = tmp_path / "cut"  # what a disk has when the power goes: the file, and not what is in memory
